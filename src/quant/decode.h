@@ -1,0 +1,29 @@
+/* Private to src/quant: the scalar decoder of each block format. Each takes n elements (a multiple of the
+ * block's) from src (any alignment) to float32; the file that defines one draws its layout. */
+#ifndef SL_QUANT_DECODE_H
+#define SL_QUANT_DECODE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef void (*sl_decode_fn)(const uint8_t *src, float *dst, size_t n);
+
+/* decode_plain.c */
+void sl_decode_f32(const uint8_t *src, float *dst, size_t n);
+void sl_decode_f16(const uint8_t *src, float *dst, size_t n);
+void sl_decode_bf16(const uint8_t *src, float *dst, size_t n);
+/* decode_q32.c: blocks of 32 */
+void sl_decode_q4_0(const uint8_t *src, float *dst, size_t n);
+void sl_decode_q4_1(const uint8_t *src, float *dst, size_t n);
+void sl_decode_q5_0(const uint8_t *src, float *dst, size_t n);
+void sl_decode_q5_1(const uint8_t *src, float *dst, size_t n);
+void sl_decode_q8_0(const uint8_t *src, float *dst, size_t n);
+/* decode_qk.c: super-blocks of 256 */
+void sl_decode_q2_k(const uint8_t *src, float *dst, size_t n);
+void sl_decode_q3_k(const uint8_t *src, float *dst, size_t n);
+void sl_decode_q4_k(const uint8_t *src, float *dst, size_t n);
+void sl_decode_q5_k(const uint8_t *src, float *dst, size_t n);
+void sl_decode_q6_k(const uint8_t *src, float *dst, size_t n);
+void sl_decode_q8_k(const uint8_t *src, float *dst, size_t n);
+
+#endif
