@@ -1,0 +1,31 @@
+# Instruction sets. Only files of src/kernels/x86 may use more than the baseline, each by the ending
+# of its name; the table is filled at run time with what the processor has (src/base/cpu.h).
+#
+# Code that refers to those files is compiled under SLUICE_X86 (1, else 0).
+set(SLUICE_X86 0)
+string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" cpu)
+if(cpu MATCHES "^(x86_64|amd64)$" AND NOT SLUICE_GENERIC)
+    set(SLUICE_X86 1)
+    target_compile_options(sluice_flags INTERFACE -march=x86-64-v2)
+else()
+    list(FILTER SLUICE_SOURCES EXCLUDE REGEX "/kernels/x86/")
+endif()
+target_compile_definitions(sluice_flags INTERFACE SLUICE_X86=${SLUICE_X86})
+
+set(ISA_avx2 -mavx2 -mfma -mf16c -mbmi2)
+set(ISA_avxvnni ${ISA_avx2} -mavxvnni)
+set(ISA_avx512 ${ISA_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd
+    -mprefer-vector-width=512)
+set(ISA_avx512vnni ${ISA_avx512} -mavx512vnni)
+set(ISA_avx512bf16 ${ISA_avx512vnni} -mavx512bf16)
+set(ISA_amx ${ISA_avx512bf16} -mamx-tile -mamx-int8 -mamx-bf16)
+
+foreach(source ${SLUICE_SOURCES})
+    if(source MATCHES "/kernels/")
+        set(options -O3)
+        if(source MATCHES "/x86/.*_(avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx)\\.c$")
+            list(APPEND options ${ISA_${CMAKE_MATCH_1}})
+        endif()
+        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${options}")
+    endif()
+endforeach()
