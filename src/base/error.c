@@ -1,0 +1,60 @@
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *sl_status_name(sl_status code) {
+    switch (code) {
+    case SL_OK: return "ok";
+    case SL_AGAIN: return "again";
+    case SL_ERR_ARGUMENT: return "argument";
+    case SL_ERR_FORMAT: return "format";
+    case SL_ERR_IO: return "io";
+    case SL_ERR_MEMORY: return "memory";
+    case SL_ERR_LIMIT: return "limit";
+    case SL_ERR_UNSUPPORTED: return "unsupported";
+    case SL_ERR_NOT_FOUND: return "not_found";
+    case SL_ERR_CANCELLED: return "cancelled";
+    case SL_ERR_NUMERIC: return "numeric";
+    case SL_ERR_INTERNAL: return "internal";
+    }
+    return "unknown";
+}
+
+/* One printable line: control characters become '?', and a cut never splits a UTF-8 character. */
+static void error_tidy(char *message, bool was_cut) {
+    size_t len = strlen(message);
+    if (was_cut) {
+        while (len > 0 && ((unsigned char)message[len - 1] & 0xC0) == 0x80) {
+            len--;
+        }
+        if (len > 0 && ((unsigned char)message[len - 1] & 0xC0) == 0xC0) {
+            len--;
+        }
+        message[len] = '\0';
+    }
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)message[i];
+        if (c < 0x20 || c == 0x7F) {
+            message[i] = '?';
+        }
+    }
+}
+
+sl_status sl_error_set(sl_error *err, sl_status code, const char *file, int line, const char *format,
+                       ...) {
+    if (err == NULL) {
+        return code;
+    }
+    err->code = code;
+    err->file = file;
+    err->line = line;
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(err->message, sizeof(err->message), format, args);
+    va_end(args);
+    error_tidy(err->message, n >= (int)sizeof(err->message));
+    return code;
+}
