@@ -1,0 +1,106 @@
+/* Fills the kernel table level by level and tells which level provides an entry. The table is built once at start
+ * and const afterwards; these functions keep no state. */
+#include "kernels/kernels.h"
+
+#include <string.h>
+
+#include "kernels/levels.h"
+
+typedef void (*fill_fn)(sl_kernels *k);
+
+/* In the order of filling. AVXVNNI is a side branch: 256-bit products on top of AVX2, not part of AVX-512. */
+static const struct {
+    sl_isa isa;
+    fill_fn fill;
+} levels[] = {
+    {SL_ISA_REF, sl_kernels_fill_ref},
+#if defined(__x86_64__)
+    {SL_ISA_AVX2, sl_kernels_fill_avx2},
+    {SL_ISA_AVXVNNI, sl_kernels_fill_avxvnni},
+    {SL_ISA_AVX512, sl_kernels_fill_avx512},
+    {SL_ISA_AVX512VNNI, sl_kernels_fill_avx512vnni},
+#endif
+};
+enum { N_LEVELS = sizeof(levels) / sizeof(levels[0]) };
+
+static bool level_used(sl_isa level, sl_isa isa) {
+    return level <= isa && (level != SL_ISA_AVXVNNI || isa == SL_ISA_AVXVNNI);
+}
+
+void sl_kernels_init(sl_kernels *k, sl_isa isa) {
+    memset(k, 0, sizeof(*k));
+    for (size_t i = 0; i < N_LEVELS; i++) {
+        if (level_used(levels[i].isa, isa)) {
+            levels[i].fill(k);
+        }
+    }
+    k->isa = isa;
+}
+
+#define ENTRY(label, member) {label, offsetof(sl_kernels, member)}
+static const struct {
+    const char *label;
+    size_t offset; /* of the function pointer */
+} entries[] = {
+    ENTRY("mul q4_0", product[SL_TYPE_Q4_0].mul), ENTRY("mul q4_1", product[SL_TYPE_Q4_1].mul),
+    ENTRY("mul q5_0", product[SL_TYPE_Q5_0].mul), ENTRY("mul q8_0", product[SL_TYPE_Q8_0].mul),
+    ENTRY("mul q4_k", product[SL_TYPE_Q4_K].mul), ENTRY("mul q6_k", product[SL_TYPE_Q6_K].mul),
+    ENTRY("mul f32", mul_f32),                    ENTRY("quantize row", quantize_row),
+    ENTRY("rms norm", rms_norm),                  ENTRY("rope norm", rope_norm),
+    ENTRY("rope neox", rope_neox),                ENTRY("silu mul", silu_mul),
+    ENTRY("add", add),                            ENTRY("kv store f16", kv_store[SL_KV_F16]),
+    ENTRY("kv store f32", kv_store[SL_KV_F32]),   ENTRY("attend f16", attend[SL_KV_F16]),
+    ENTRY("attend f32", attend[SL_KV_F32]),       ENTRY("argmax", argmax),
+    ENTRY("sum exp", sum_exp),
+};
+#undef ENTRY
+enum { N_ENTRIES = sizeof(entries) / sizeof(entries[0]) };
+
+/* Bytes of the function pointer at an offset of the table; all function pointers have one size here. */
+static bool entry_same(const sl_kernels *a, const sl_kernels *b, size_t offset) {
+    return memcmp((const char *)a + offset, (const char *)b + offset, sizeof(void (*)(void))) == 0;
+}
+
+void sl_kernels_describe(const sl_kernels *k, void (*fn)(void *user, const char *entry, sl_isa isa),
+                         void *user) {
+    sl_isa provider[N_ENTRIES] = {SL_ISA_REF};
+    sl_kernels before, now;
+    memset(&now, 0, sizeof(now));
+    for (size_t i = 0; i < N_LEVELS; i++) {
+        if (!level_used(levels[i].isa, k->isa)) {
+            continue;
+        }
+        before = now;
+        levels[i].fill(&now);
+        for (size_t e = 0; e < N_ENTRIES; e++) {
+            if (!entry_same(&before, &now, entries[e].offset)) {
+                provider[e] = levels[i].isa;
+            }
+        }
+    }
+    for (size_t e = 0; e < N_ENTRIES; e++) {
+        fn(user, entries[e].label, provider[e]);
+    }
+}
+
+static size_t round_up_16(size_t n) {
+    return (n + 15) / 16 * 16;
+}
+
+/* A panel of 16 rows by n_in floats, and room to decode one row. */
+size_t sl_mul_f32_scratch_floats(uint32_t n_in) {
+    return round_up_16((size_t)(SL_PANEL_ROWS + 1) * n_in) + SL_PANEL_ROWS;
+}
+
+/* Per pair of a chunk: the scaled query, the output so far, maximum and sum; plus the scores of one tile. */
+size_t sl_attend_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v) {
+    const size_t pairs = (size_t)sl_attend_chunk_rows(n_rows, n_group) * n_group;
+    return pairs * (round_up_16(d_k) + round_up_16(d_v)) + 2 * round_up_16(pairs) +
+           (size_t)SL_ATTEND_TILE_MAX * SL_ATTEND_BLOCK;
+}
+
+void sl_kernels_fill_ref(sl_kernels *k) {
+    sl_product_fill_ref(k);
+    sl_attend_fill_ref(k);
+    sl_rows_fill_ref(k);
+}

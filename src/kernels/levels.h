@@ -1,0 +1,30 @@
+/* Private to src/kernels: each level overwrites the table entries that it does better, and what all levels of an
+ * entry must agree on. */
+#ifndef SL_KERNELS_LEVELS_H
+#define SL_KERNELS_LEVELS_H
+
+#include "kernels/kernels.h"
+
+void sl_kernels_fill_ref(sl_kernels *k);
+void sl_kernels_fill_avx2(sl_kernels *k);
+void sl_kernels_fill_avxvnni(sl_kernels *k);
+void sl_kernels_fill_avx512(sl_kernels *k);
+void sl_kernels_fill_avx512vnni(sl_kernels *k);
+
+/* The parts of each level, one per file. */
+void sl_product_fill_ref(sl_kernels *k);
+void sl_attend_fill_ref(sl_kernels *k);
+void sl_rows_fill_ref(sl_kernels *k);
+
+/* A group whose largest magnitude is below this quantises to zeros: 127 / amax would overflow, and nothing that
+ * small can matter in a float32 sum. */
+#define SL_QUANTIZE_AMAX_MIN 0x1p-120f
+
+/* Attention works on chunks of query rows so that its scratch is bounded: rows per chunk. */
+static inline uint32_t sl_attend_chunk_rows(uint32_t n_rows, uint32_t n_group) {
+    const uint32_t rows = n_group >= 64 ? 1 : 64 / n_group;
+    return n_rows < rows ? n_rows : rows;
+}
+#define SL_ATTEND_TILE_MAX 8 /* (row, head) pairs whose scores are held at once, at most */
+
+#endif

@@ -1,0 +1,6 @@
+/* The avx2 level of the kernel table. */
+#include "kernels/levels.h"
+
+void sl_kernels_fill_avx2(sl_kernels *k) {
+    (void)k;
+}
