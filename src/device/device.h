@@ -1,0 +1,65 @@
+/* What every kind of device offers: it compiles a plan into a program of its own and runs that whole
+ * program on a step. No virtual call per operation. A device and its programs belong to one thread.
+ */
+#ifndef SL_DEVICE_DEVICE_H
+#define SL_DEVICE_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <sluice/status.h>
+
+#include "base/pool.h"
+#include "kernels/kernels.h"
+#include "plan/plan.h"
+#include "plan/step.h"
+
+#define SL_LOGITS_BLOCK 64 /* full rows of logits held at a time */
+
+/* Called with consecutive blocks of at most SL_LOGITS_BLOCK logits rows, on the calling thread while the
+ * device is idle: rows [first, first + n) of the step's logits rows, row r at logits + (r - first) * stride,
+ * n_vocab floats each. The rows may be overwritten. A status other than SL_OK ends the step with it. */
+typedef sl_status (*sl_logits_fn)(void *user, uint32_t first, uint32_t n, float *logits, size_t stride,
+                                  sl_error *err);
+
+typedef struct sl_program_options {
+    bool exact;           /* float32 activations, weights only decoded */
+    bool batch_invariant; /* forbids kernels whose result depends on the other rows */
+    sl_kv_type kv_type;
+    uint32_t rows_max, runs_max; /* of one step */
+    uint32_t n_pages;            /* in the page store */
+    void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes); /* may be NULL */
+    void *progress_user;
+} sl_program_options;
+
+/* Bytes that a program needs, by kind. */
+typedef struct sl_program_memory {
+    uint64_t packed_bytes; /* weights in the device's own layout */
+    uint64_t page_bytes;   /* one KV page of all layer groups */
+    uint64_t kv_bytes;     /* the page store */
+    uint64_t step_bytes;   /* values, rounded activations, scratch, logits */
+} sl_program_memory;
+
+typedef struct sl_device sl_device;
+typedef struct sl_program sl_program;
+
+typedef struct sl_device_ops {
+    const char *name; /* "cpu" */
+    void (*free)(sl_device *d);
+    /* What compile would take; allocates nothing. */
+    sl_status (*estimate)(sl_device *d, const sl_plan *plan, const sl_program_options *options,
+                          sl_program_memory *out, sl_error *err);
+    /* The plan must outlive the program. */
+    sl_status (*compile)(sl_device *d, const sl_plan *plan, const sl_program_options *options,
+                         sl_program **out, sl_error *err);
+    void (*program_free)(sl_program *p);
+    /* One pass over a step whose fields were checked by the engine. Allocates nothing. */
+    sl_status (*run)(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user, sl_error *err);
+} sl_device_ops;
+
+/* Every kind of device begins with this. */
+struct sl_device {
+    const sl_device_ops *ops;
+};
+
+#endif
