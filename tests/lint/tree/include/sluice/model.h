@@ -1,0 +1,4 @@
+#ifndef SLUICE_MODEL_H
+#define SLUICE_MODEL_H
+#include "base/good.h"
+#endif
