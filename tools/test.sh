@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# `make test`: sets itself up, builds, and runs every test. Ends with a line `N passed, N failed`.
+. "$(dirname "$0")/common.sh"
+tools/setup.sh test
+build_preset release
+
+# What the tests use beside the repository. ../shared is optional (SLUICE_SHARED overrides).
+SLUICE_MODEL_DIR=$(tools/fetch.py model)
+SLUICE_VOCAB_DIR=$(tools/fetch.py vocab)
+python=$(tools/fetch.py venv tests)
+export SLUICE_MODEL_DIR SLUICE_VOCAB_DIR
+export SLUICE_BINARY=${SLUICE_BINARY:-$PWD/build/sluice}
+
+results=build/results
+rm -rf "$results"
+mkdir -p "$results"
+
+ctest_code=0
+# shellcheck disable=SC2086
+ctest --test-dir build --output-on-failure --no-tests=error -j "$(jobs)" \
+    --output-junit "$PWD/$results/ctest.xml" ${ARGS:-} || ctest_code=$?
+
+pytest_code=0
+if [ -z "${ARGS:-}" ] && ls tests/api/test_*.py > /dev/null 2>&1; then
+    "$python" -B -m pytest -q -p no:cacheprovider tests/api --junitxml="$results/pytest.xml" ||
+        pytest_code=$?
+fi
+exec "$python" tools/sum_results.py "$results" "$ctest_code" "$pytest_code"
