@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "base/error.h"
 
 #include <stdarg.h>
@@ -21,6 +22,15 @@ const char *sl_status_name(sl_status code) {
     case SL_ERR_INTERNAL: return "internal";
     }
     return "unknown";
+}
+
+const char *sl_errno_text(int code) {
+#if defined(__GLIBC__)
+    const char *text = strerrordesc_np(code); /* strerror is not safe in threads */
+#else
+    const char *text = strerror(code);
+#endif
+    return text == NULL ? "unknown error" : text;
 }
 
 /* One printable line: control characters become '?', and a cut never splits a UTF-8 character. */

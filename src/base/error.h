@@ -13,6 +13,9 @@ sl_status sl_error_set(sl_error *err, sl_status code, const char *file, int line
 /* return SL_FAIL(err, SL_ERR_FORMAT, "%s: ...", path); */
 #define SL_FAIL(err, code, ...) sl_error_set((err), (code), __FILE__, __LINE__, __VA_ARGS__)
 
+/* What the system says about an errno value ("No such file or directory"): a static string, any thread. */
+const char *sl_errno_text(int code);
+
 /* Returns from the calling function with the status of `call` unless it is SL_OK. */
 #define SL_TRY(call)                                                                                 \
     do {                                                                                             \

@@ -1,0 +1,328 @@
+/* The compute pool (pool.h). Owner thread: the caller of sl_pool_run, which is worker 0.
+ *
+ * One gate, `phase`, releases everybody: its word counts phases, a job's start and each barrier in it begin a
+ * new one. Arrivals are counted in a tree of counters with four children each, so that on many cores no line
+ * is fought over by all; up to four threads the tree is one counter. The last to arrive opens the gate (at a
+ * barrier) or tells the caller (at a job's end). Idle workers are simply waiting for the next phase.
+ *
+ * Waiting. A worker looks at the gate in a pause loop for its spin budget, then sleeps. The budget adapts. When
+ * even the full one would not have sufficed (the peer we wait for is not running: an oversubscribed machine, a
+ * busy neighbour), spinning only takes time from others, so it is halved, down to nothing. Waits that end while
+ * spinning raise it again. Once it is small, sleeps that turn out short earn a new trial of the full budget, and
+ * they need the longer for it the more often such trials failed. Starts of jobs and barriers keep separate
+ * budgets, since a pause between steps says nothing about the barriers inside one.
+ *
+ * Reference for the tree: Mellor-Crummey and Scott, "Algorithms for scalable synchronization on shared-memory
+ * multiprocessors", ACM TOCS 9(1), 1991.
+ */
+#define _GNU_SOURCE
+#include "base/pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/gate.h"
+
+#define POOL_FAN_IN 4
+#define POOL_NODES_MAX 172      /* 128 + 32 + 8 + 2 + 1, and one to spare */
+#define POOL_SPIN_NS 40000      /* full spin budget */
+#define POOL_PENALTY_MAX 1024   /* short sleeps needed to try spinning again, at most */
+#define POOL_PAUSE_NS_MAX 1000  /* a measured pause longer than this is a preemption */
+
+typedef struct pool_node {
+    _Alignas(SL_CACHE_LINE) atomic_uint n_arrived;
+    uint32_t n_children;
+    uint32_t i_parent; /* the root is its own parent */
+} pool_node;
+
+/* How long to spin before sleeping; see the head of the file. Private to one worker. */
+typedef struct pool_spin {
+    uint32_t n_spins; /* present budget, in pauses */
+    uint32_t penalty; /* short sleeps needed before the full budget is tried again */
+    uint32_t credit;  /* short sleeps seen since the last change */
+} pool_spin;
+
+typedef struct pool_worker {
+    _Alignas(SL_CACHE_LINE) sl_pool *pool;
+    uint32_t ith;
+    uint32_t cpu;        /* to be pinned to, or UINT32_MAX */
+    pool_spin at_start;  /* waiting for a job, or (worker 0) for its end */
+    pool_spin at_barrier;
+    pthread_t thread;    /* not for worker 0 */
+} pool_worker;
+
+typedef struct pool_counter {
+    _Alignas(SL_CACHE_LINE) atomic_uint n_claimed;
+} pool_counter;
+
+struct sl_pool {
+    sl_gate phase; /* word: number of the present phase */
+    sl_gate joined; /* word: changes when a job ends and the caller was not the last; only it waits here */
+    pool_counter claims[2]; /* of even and odd phases */
+    pool_node nodes[POOL_NODES_MAX];
+    /* Written by the caller between jobs, read by workers after the phase that starts the job. */
+    _Alignas(SL_CACHE_LINE) sl_pool_fn fn; /* NULL: workers end */
+    void *arg;
+    uint32_t n_threads, n_started; /* n_started: threads to be joined */
+    uint32_t spins_full; /* pauses in POOL_SPIN_NS; 0 when there are more threads than CPUs */
+    bool pin, is_pinned;
+    pthread_t pinned_thread;
+    cpu_set_t mask_before; /* of the caller, restored when the pool is freed */
+    pool_worker workers[];
+};
+
+/* Nanoseconds of one pause, at least 1: 5 to 60, depending on the processor. The least of a few runs, since
+ * any of them may be interrupted. */
+static uint32_t pool_pause_ns(void) {
+    enum { PAUSES = 256, RUNS = 5 };
+    uint64_t best = POOL_PAUSE_NS_MAX * PAUSES;
+    for (int run = 0; run < RUNS; run++) {
+        uint64_t begin = sl_clock_mono_ns();
+        for (int i = 0; i < PAUSES; i++) {
+            sl_cpu_relax();
+        }
+        uint64_t ns = sl_clock_mono_ns() - begin;
+        best = ns < best ? ns : best;
+    }
+    return best < PAUSES ? 1 : (uint32_t)(best / PAUSES);
+}
+
+/* The wait ended while spinning: spinning pays. */
+static void pool_spin_reward(pool_spin *s, uint32_t spins_full) {
+    uint32_t more = s->n_spins + spins_full / 16;
+    s->n_spins = more < spins_full ? more : spins_full;
+    if (s->penalty > 1 && ++s->credit >= s->penalty) {
+        s->penalty /= 2;
+        s->credit = 0;
+    }
+}
+
+/* The wait ended in sleep, after the gate had been closed for closed_ns. */
+static void pool_spin_learn(pool_spin *s, uint32_t spins_full, uint64_t closed_ns) {
+    if (closed_ns > POOL_SPIN_NS) {
+        s->n_spins /= 2;
+        s->credit = 0;
+        s->penalty = s->penalty < POOL_PENALTY_MAX ? 2 * s->penalty : POOL_PENALTY_MAX;
+    } else if (++s->credit >= s->penalty) {
+        s->n_spins = spins_full;
+        s->credit = 0;
+    }
+}
+
+/* Returns when the gate's word differs from `old`. */
+static void pool_wait(const sl_pool *p, sl_gate *g, uint32_t old, pool_spin *s) {
+    if (sl_gate_spin(g, old, 0)) {
+        return;
+    }
+    if (s->n_spins > 0 && sl_gate_spin(g, old, s->n_spins)) {
+        pool_spin_reward(s, p->spins_full);
+        return;
+    }
+    uint64_t closed_ns = sl_gate_sleep(g, old);
+    closed_ns += s->n_spins == 0 ? 0 : (uint64_t)s->n_spins * POOL_SPIN_NS / p->spins_full;
+    pool_spin_learn(s, p->spins_full, closed_ns);
+}
+
+/* Counts worker `ith` in; true for the last one of all. Counters are reset on the way, before anybody can
+ * arrive again: that needs the gate which the last one is about to open. */
+static bool pool_arrive(sl_pool *p, uint32_t ith) {
+    uint32_t i = ith / POOL_FAN_IN;
+    for (;;) {
+        pool_node *node = &p->nodes[i];
+        uint32_t n = atomic_fetch_add_explicit(&node->n_arrived, 1, memory_order_acq_rel) + 1;
+        if (n != node->n_children) {
+            return false;
+        }
+        atomic_store_explicit(&node->n_arrived, 0, memory_order_relaxed);
+        if (node->i_parent == i) {
+            return true;
+        }
+        i = node->i_parent;
+    }
+}
+
+/* The claims of a phase that is over start at zero when they are next used, two phases later. */
+static void pool_claims_reset(sl_pool *p, uint32_t phase) {
+    atomic_store_explicit(&p->claims[phase & 1].n_claimed, 0, memory_order_relaxed);
+}
+
+void sl_pool_barrier(sl_pool *p, uint32_t ith) {
+    uint32_t phase = sl_gate_value(&p->phase); /* cannot change before this worker has arrived */
+    if (pool_arrive(p, ith)) {
+        sl_gate_open(&p->phase, phase + 1);
+        pool_claims_reset(p, phase);
+    } else {
+        pool_wait(p, &p->phase, phase, &p->workers[ith].at_barrier);
+    }
+}
+
+uint32_t sl_pool_claim(sl_pool *p, uint32_t ith, uint32_t chunk) {
+    (void)ith; /* room for queues per worker, should one counter become the bottleneck */
+    uint32_t phase = sl_gate_value(&p->phase);
+    return atomic_fetch_add_explicit(&p->claims[phase & 1].n_claimed, chunk, memory_order_relaxed);
+}
+
+static void pool_pin_self(uint32_t cpu) {
+    cpu_set_t set;
+    if (cpu < CPU_SETSIZE) {
+        CPU_ZERO(&set);
+        CPU_SET(cpu, &set);
+        (void)pthread_setaffinity_np(pthread_self(), sizeof(set), &set); /* a wish: slower without */
+    }
+}
+
+static void *pool_thread_main(void *arg) {
+    pool_worker *w = arg;
+    sl_pool *p = w->pool;
+    char name[16];
+    (void)snprintf(name, sizeof(name), "sluice-w%u", w->ith);
+    (void)pthread_setname_np(pthread_self(), name);
+    if (w->cpu != UINT32_MAX) {
+        pool_pin_self(w->cpu);
+    }
+    uint32_t phase = 0; /* the pool's first */
+    for (;;) {
+        pool_wait(p, &p->phase, phase, &w->at_start);
+        if (p->fn == NULL) {
+            return NULL;
+        }
+        p->fn(p->arg, w->ith, p->n_threads);
+        phase = sl_gate_value(&p->phase);
+        if (pool_arrive(p, w->ith)) {
+            sl_gate_open(&p->joined, sl_gate_value(&p->joined) + 1);
+        }
+    }
+}
+
+/* The caller becomes worker 0 with its first job, so it is pinned there and not in sl_pool_create. */
+static void pool_pin_caller(sl_pool *p) {
+    p->pinned_thread = pthread_self();
+    if (pthread_getaffinity_np(p->pinned_thread, sizeof(p->mask_before), &p->mask_before) == 0) {
+        pool_pin_self(p->workers[0].cpu);
+        p->is_pinned = true;
+    }
+}
+
+void sl_pool_run(sl_pool *p, sl_pool_fn fn, void *arg) {
+    if (p->pin && !p->is_pinned) {
+        pool_pin_caller(p);
+    }
+    p->fn = fn;
+    p->arg = arg;
+    uint32_t phase = sl_gate_value(&p->phase);
+    uint32_t joined = sl_gate_value(&p->joined);
+    sl_gate_open(&p->phase, phase + 1);
+    fn(arg, 0, p->n_threads);
+    phase = sl_gate_value(&p->phase);
+    if (!pool_arrive(p, 0)) {
+        pool_wait(p, &p->joined, joined, &p->workers[0].at_start);
+    }
+    pool_claims_reset(p, phase);
+}
+
+uint32_t sl_pool_n_threads(const sl_pool *p) {
+    return p->n_threads;
+}
+
+/* Builds the tree of counters: a level has one node for each POOL_FAN_IN of what is below it. */
+static void pool_tree_init(sl_pool *p) {
+    uint32_t begin = 0, n_below = p->n_threads;
+    for (;;) {
+        uint32_t n_nodes = (n_below + POOL_FAN_IN - 1) / POOL_FAN_IN;
+        for (uint32_t i = 0; i < n_nodes; i++) {
+            uint32_t left = n_below - i * POOL_FAN_IN;
+            bool root = n_nodes == 1;
+            p->nodes[begin + i].n_children = left < POOL_FAN_IN ? left : POOL_FAN_IN;
+            p->nodes[begin + i].i_parent = root ? begin + i : begin + n_nodes + i / POOL_FAN_IN;
+        }
+        if (n_nodes == 1) {
+            return;
+        }
+        begin += n_nodes;
+        n_below = n_nodes;
+    }
+}
+
+static void pool_workers_init(sl_pool *p) {
+    uint32_t cpus[SL_POOL_THREADS_MAX];
+    uint32_t n_cpus = p->pin ? sl_cpu_list(cpus, SL_POOL_THREADS_MAX) : 0;
+    bool crowded = p->n_threads > sl_cpu_count_logical();
+    p->spins_full = crowded ? 0 : POOL_SPIN_NS / pool_pause_ns();
+    for (uint32_t i = 0; i < p->n_threads; i++) {
+        pool_spin spin = {.n_spins = p->spins_full, .penalty = 1};
+        p->workers[i] = (pool_worker){.pool = p,
+                                      .ith = i,
+                                      .cpu = n_cpus == 0 ? UINT32_MAX : cpus[i % n_cpus],
+                                      .at_start = spin,
+                                      .at_barrier = spin};
+    }
+}
+
+/* Starts the threads. They leave all signals to others but those that their own instructions raise: were these
+ * blocked, the system would end the process instead of calling the handler. */
+static sl_status pool_threads_start(sl_pool *p, sl_error *err) {
+    sigset_t block, before;
+    (void)sigfillset(&block);
+    static const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        (void)sigdelset(&block, own[i]);
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &block, &before);
+    int code = 0;
+    while (p->n_started + 1 < p->n_threads && code == 0) {
+        pool_worker *w = &p->workers[p->n_started + 1];
+        code = pthread_create(&w->thread, NULL, pool_thread_main, w);
+        p->n_started += code == 0;
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (code != 0) {
+        return SL_FAIL(err, SL_ERR_MEMORY,
+                       "the system refused to start compute thread %u of %u (%s); use fewer threads",
+                       p->n_started + 2, p->n_threads, sl_errno_text(code));
+    }
+    return SL_OK;
+}
+
+sl_status sl_pool_create(uint32_t n_threads, bool pin, sl_pool **out, sl_error *err) {
+    if (n_threads == 0 || n_threads > SL_POOL_THREADS_MAX) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT, "the number of compute threads is %u; it must be 1 to %d",
+                       n_threads, SL_POOL_THREADS_MAX);
+    }
+    sl_pool *p = sl_alloc_aligned(sizeof(*p) + n_threads * sizeof(p->workers[0]), SL_CACHE_LINE);
+    if (p == NULL) {
+        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the table of %u compute threads", n_threads);
+    }
+    p->n_threads = n_threads;
+    p->pin = pin;
+    pool_tree_init(p);
+    pool_workers_init(p);
+    sl_status status = pool_threads_start(p, err);
+    if (status != SL_OK) {
+        sl_pool_free(p);
+        return status;
+    }
+    *out = p;
+    return SL_OK;
+}
+
+void sl_pool_free(sl_pool *p) {
+    if (p == NULL) {
+        return;
+    }
+    p->fn = NULL;
+    sl_gate_open(&p->phase, sl_gate_value(&p->phase) + 1);
+    for (uint32_t i = 1; i <= p->n_started; i++) {
+        (void)pthread_join(p->workers[i].thread, NULL);
+    }
+    if (p->is_pinned && pthread_equal(p->pinned_thread, pthread_self())) {
+        (void)pthread_setaffinity_np(p->pinned_thread, sizeof(p->mask_before), &p->mask_before);
+    }
+    sl_free_aligned(p);
+}
