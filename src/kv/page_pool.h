@@ -1,0 +1,33 @@
+/* Book-keeping of KV pages: which page numbers are free, and how many block tables name each of the
+ * others. Holds no bytes of any page; the store behind a number belongs to the device.
+ *
+ * Free pages are kept as a stack that begins in ascending order, so a page that was never used is handed
+ * out only when every page used before is taken: the store's resident memory stays at the peak of use.
+ * Owner: the engine thread. Everything is allocated by init.
+ */
+#ifndef SL_KV_PAGE_POOL_H
+#define SL_KV_PAGE_POOL_H
+
+#include <stdint.h>
+
+#include <sluice/status.h>
+
+typedef struct sl_page_pool {
+    uint32_t n_pages;
+    uint32_t n_free;
+    int32_t *free;  /* [n_pages] stack; free[n_free - 1] is handed out next */
+    uint32_t *refs; /* [n_pages] block table entries that name the page; 0: it is free */
+} sl_page_pool;
+
+/* n_pages is 1 .. INT32_MAX. */
+SL_NODISCARD sl_status sl_page_pool_init(sl_page_pool *p, uint32_t n_pages, sl_error *err);
+void sl_page_pool_deinit(sl_page_pool *p); /* fine on a zeroed pool */
+
+/* A free page, with one reference; -1 when none is left. */
+int32_t sl_page_pool_take(sl_page_pool *p);
+/* One more block table names the page, which must be taken. */
+void sl_page_pool_ref(sl_page_pool *p, int32_t page);
+/* One fewer; the page is free when none is left. */
+void sl_page_pool_unref(sl_page_pool *p, int32_t page);
+
+#endif

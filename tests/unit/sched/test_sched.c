@@ -1,0 +1,289 @@
+/* The scheduler on small, fully known cases: what each step holds, who is admitted, who is refused. The
+ * crowd under accidents is in tests/sim. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "sched/sched.h"
+
+#define T SL_PAGE_TOKENS
+#define N_IDS 4096
+
+typedef struct fixture {
+    sl_kv *kv;
+    sl_sched *sched;
+    int32_t prompt[N_IDS], out[N_IDS];
+} fixture;
+
+static const sl_sched_options BASE = {.n_slots = 16,
+                                      .rows_max = 64,
+                                      .runs_max = 8,
+                                      .chunk_rows = 32,
+                                      .ctx_max = 1024,
+                                      .n_groups = 1,
+                                      .queue_max = 4,
+                                      .queue_tokens_max = 10000};
+
+static fixture *start(sl_sched_options options, uint32_t n_pages) {
+    static fixture f;
+    sl_error err;
+    const sl_kv_options kv_options = {.n_pages = n_pages, .n_seqs_max = 8, .n_tokens_max = options.ctx_max};
+    assert_int_equal(sl_kv_create(&kv_options, &f.kv, &err), SL_OK);
+    assert_int_equal(sl_sched_create(&options, f.kv, &f.sched, &err), SL_OK);
+    for (int32_t i = 0; i < N_IDS; i++) {
+        f.prompt[i] = i;
+        f.out[i] = 100000 + i;
+    }
+    return &f;
+}
+
+static void stop(fixture *f) {
+    sl_sched_free(f->sched);
+    assert_int_equal(sl_kv_n_used(f->kv), 0);
+    sl_kv_free(f->kv);
+}
+
+static sl_status add(fixture *f, uint32_t slot, uint32_t n_prompt, uint32_t max_tokens, uint64_t deadline_ns) {
+    const sl_sched_request r = {.prompt_ids = f->prompt,
+                                .n_prompt = n_prompt,
+                                .out_ids = f->out,
+                                .max_tokens = max_tokens,
+                                .deadline_ns = deadline_ns};
+    sl_error err;
+    return sl_sched_add(f->sched, slot, &r, &err);
+}
+
+static const sl_step *plan(fixture *f, uint32_t n_runs, uint32_t n_rows, uint32_t n_logits) {
+    sl_error err;
+    const sl_step *step = sl_sched_plan(f->sched);
+    assert_non_null(step);
+    assert_int_equal(step->n_runs, n_runs);
+    assert_int_equal(step->n_rows, n_rows);
+    assert_int_equal(step->n_logits, n_logits);
+    if (sl_sched_verify(f->sched, &err) != SL_OK) {
+        fail_msg("%s", err.message);
+    }
+    return step;
+}
+
+static void check_run(const sl_step *step, uint32_t i, uint32_t owner, uint32_t pos0, uint32_t n_rows,
+                      uint32_t n_logits) {
+    assert_int_equal(step->runs[i].owner, owner);
+    assert_int_equal(step->runs[i].pos0, pos0);
+    assert_int_equal(step->runs[i].n_rows, n_rows);
+    assert_int_equal(step->runs[i].n_logits, n_logits);
+}
+
+static void test_chunks_then_decodes(void **state) {
+    (void)state;
+    fixture *f = start(BASE, 100);
+    assert_null(sl_sched_plan(f->sched));
+    assert_int_equal(add(f, 3, 70, 5, 0), SL_OK);
+    assert_int_equal(add(f, 1, 10, 5, 0), SL_OK);
+    check_run(plan(f, 1, 32, 0), 0, 3, 0, 32, 0);
+    sl_sched_commit(f->sched);
+    const sl_step *step = plan(f, 1, 32, 0);
+    check_run(step, 0, 3, 32, 32, 0);
+    assert_int_equal(step->ids[0], 32);
+    sl_sched_commit(f->sched);
+    step = plan(f, 2, 16, 2); /* the prompt's rest, and the next one's start beside it */
+    check_run(step, 0, 3, 64, 6, 1);
+    check_run(step, 1, 1, 0, 10, 1);
+    assert_int_equal(step->runs[1].row_begin, 6);
+    assert_int_equal(step->ids[6], 0);
+    uint32_t n;
+    assert_int_equal(sl_sched_admitted(f->sched, &n)[0], 1);
+    assert_int_equal(n, 1);
+    assert_int_equal(sl_sched_append(f->sched, 3), SL_ERR_ARGUMENT); /* not computed yet */
+    sl_sched_commit(f->sched);
+    assert_int_equal(sl_sched_append(f->sched, 3), SL_OK);
+    assert_int_equal(sl_sched_append(f->sched, 3), SL_ERR_ARGUMENT); /* one at a time */
+    assert_int_equal(sl_sched_append(f->sched, 1), SL_OK);
+    step = plan(f, 2, 2, 2);
+    check_run(step, 0, 3, 70, 1, 1);
+    check_run(step, 1, 1, 10, 1, 1);
+    assert_int_equal(step->ids[0], 100000);
+    sl_sched_abandon(f->sched); /* the step failed: the same rows come again */
+    step = plan(f, 2, 2, 2);
+    check_run(step, 0, 3, 70, 1, 1);
+    sl_sched_commit(f->sched);
+    stop(f);
+}
+
+static void test_decodes_go_before_prefill(void **state) {
+    (void)state;
+    fixture *f = start(BASE, 100);
+    assert_int_equal(add(f, 0, 4, 9, 0), SL_OK);
+    plan(f, 1, 4, 1);
+    sl_sched_commit(f->sched);
+    assert_int_equal(add(f, 1, 200, 9, 0), SL_OK);
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_int_equal(sl_sched_append(f->sched, 0), SL_OK);
+        const sl_step *step = plan(f, 2, 33, 1);
+        check_run(step, 0, 0, 4 + i, 1, 1);
+        check_run(step, 1, 1, 32 * i, 32, 0);
+        sl_sched_commit(f->sched);
+    }
+    stop(f);
+}
+
+static void test_first_come_first_served(void **state) {
+    (void)state;
+    fixture *f = start(BASE, 10);
+    assert_int_equal(add(f, 0, 6 * T - 1, 1, 0), SL_OK);
+    assert_int_equal(add(f, 1, 5 * T - 1, 1, 0), SL_OK); /* 6 + 5 > 10: waits */
+    assert_int_equal(add(f, 2, 1, 1, 0), SL_OK);         /* would fit, does not overtake */
+    plan(f, 1, 32, 0);
+    sl_sched_commit(f->sched);
+    assert_int_equal(sl_sched_n_waiting(f->sched), 2);
+    assert_int_equal(sl_sched_waiting_tokens(f->sched), 5 * T + 2);
+    sl_sched_end(f->sched, 0); /* pages are there at the very next step */
+    check_run(plan(f, 1, 32, 0), 0, 1, 0, 32, 0);
+    sl_sched_commit(f->sched);
+    sl_sched_end(f->sched, 1);
+    check_run(plan(f, 1, 1, 1), 0, 2, 0, 1, 1);
+    stop(f);
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    fixture *f = start(BASE, 10);
+    sl_error err;
+    assert_int_equal(add(f, 0, 1000, 25, 0), SL_ERR_ARGUMENT);
+    assert_int_equal(sl_sched_check(f->sched, 1000, 25, &err), SL_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "1024"));
+    assert_int_equal(sl_sched_check(f->sched, 10 * T, 1, &err), SL_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "the whole pool has 10"));
+    assert_int_equal(sl_sched_check(f->sched, 10 * T - 1, 1, &err), SL_OK);
+    assert_int_equal(sl_sched_check(f->sched, 0, 1, &err), SL_ERR_ARGUMENT);
+    assert_int_equal(sl_sched_check(f->sched, 1, 0, &err), SL_ERR_ARGUMENT);
+    assert_int_equal(sl_sched_check(f->sched, UINT32_MAX, UINT32_MAX, &err), SL_ERR_ARGUMENT);
+    assert_int_equal(add(f, 16, 1, 1, 0), SL_ERR_ARGUMENT); /* no such slot */
+    assert_int_equal(add(f, 0, 1, 1, 0), SL_OK);
+    assert_int_equal(add(f, 0, 1, 1, 0), SL_ERR_ARGUMENT); /* slot in use */
+    stop(f);
+}
+
+static void test_queue_is_bounded(void **state) {
+    (void)state;
+    fixture *f = start(BASE, 100);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(add(f, i, 10, 10, 0), SL_OK);
+    }
+    assert_int_equal(add(f, 4, 10, 10, 0), SL_AGAIN);
+    sl_sched_end(f->sched, 2); /* cancelled while waiting */
+    assert_int_equal(add(f, 4, 10, 10, 0), SL_OK);
+    stop(f);
+
+    sl_sched_options options = BASE;
+    options.queue_tokens_max = 100;
+    f = start(options, 100);
+    assert_int_equal(add(f, 0, 200, 10, 0), SL_OK); /* alone it may exceed the bound */
+    assert_int_equal(add(f, 1, 1, 1, 0), SL_AGAIN);
+    plan(f, 1, 32, 0);
+    sl_sched_commit(f->sched);
+    assert_int_equal(add(f, 1, 50, 49, 0), SL_OK);
+    assert_int_equal(add(f, 2, 1, 1, 0), SL_AGAIN);
+    stop(f);
+}
+
+static void test_max_tokens(void **state) {
+    (void)state;
+    fixture *f = start(BASE, 100);
+    assert_int_equal(add(f, 0, 1, 2, 0), SL_OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        plan(f, 1, 1, 1);
+        sl_sched_commit(f->sched);
+        assert_int_equal(sl_sched_append(f->sched, 0), i < 2 ? SL_OK : SL_ERR_LIMIT);
+    }
+    assert_null(sl_sched_plan(f->sched)); /* nothing left to compute, until it is ended */
+    stop(f);
+}
+
+static void test_deadlines(void **state) {
+    (void)state;
+    fixture *f = start(BASE, 6);
+    uint32_t slot;
+    assert_int_equal(add(f, 0, 100, 60, 5000), SL_OK);
+    assert_int_equal(add(f, 1, 100, 60, 3000), SL_OK);
+    assert_int_equal(add(f, 2, 100, 60, 0), SL_OK);
+    plan(f, 1, 32, 0);
+    sl_sched_commit(f->sched);
+    assert_false(sl_sched_expired(f->sched, 2999, &slot));
+    assert_true(sl_sched_expired(f->sched, 3000, &slot));
+    assert_int_equal(slot, 1); /* still waiting */
+    sl_sched_end(f->sched, 1);
+    assert_false(sl_sched_expired(f->sched, 3000, &slot));
+    assert_true(sl_sched_expired(f->sched, UINT64_MAX, &slot));
+    assert_int_equal(slot, 0);
+    sl_sched_end(f->sched, 0);
+    assert_false(sl_sched_expired(f->sched, UINT64_MAX, &slot));
+    assert_true(sl_sched_any(f->sched, &slot));
+    assert_int_equal(slot, 2);
+    sl_sched_end(f->sched, 2);
+    assert_false(sl_sched_any(f->sched, &slot));
+    sl_sched_end(f->sched, 2); /* ignored */
+    stop(f);
+}
+
+/* A slot that ends and is used again between plan and commit must not inherit the old rows. */
+static void test_end_during_step(void **state) {
+    (void)state;
+    fixture *f = start(BASE, 100);
+    assert_int_equal(add(f, 0, 20, 5, 0), SL_OK);
+    plan(f, 1, 20, 1);
+    sl_sched_end(f->sched, 0);
+    assert_int_equal(add(f, 0, 8, 5, 0), SL_OK);
+    sl_sched_commit(f->sched);
+    check_run(plan(f, 1, 8, 1), 0, 0, 0, 8, 1);
+    stop(f);
+}
+
+static void test_no_memory(void **state) {
+    (void)state;
+    fixture *f = start(BASE, 4);
+    sl_error err;
+    uint32_t n_failed = 0;
+    for (uint64_t nth = 1;; nth++) {
+        sl_sched *sched = NULL;
+        sl_alloc_fail_nth(nth, false);
+        const sl_status status = sl_sched_create(&BASE, f->kv, &sched, &err);
+        sl_alloc_fail_nth(0, false);
+        if (status == SL_OK) {
+            sl_sched_free(sched);
+            break;
+        }
+        assert_int_equal(status, SL_ERR_MEMORY);
+        assert_null(sched);
+        n_failed++;
+    }
+    assert_int_equal(n_failed, 5);
+    sl_sched_options bad = BASE;
+    bad.ctx_max = 4096; /* more than the tables hold */
+    sl_sched *none = NULL;
+    assert_int_equal(sl_sched_create(&bad, f->kv, &none, &err), SL_ERR_ARGUMENT);
+    bad = BASE;
+    bad.rows_max = 0;
+    assert_int_equal(sl_sched_create(&bad, f->kv, &none, &err), SL_ERR_ARGUMENT);
+    stop(f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_chunks_then_decodes),
+        cmocka_unit_test(test_decodes_go_before_prefill),
+        cmocka_unit_test(test_first_come_first_served),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_queue_is_bounded),
+        cmocka_unit_test(test_max_tokens),
+        cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_end_during_step),
+        cmocka_unit_test(test_no_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
