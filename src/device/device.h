@@ -46,7 +46,7 @@ typedef struct sl_program sl_program;
 typedef struct sl_device_ops {
     const char *name; /* "cpu" */
     void (*free)(sl_device *d);
-    /* What compile would take; allocates nothing. */
+    /* What compile would take; reads no weight and reserves nothing large. */
     sl_status (*estimate)(sl_device *d, const sl_plan *plan, const sl_program_options *options,
                           sl_program_memory *out, sl_error *err);
     /* The plan must outlive the program. */

@@ -221,7 +221,7 @@ sl_value_id sl_build_linear(sl_builder *b, sl_value_id x, const char *weight, sl
     if (b->status != SL_OK) {
         return v;
     }
-    char bias_name[NAME_MAX_LEN];
+    char bias_name[NAME_MAX_LEN / 2];
     size_t stem = strlen(weight) - strlen("weight");
     (void)snprintf(bias_name, sizeof(bias_name), "%.*sbias", (int)stem, weight);
     int32_t w = builder_bind(b, weight, role, n_out, builder_width(b, x));

@@ -53,7 +53,7 @@ static bool op_weight_fits(const sl_plan *p, const sl_plan_op *op, uint32_t w_in
         int32_t bias = op->u.linear.bias;
         bool bias_fits = bias < 0 || ((uint32_t)bias < p->n_weights && p->weights[bias].n_out == 1 &&
                                       p->weights[bias].n_in == w_out);
-        return w->n_in == w_in && w->n_out == w_out && bias_fits;
+        return op->in[0] != op->out && w->n_in == w_in && w->n_out == w_out && bias_fits;
     }
     default: return false;
     }

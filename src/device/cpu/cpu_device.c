@@ -1,0 +1,48 @@
+#include "device/cpu/cpu_device.h"
+
+#include "base/alloc.h"
+#include "base/cpu.h"
+#include "base/error.h"
+#include "device/cpu/cpu_program.h"
+
+static void cpu_device_free(sl_device *d) {
+    struct sl_cpu_device *c = (struct sl_cpu_device *)d;
+    if (c != NULL) {
+        sl_pool_free(c->pool);
+        sl_free(c);
+    }
+}
+
+static const sl_device_ops cpu_ops = {
+    .name = "cpu",
+    .free = cpu_device_free,
+    .estimate = sl_cpu_program_estimate,
+    .compile = sl_cpu_program_compile,
+    .program_free = sl_cpu_program_free,
+    .run = sl_cpu_program_run,
+};
+
+sl_status sl_cpu_device_create(uint32_t n_threads, bool pin, sl_device **out, sl_error *err) {
+    struct sl_cpu_device *c = sl_alloc_zero(1, sizeof(*c));
+    if (c == NULL) {
+        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the CPU device");
+    }
+    c->device.ops = &cpu_ops;
+    sl_kernels_init(&c->kernels, sl_cpu_isa());
+    sl_status status = sl_pool_create(n_threads == 0 ? sl_cpu_count_physical() : n_threads, pin, &c->pool,
+                                      err);
+    if (status != SL_OK) {
+        sl_free(c);
+        return status;
+    }
+    *out = &c->device;
+    return SL_OK;
+}
+
+sl_pool *sl_cpu_device_pool(const sl_device *d) {
+    return ((const struct sl_cpu_device *)d)->pool;
+}
+
+const sl_kernels *sl_cpu_device_kernels(const sl_device *d) {
+    return &((const struct sl_cpu_device *)d)->kernels;
+}

@@ -1,0 +1,279 @@
+/* Compiling a plan for the CPU: tables, memory layout, packing of weights. */
+#include "device/cpu/cpu_program.h"
+
+#include <inttypes.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "device/cpu/cpu_device.h"
+
+#define PROGRAM_TABLES_MAX ((size_t)64 << 20)
+#define PACK_CHUNK 16 /* panels packed by one task */
+
+/* Hands out 64-byte aligned pieces of a region; with base NULL it only measures. */
+typedef struct carver {
+    uint8_t *base;
+    size_t used;
+} carver;
+
+static void *carve(carver *c, size_t n, size_t size) {
+    void *p = c->base == NULL ? NULL : c->base + c->used;
+    c->used += (n * size + 63) & ~(size_t)63;
+    return p;
+}
+
+static size_t elem_bytes(sl_kv_type t) {
+    return t == SL_KV_F32 ? 4 : 2;
+}
+
+/* K and V of one head in a page, each 64-byte aligned since 32 tokens of 2 bytes are 64 bytes. */
+static size_t head_v_offset(const sl_plan_group *g, sl_kv_type kv_type) {
+    return (size_t)g->d_k * SL_PAGE_TOKENS * elem_bytes(kv_type);
+}
+
+static size_t head_bytes(const sl_plan_group *g, sl_kv_type kv_type) {
+    return (size_t)(g->d_k + g->d_v) * SL_PAGE_TOKENS * elem_bytes(kv_type);
+}
+
+size_t sl_cpu_group_page_bytes(const sl_plan_group *g, sl_kv_type kv_type) {
+    return (size_t)g->n_layers * g->n_kv_head * head_bytes(g, kv_type);
+}
+
+static void layout_values(const sl_plan *plan, cpu_segment *seg, carver *c) {
+    for (uint32_t i = 0; i < plan->n_values; i++) {
+        cpu_value *v = &seg->values[i];
+        v->width = plan->values[i].width;
+        if (!v->written) {
+            continue;
+        }
+        v->stride = (v->width + 15u) & ~(size_t)15;
+        if (v->stride % 1024 == 0) {
+            v->stride += 16; /* rows a multiple of 4 KB apart would share cache sets */
+        }
+        v->x = carve(c, v->stride * seg->rows_max, sizeof(float));
+        if (v->wants_q) {
+            size_t n_groups = v->width / SL_ACT_GROUP;
+            v->q.q_stride = (v->width + 63u) & ~(size_t)63;
+            v->q.g_stride = (n_groups + 15) & ~(size_t)15;
+            v->q.q = carve(c, v->q.q_stride * seg->rows_max, 1);
+            v->q.d = carve(c, v->q.g_stride * seg->rows_max, sizeof(float));
+            v->q.s = carve(c, v->q.g_stride * seg->rows_max, sizeof(float));
+            v->q.sum16 = carve(c, 2 * v->q.g_stride * seg->rows_max, sizeof(int16_t));
+        }
+    }
+}
+
+static size_t scratch_floats_needed(const sl_program *p) {
+    size_t most = 0;
+    for (uint32_t i = 0; i < p->plan->n_ops; i++) {
+        const sl_plan_op *op = &p->plan->ops[i];
+        size_t n = 0;
+        if (op->kind == SL_OP_LINEAR && p->weights[op->weight].product == NULL) {
+            n = sl_mul_f32_scratch_floats(p->plan->weights[op->weight].n_in);
+        } else if (op->kind == SL_OP_ATTEND) {
+            const sl_plan_group *g = &p->plan->groups[op->u.attend.group];
+            n = sl_attend_scratch_floats(CPU_ATTEND_ROWS, op->u.attend.n_head / g->n_kv_head, g->d_k,
+                                         g->d_v);
+        }
+        most = n > most ? n : most;
+    }
+    return (most + 15) & ~(size_t)15;
+}
+
+static void layout_step(sl_program *p, carver *c) {
+    layout_values(p->plan, &p->body, c);
+    layout_values(p->plan, &p->head, c);
+    for (uint32_t i = 0; i < p->plan->n_ropes; i++) {
+        p->angles[i] = carve(c, (size_t)p->options.rows_max * p->plan->ropes[i].n_rot, sizeof(float));
+    }
+    p->scratch_floats = scratch_floats_needed(p);
+    p->scratch = carve(c, p->scratch_floats * sl_pool_n_threads(p->device->pool), sizeof(float));
+    p->row_run = carve(c, p->options.rows_max, sizeof(uint32_t));
+    p->run_tiles = carve(c, (size_t)p->options.runs_max + 1, sizeof(uint32_t));
+    p->gather = carve(c, p->options.rows_max, sizeof(uint32_t));
+}
+
+static void layout_groups(sl_program *p) {
+    size_t total = 0;
+    for (uint32_t i = 0; i < p->plan->n_groups; i++) {
+        const sl_plan_group *pg = &p->plan->groups[i];
+        cpu_group *g = &p->groups[i];
+        g->head_bytes = head_bytes(pg, p->options.kv_type);
+        g->v_offset = head_v_offset(pg, p->options.kv_type);
+        g->page_bytes = sl_cpu_group_page_bytes(pg, p->options.kv_type);
+        total += g->page_bytes;
+    }
+    p->page_bytes = total;
+    p->kv_bytes = total * p->options.n_pages;
+}
+
+/* Which weights get packed, and how much that takes. */
+static void layout_packed(sl_program *p) {
+    size_t used = 0;
+    for (uint32_t i = 0; i < p->plan->n_ops; i++) {
+        const sl_plan_op *op = &p->plan->ops[i];
+        if (op->kind != SL_OP_LINEAR) {
+            continue;
+        }
+        cpu_weight *w = &p->weights[op->weight];
+        if (w->product != NULL || !sl_cpu_weight_packs(p, w->w)) {
+            continue;
+        }
+        w->product = &p->device->kernels.product[w->w->type];
+        w->panel_bytes = w->product->panel_bytes(w->w->n_in);
+        used += w->panel_bytes * w->n_panels;
+    }
+    p->packed_bytes = used;
+}
+
+/* Everything that needs no large memory: tables, phases, and the sizes of the regions. */
+static sl_status program_prepare(sl_device *d, const sl_plan *plan, const sl_program_options *options,
+                                 sl_program **out, sl_error *err) {
+    sl_program *p = sl_alloc_zero(1, sizeof(*p));
+    if (p == NULL) {
+        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the model's program");
+    }
+    p->device = (struct sl_cpu_device *)d;
+    p->plan = plan;
+    p->options = *options;
+    p->options.kv_type = options->exact ? SL_KV_F32 : options->kv_type;
+    sl_arena_init(&p->arena, PROGRAM_TABLES_MAX);
+    p->weights = sl_arena_alloc_zero(&p->arena, plan->n_weights, sizeof(*p->weights));
+    if (p->weights == NULL) {
+        sl_cpu_program_free(p);
+        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the model's program");
+    }
+    for (uint32_t i = 0; i < plan->n_weights; i++) {
+        p->weights[i].w = &plan->weights[i];
+        p->weights[i].n_panels = (plan->weights[i].n_out + SL_PANEL_ROWS - 1) / SL_PANEL_ROWS;
+    }
+    layout_groups(p);
+    layout_packed(p);
+    sl_status status = sl_cpu_phases_build(p, err);
+    if (status != SL_OK) {
+        sl_cpu_program_free(p);
+        return status;
+    }
+    carver measure = {0};
+    layout_step(p, &measure);
+    p->step_bytes = measure.used;
+    *out = p;
+    return SL_OK;
+}
+
+sl_status sl_cpu_program_estimate(sl_device *d, const sl_plan *plan, const sl_program_options *options,
+                                  sl_program_memory *out, sl_error *err) {
+    sl_program *p;
+    SL_TRY(program_prepare(d, plan, options, &p, err));
+    *out = (sl_program_memory){.packed_bytes = p->packed_bytes, .page_bytes = p->page_bytes,
+                               .kv_bytes = p->kv_bytes, .step_bytes = p->step_bytes};
+    sl_cpu_program_free(p);
+    return SL_OK;
+}
+
+static sl_status program_map(sl_program *p, sl_error *err) {
+    p->packed = sl_pages_map(p->packed_bytes, true);
+    p->pages = sl_pages_map(p->kv_bytes, false);
+    p->step = sl_pages_map(p->step_bytes, true);
+    if (p->packed == NULL || p->pages == NULL || p->step == NULL) {
+        return SL_FAIL(err, SL_ERR_MEMORY,
+                       "no memory for the model: %zu MB of packed weights, %zu MB of KV pages and %zu MB of "
+                       "step buffers are needed; a smaller --kv-memory or --ctx helps",
+                       p->packed_bytes >> 20, p->kv_bytes >> 20, p->step_bytes >> 20);
+    }
+    size_t used = 0;
+    for (uint32_t i = 0; i < p->plan->n_weights; i++) {
+        cpu_weight *w = &p->weights[i];
+        if (w->product != NULL) {
+            w->panels = p->packed + used;
+            used += w->panel_bytes * w->n_panels;
+        }
+    }
+    uint8_t *base = p->pages;
+    for (uint32_t i = 0; i < p->plan->n_groups; i++) {
+        p->groups[i].base = base;
+        base += p->groups[i].page_bytes * p->options.n_pages;
+    }
+    carver place = {.base = p->step};
+    layout_step(p, &place);
+    return SL_OK;
+}
+
+typedef struct pack_job {
+    sl_program *p;
+    uint32_t n_chunks;
+} pack_job;
+
+static uint32_t weight_chunks(const cpu_weight *w) {
+    return w->product == NULL ? 0 : (w->n_panels + PACK_CHUNK - 1) / PACK_CHUNK;
+}
+
+static void pack_chunk(sl_program *p, uint32_t chunk) {
+    uint32_t i = 0;
+    while (chunk >= weight_chunks(&p->weights[i])) {
+        chunk -= weight_chunks(&p->weights[i]);
+        i++;
+    }
+    const cpu_weight *w = &p->weights[i];
+    uint32_t end = (chunk + 1) * PACK_CHUNK < w->n_panels ? (chunk + 1) * PACK_CHUNK : w->n_panels;
+    for (uint32_t panel = chunk * PACK_CHUNK; panel < end; panel++) {
+        uint32_t row = panel * SL_PANEL_ROWS;
+        uint32_t n_rows = w->w->n_out - row < SL_PANEL_ROWS ? w->w->n_out - row : SL_PANEL_ROWS;
+        w->product->pack(w->w->data + (size_t)row * w->w->row_bytes, w->w->row_bytes, n_rows, w->w->n_in,
+                         w->panels + (size_t)panel * w->panel_bytes);
+    }
+}
+
+static void pack_worker(void *arg, uint32_t ith, uint32_t nth) {
+    const pack_job *job = arg;
+    const sl_program_options *o = &job->p->options;
+    (void)nth;
+    for (uint32_t c; (c = sl_pool_claim(job->p->device->pool, ith, 1)) < job->n_chunks;) {
+        pack_chunk(job->p, c);
+        if (ith == 0 && o->progress != NULL) {
+            o->progress(o->progress_user, (uint64_t)job->p->packed_bytes * c / job->n_chunks,
+                        job->p->packed_bytes);
+        }
+    }
+}
+
+sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err) {
+    pack_job job = {.p = p};
+    for (uint32_t i = 0; i < p->plan->n_weights; i++) {
+        if (__builtin_add_overflow(job.n_chunks, weight_chunks(&p->weights[i]), &job.n_chunks)) {
+            return SL_FAIL(err, SL_ERR_LIMIT, "the model has too many weights to pack");
+        }
+    }
+    sl_pool_run(p->device->pool, pack_worker, &job);
+    if (p->options.progress != NULL) {
+        p->options.progress(p->options.progress_user, p->packed_bytes, p->packed_bytes);
+    }
+    return SL_OK;
+}
+
+sl_status sl_cpu_program_compile(sl_device *d, const sl_plan *plan, const sl_program_options *options,
+                                 sl_program **out, sl_error *err) {
+    sl_program *p;
+    SL_TRY(program_prepare(d, plan, options, &p, err));
+    sl_status status = program_map(p, err);
+    if (status == SL_OK) {
+        status = sl_cpu_weights_pack(p, err);
+    }
+    if (status != SL_OK) {
+        sl_cpu_program_free(p);
+        return status;
+    }
+    *out = p;
+    return SL_OK;
+}
+
+void sl_cpu_program_free(sl_program *p) {
+    if (p == NULL) {
+        return;
+    }
+    sl_pages_unmap(p->packed, p->packed_bytes);
+    sl_pages_unmap(p->pages, p->kv_bytes);
+    sl_pages_unmap(p->step, p->step_bytes);
+    sl_arena_deinit(&p->arena);
+    sl_free(p);
+}

@@ -1,0 +1,225 @@
+#include "engine/engine.h"
+
+#include <inttypes.h>
+
+#include "base/alloc.h"
+#include "base/cpu.h"
+#include "base/error.h"
+#include "device/cpu/cpu_device.h"
+
+#define CTX_DEFAULT 8192u
+#define ROWS_DEFAULT 512u
+#define RUNS_DEFAULT 256u
+#define PAGES_MAX 0x7FFFFFFFu /* page numbers are int32 */
+
+struct sl_engine {
+    const sl_model *model;
+    sl_device *device;
+    sl_program *program;
+    sl_program_options options;
+    sl_engine_memory memory;
+    uint32_t ctx_max;
+};
+
+/* What the options mean for this model, once defaults are filled in. */
+static sl_status engine_resolve(const sl_model *model, const sl_engine_options *o, sl_engine *e,
+                                sl_error *err) {
+    const sl_plan *plan = &model->plan;
+    e->model = model;
+    e->ctx_max = o->ctx_max != 0 ? o->ctx_max
+                                 : (plan->n_ctx_train < CTX_DEFAULT ? plan->n_ctx_train : CTX_DEFAULT);
+    if (e->ctx_max > plan->n_ctx_train) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "a context of %" PRIu32 " tokens was asked for, but %s was made for %" PRIu32,
+                       e->ctx_max, sl_gguf_path(model->file), plan->n_ctx_train);
+    }
+    e->options = (sl_program_options){
+        .exact = o->exact,
+        .batch_invariant = o->batch_invariant,
+        .kv_type = o->exact ? SL_KV_F32 : o->kv_type,
+        .rows_max = o->rows_max != 0 ? o->rows_max : ROWS_DEFAULT,
+        .runs_max = o->runs_max != 0 ? o->runs_max : RUNS_DEFAULT,
+        .progress = o->progress,
+        .progress_user = o->progress_user,
+    };
+    return SL_OK;
+}
+
+/* Chooses the number of pages from the memory allowed for them. */
+static sl_status engine_size_pool(sl_engine *e, const sl_engine_options *o, sl_error *err) {
+    sl_program_memory m;
+    SL_TRY(e->device->ops->estimate(e->device, &e->model->plan, &e->options, &m, err));
+    uint64_t ctx_pages = (e->ctx_max + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS;
+    uint64_t kv_bytes = o->kv_bytes;
+    if (kv_bytes == 0) {
+        uint64_t quarter = sl_memory_available_bytes() / 4;
+        uint64_t wanted = 32 * ctx_pages * m.page_bytes; /* bounded: 2^23 pages of < 2^40 bytes */
+        kv_bytes = wanted < quarter ? wanted : quarter;
+    }
+    uint64_t n_pages = kv_bytes / m.page_bytes;
+    n_pages = n_pages > PAGES_MAX ? PAGES_MAX : n_pages;
+    if (n_pages == 0) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "KV memory of %" PRIu64 " bytes holds no page: one page of %d tokens of this model "
+                       "takes %" PRIu64 " bytes; give a larger --kv-memory",
+                       kv_bytes, SL_PAGE_TOKENS, m.page_bytes);
+    }
+    e->options.n_pages = (uint32_t)n_pages;
+    e->memory = (sl_engine_memory){
+        .file_bytes = sl_gguf_file_bytes(e->model->file), .packed_bytes = m.packed_bytes,
+        .page_bytes = m.page_bytes, .kv_bytes = m.page_bytes * n_pages, .step_bytes = m.step_bytes,
+        .n_pages = (uint32_t)n_pages,
+    };
+    return SL_OK;
+}
+
+static sl_status engine_open_device(const sl_model *model, const sl_engine_options *options,
+                                    sl_engine *e, sl_error *err) {
+    SL_TRY(engine_resolve(model, options, e, err));
+    SL_TRY(sl_cpu_device_create(options->n_threads, options->pin, &e->device, err));
+    return engine_size_pool(e, options, err);
+}
+
+sl_status sl_engine_create(const sl_model *model, const sl_engine_options *options, sl_engine **out,
+                           sl_error *err) {
+    sl_engine *e = sl_alloc_zero(1, sizeof(*e));
+    if (e == NULL) {
+        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the engine");
+    }
+    sl_status status = engine_open_device(model, options, e, err);
+    if (status == SL_OK) {
+        status = e->device->ops->compile(e->device, &model->plan, &e->options, &e->program, err);
+    }
+    if (status == SL_OK) {
+        status = sl_gguf_check_alive(model->file, err); /* zeros may have been packed */
+    }
+    if (status != SL_OK) {
+        sl_engine_free(e);
+        return status;
+    }
+    *out = e;
+    return SL_OK;
+}
+
+void sl_engine_free(sl_engine *e) {
+    if (e == NULL) {
+        return;
+    }
+    if (e->device != NULL) {
+        e->device->ops->program_free(e->program);
+        e->device->ops->free(e->device);
+    }
+    sl_free(e);
+}
+
+sl_status sl_engine_estimate(const sl_model *model, const sl_engine_options *options,
+                             sl_engine_memory *out, sl_error *err) {
+    sl_engine e = {0};
+    sl_status status = engine_open_device(model, options, &e, err);
+    if (status == SL_OK) {
+        *out = e.memory;
+    }
+    if (e.device != NULL) {
+        e.device->ops->free(e.device);
+    }
+    return status;
+}
+
+static sl_status run_check(const sl_engine *e, const sl_step_run *run, uint32_t row_next, sl_error *err) {
+    uint64_t end = (uint64_t)run->pos0 + run->n_rows;
+    if (run->n_rows == 0 || run->row_begin != row_next || run->n_logits > run->n_rows ||
+        end > e->ctx_max) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "step: a run of %" PRIu32 " rows at row %" PRIu32 ", position %" PRIu32
+                       " with %" PRIu32 " logits does not fit (context %" PRIu32 ")",
+                       run->n_rows, run->row_begin, run->pos0, run->n_logits, e->ctx_max);
+    }
+    for (uint32_t g = 0; g < e->model->plan.n_groups; g++) {
+        for (uint64_t i = 0; i < (end + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS; i++) {
+            if ((uint32_t)run->tables[g][i] >= e->options.n_pages) {
+                return SL_FAIL(err, SL_ERR_ARGUMENT, "step: page %d of a block table does not exist",
+                               (int)run->tables[g][i]);
+            }
+        }
+    }
+    return SL_OK;
+}
+
+static sl_status step_check(const sl_engine *e, const sl_step *step, sl_logits_fn fn, sl_error *err) {
+    uint32_t rows = 0, logits = 0;
+    if (step->n_rows == 0 || step->n_rows > e->options.rows_max || step->n_runs > e->options.runs_max) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "step: %" PRIu32 " rows in %" PRIu32 " runs; 1 to %" PRIu32 " rows in at most %" PRIu32
+                       " runs are allowed",
+                       step->n_rows, step->n_runs, e->options.rows_max, e->options.runs_max);
+    }
+    for (uint32_t i = 0; i < step->n_runs; i++) {
+        SL_TRY(run_check(e, &step->runs[i], rows, err));
+        rows += step->runs[i].n_rows;
+        logits += step->runs[i].n_logits;
+    }
+    if (rows != step->n_rows || logits != step->n_logits || (logits > 0 && fn == NULL)) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT, "step: its runs do not add up to its rows or logits");
+    }
+    for (uint32_t i = 0; i < step->n_rows; i++) {
+        if ((uint32_t)step->ids[i] >= e->model->plan.n_vocab) {
+            return SL_FAIL(err, SL_ERR_ARGUMENT,
+                           "token id %d is outside the vocabulary of %" PRIu32 " tokens", (int)step->ids[i],
+                           e->model->plan.n_vocab);
+        }
+    }
+    return SL_OK;
+}
+
+typedef struct logits_guard {
+    const sl_gguf *file;
+    sl_logits_fn fn;
+    void *user;
+} logits_guard;
+
+/* Nobody may sample from logits that came from pages of a file that is gone. */
+static sl_status logits_guarded(void *user, uint32_t first, uint32_t n, float *logits, size_t stride,
+                                sl_error *err) {
+    const logits_guard *g = user;
+    SL_TRY(sl_gguf_check_alive(g->file, err));
+    return g->fn(g->user, first, n, logits, stride, err);
+}
+
+sl_status sl_engine_step(sl_engine *e, const sl_step *step, sl_logits_fn fn, void *user, sl_error *err) {
+    SL_TRY(step_check(e, step, fn, err));
+    logits_guard guard = {.file = e->model->file, .fn = fn, .user = user};
+    SL_TRY(e->device->ops->run(e->program, step, logits_guarded, &guard, err));
+    return sl_gguf_check_alive(e->model->file, err);
+}
+
+sl_pool *sl_engine_pool(sl_engine *e) {
+    return sl_cpu_device_pool(e->device);
+}
+
+const sl_kernels *sl_engine_kernels(const sl_engine *e) {
+    return sl_cpu_device_kernels(e->device);
+}
+
+const sl_plan *sl_engine_plan(const sl_engine *e) {
+    return &e->model->plan;
+}
+
+uint32_t sl_engine_n_pages(const sl_engine *e) {
+    return e->options.n_pages;
+}
+
+uint32_t sl_engine_ctx_max(const sl_engine *e) {
+    return e->ctx_max;
+}
+
+uint32_t sl_engine_rows_max(const sl_engine *e) {
+    return e->options.rows_max;
+}
+
+uint32_t sl_engine_runs_max(const sl_engine *e) {
+    return e->options.runs_max;
+}
+
+void sl_engine_memory_now(const sl_engine *e, sl_engine_memory *out) {
+    *out = e->memory;
+}
