@@ -1,16 +1,14 @@
 # Instruction sets. Only files of src/kernels/x86 may use more than the baseline, each by the ending
 # of its name; the table is filled at run time with what the processor has (src/base/cpu.h).
 #
-# Code that refers to those files is compiled under SLUICE_X86 (1, else 0).
-set(SLUICE_X86 0)
+# Code that refers to those files asks `defined(__x86_64__) && !defined(SLUICE_GENERIC)`.
 string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" cpu)
 if(cpu MATCHES "^(x86_64|amd64)$" AND NOT SLUICE_GENERIC)
-    set(SLUICE_X86 1)
     target_compile_options(sluice_flags INTERFACE -march=x86-64-v2)
 else()
     list(FILTER SLUICE_SOURCES EXCLUDE REGEX "/kernels/x86/")
+    target_compile_definitions(sluice_flags INTERFACE SLUICE_GENERIC)
 endif()
-target_compile_definitions(sluice_flags INTERFACE SLUICE_X86=${SLUICE_X86})
 
 set(ISA_avx2 -mavx2 -mfma -mf16c -mbmi2)
 set(ISA_avxvnni ${ISA_avx2} -mavxvnni)

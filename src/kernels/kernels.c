@@ -14,7 +14,7 @@ static const struct {
     fill_fn fill;
 } levels[] = {
     {SL_ISA_REF, sl_kernels_fill_ref},
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SLUICE_GENERIC)
     {SL_ISA_AVX2, sl_kernels_fill_avx2},
     {SL_ISA_AVXVNNI, sl_kernels_fill_avxvnni},
     {SL_ISA_AVX512, sl_kernels_fill_avx512},

@@ -18,7 +18,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define REPLAY_MAX_FILE_BYTES ((size_t)64 << 20)
-#define REPLAY_EDITS_MAX 8
+#define REPLAY_EDITS_MAX      8
 
 typedef struct replay {
     unsigned long n_mutations;
@@ -28,8 +28,7 @@ typedef struct replay {
 } replay;
 
 /* splitmix64: small, and the same everywhere. */
-static uint64_t replay_random(replay *r)
-{
+static uint64_t replay_random(replay *r) {
     r->state += UINT64_C(0x9e3779b97f4a7c15);
     uint64_t z = r->state;
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -37,13 +36,11 @@ static uint64_t replay_random(replay *r)
     return z ^ (z >> 31);
 }
 
-static size_t replay_below(replay *r, size_t limit)
-{
+static size_t replay_below(replay *r, size_t limit) {
     return limit == 0 ? 0 : (size_t)(replay_random(r) % limit);
 }
 
-static int replay_one(replay *r, const uint8_t *data, size_t size)
-{
+static int replay_one(replay *r, const uint8_t *data, size_t size) {
     uint8_t *exact = malloc(size == 0 ? 1 : size);
     if (exact == NULL) {
         fprintf(stderr, "replay: no memory for %zu bytes\n", size);
@@ -59,10 +56,19 @@ static int replay_one(replay *r, const uint8_t *data, size_t size)
 }
 
 /* One edit in place; returns the new size. Values near the ends of integer ranges are favoured. */
-static size_t replay_edit(replay *r, uint8_t *data, size_t size)
-{
-    static const uint64_t values[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0x80000000,
-                                      0xffffffff, UINT64_C(0x7fffffffffffffff), UINT64_MAX};
+static size_t replay_edit(replay *r, uint8_t *data, size_t size) {
+    static const uint64_t values[] = {0,
+                                      1,
+                                      0x7f,
+                                      0x80,
+                                      0xff,
+                                      0x7fff,
+                                      0xffff,
+                                      0x7fffffff,
+                                      0x80000000,
+                                      0xffffffff,
+                                      UINT64_C(0x7fffffffffffffff),
+                                      UINT64_MAX};
     if (size == 0) {
         return size;
     }
@@ -94,8 +100,7 @@ static size_t replay_edit(replay *r, uint8_t *data, size_t size)
     }
 }
 
-static int replay_input(replay *r, const uint8_t *data, size_t size)
-{
+static int replay_input(replay *r, const uint8_t *data, size_t size) {
     if (replay_one(r, data, size) != 0) {
         return 1;
     }
@@ -120,8 +125,7 @@ static int replay_input(replay *r, const uint8_t *data, size_t size)
     return failed;
 }
 
-static int replay_file(replay *r, const char *path)
-{
+static int replay_file(replay *r, const char *path) {
     FILE *file = fopen(path, "rb");
     if (file == NULL) {
         fprintf(stderr, "replay: %s: %s\n", path, strerror(errno));
@@ -150,8 +154,7 @@ static int replay_file(replay *r, const char *path)
     return failed;
 }
 
-static int replay_path(replay *r, const char *path)
-{
+static int replay_path(replay *r, const char *path) {
     struct stat info;
     if (stat(path, &info) != 0) {
         fprintf(stderr, "replay: %s: %s\n", path, strerror(errno));
@@ -176,12 +179,18 @@ static int replay_path(replay *r, const char *path)
     return failed;
 }
 
-static int replay_builtin(replay *r)
-{
-    static const char *const inputs[] = {"", "a", "{}", "[]", "{\"a\": [1, 2.5e3, null, \"\\u00e9\"]}",
-                                         "{{ x }}", "{% for i in y %}{{ i }}{% endfor %}",
-                                         "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\xff\xfe\x80\xf0\x9f",
-                                         "GGUF\x03\x00\x00\x00", "Hello, world  \n\n 123 \xc3\xa9"};
+static int replay_builtin(replay *r) {
+    static const char *const inputs[] = {"",
+                                         "a",
+                                         "{}",
+                                         "[]",
+                                         "{\"a\": [1, 2.5e3, null, \"\\u00e9\"]}",
+                                         "{{ x }}",
+                                         "{% for i in y %}{{ i }}{% endfor %}",
+                                         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                                         "\xff\xfe\x80\xf0\x9f",
+                                         "GGUF\x03\x00\x00\x00",
+                                         "Hello, world  \n\n 123 \xc3\xa9"};
     int failed = 0;
     for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {
         failed |= replay_input(r, (const uint8_t *)inputs[i], strlen(inputs[i]));
@@ -189,8 +198,7 @@ static int replay_builtin(replay *r)
     return failed;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     replay r = {.n_mutations = 200, .max_bytes = 65536, .state = 1};
     int failed = 0;
     int n_paths = 0;
