@@ -80,6 +80,10 @@ uint64_t sl_gguf_n_tensors(const sl_gguf *g);
 const sl_gguf_tensor *sl_gguf_tensor_at(const sl_gguf *g, uint64_t i);
 const sl_gguf_tensor *sl_gguf_find_tensor(const sl_gguf *g, const char *name); /* NULL if absent */
 
+/* The value as the file stores it (an array with its element type and count): what sl_gguf_writer_raw
+ * takes, to copy a key into another file. */
+sl_slice sl_gguf_stored_value(const sl_gguf *g, const sl_gguf_kv *kv);
+
 /* Typed reads. The stored type must be an integer for _u32/_i64 (any width whose value fits), F32/F64 or
  * an integer for _f32, and exactly as named otherwise: else SL_ERR_FORMAT with file, key and value.
  * Absent key: SL_ERR_NOT_FOUND (with a message) for the plain forms; the _or forms give the default. */
