@@ -14,21 +14,21 @@ typedef struct kv_seq {
 
 struct sl_kv {
     sl_page_pool pool;
-    kv_seq *seqs;         /* [n_seqs_max] */
-    uint32_t *free_seqs;  /* [n_seqs_max] stack of closed ones */
-    int32_t *tables;      /* [n_seqs_max][table_stride] */
+    kv_seq *seqs;        /* [n_seqs_max] */
+    uint32_t *free_seqs; /* [n_seqs_max] stack of closed ones */
+    int32_t *tables;     /* [n_seqs_max][table_stride] */
     uint32_t n_seqs_max, n_free_seqs;
     uint32_t table_stride; /* pages of the longest sequence */
     uint32_t n_tokens_max;
-    uint32_t n_promised;   /* sum over open sequences of n_reserved - n_pages */
+    uint32_t n_promised; /* sum over open sequences of n_reserved - n_pages */
 };
 
 sl_status sl_kv_create(const sl_kv_options *options, sl_kv **out, sl_error *err) {
     const uint32_t n_seqs = options->n_seqs_max;
     if (n_seqs == 0 || options->n_tokens_max == 0) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "KV tables need at least one sequence of one token (asked: %u of %u)", n_seqs,
-                       options->n_tokens_max);
+                       "KV tables need at least one sequence of one token (asked: %u of %u)",
+                       n_seqs, options->n_tokens_max);
     }
     sl_kv *kv = sl_alloc_zero(1, sizeof(*kv));
     if (kv == NULL) {
@@ -50,9 +50,10 @@ sl_status sl_kv_create(const sl_kv_options *options, sl_kv **out, sl_error *err)
     kv->free_seqs = sl_alloc_zero(n_seqs, sizeof(*kv->free_seqs));
     if (kv->tables == NULL || kv->seqs == NULL || kv->free_seqs == NULL) {
         sl_kv_free(kv);
-        return SL_FAIL(err, SL_ERR_MEMORY,
-                       "no memory for block tables of %u sequences of %u tokens; allow fewer or shorter ones",
-                       n_seqs, options->n_tokens_max);
+        return SL_FAIL(
+            err, SL_ERR_MEMORY,
+            "no memory for block tables of %u sequences of %u tokens; allow fewer or shorter ones",
+            n_seqs, options->n_tokens_max);
     }
     for (uint32_t i = 0; i < n_seqs; i++) {
         kv->free_seqs[i] = n_seqs - 1 - i;
@@ -168,11 +169,12 @@ static sl_status kv_verify_seqs(const sl_kv *kv, uint32_t *counted, sl_error *er
     }
     if (n_open + kv->n_free_seqs != kv->n_seqs_max || n_promised != kv->n_promised ||
         kv->n_promised > kv->pool.n_free) {
-        return SL_FAIL(err, SL_ERR_INTERNAL,
-                       "KV totals: %u open and %u closed of %u sequences, %u pages promised (counted %llu), "
-                       "%u free",
-                       n_open, kv->n_free_seqs, kv->n_seqs_max, kv->n_promised,
-                       (unsigned long long)n_promised, kv->pool.n_free);
+        return SL_FAIL(
+            err, SL_ERR_INTERNAL,
+            "KV totals: %u open and %u closed of %u sequences, %u pages promised (counted %llu), "
+            "%u free",
+            n_open, kv->n_free_seqs, kv->n_seqs_max, kv->n_promised, (unsigned long long)n_promised,
+            kv->pool.n_free);
     }
     return SL_OK;
 }

@@ -1,15 +1,17 @@
 /* Sequences -> block tables: which pages hold the keys and values of which token positions.
  *
- * What enters: how many tokens a sequence may reach (its reservation) and how many it has so far. What
- * leaves: a block table per sequence and layer group, in which the page of position p is
+ * What enters: how many tokens a sequence may reach (its reservation) and how many it has so far.
+ * What leaves: a block table per sequence and layer group, in which the page of position p is
  * table[p / SL_PAGE_TOKENS]. Page numbers only, never bytes.
  *
- * Page numbers are one space per engine and a page covers all layer groups (see engine.h: page_bytes is that
- * of all groups), so the tables of a sequence's groups are one and the same array. Callers ask per group
- * nevertheless: groups that drop pages outside their window will have tables of their own.
+ * Page numbers are one space per engine and a page covers all layer groups (see engine.h:
+ * page_bytes is that of all groups), so the tables of a sequence's groups are one and the same
+ * array. Callers ask per group nevertheless: groups that drop pages outside their window will have
+ * tables of their own.
  *
- * A reservation is a promise: pages are taken from the pool only when the sequence grows into them, and
- * extending within the reservation cannot fail. Owner: the engine thread. Everything is allocated by create.
+ * A reservation is a promise: pages are taken from the pool only when the sequence grows into them,
+ * and extending within the reservation cannot fail. Owner: the engine thread. Everything is
+ * allocated by create.
  */
 #ifndef SL_KV_KV_H
 #define SL_KV_KV_H
@@ -38,16 +40,16 @@ static inline uint64_t sl_kv_pages_for(uint64_t n_tokens) {
 }
 
 /* Opens a sequence that may grow to n_tokens (1 .. n_tokens_max). SL_AGAIN: not that many pages are
- * unpromised now, or all sequences are open; nothing changed. SL_ERR_LIMIT: it can never fit. No message:
- * this is asked at every step. */
+ * unpromised now, or all sequences are open; nothing changed. SL_ERR_LIMIT: it can never fit. No
+ * message: this is asked at every step. */
 SL_NODISCARD sl_status sl_kv_seq_open(sl_kv *kv, uint32_t n_tokens, uint32_t *seq_out);
 /* Makes the pages of positions 0 .. n_tokens - 1 present. SL_ERR_LIMIT beyond the reservation. */
 SL_NODISCARD sl_status sl_kv_seq_extend(sl_kv *kv, uint32_t seq, uint32_t n_tokens);
 /* Frees its pages (those no other table names) and what is left of its reservation, at once. */
 void sl_kv_seq_close(sl_kv *kv, uint32_t seq);
 
-/* The block table of one layer group; entries 0 .. sl_kv_seq_n_pages - 1 are set. Stays at its address
- * while the sequence is open. */
+/* The block table of one layer group; entries 0 .. sl_kv_seq_n_pages - 1 are set. Stays at its
+ * address while the sequence is open. */
 const int32_t *sl_kv_seq_table(const sl_kv *kv, uint32_t seq, uint32_t group);
 uint32_t sl_kv_seq_n_pages(const sl_kv *kv, uint32_t seq);
 
@@ -56,8 +58,8 @@ uint32_t sl_kv_n_used(const sl_kv *kv);     /* pages that some table names */
 uint32_t sl_kv_n_promised(const sl_kv *kv); /* free pages that open sequences may still claim */
 uint32_t sl_kv_n_tokens_max(const sl_kv *kv);
 
-/* Checks every invariant of the README by a full count; SL_ERR_INTERNAL names the first breach. For tests:
- * O(pages + tables), allocates. */
+/* Checks every invariant of the README by a full count; SL_ERR_INTERNAL names the first breach. For
+ * tests: O(pages + tables), allocates. */
 SL_NODISCARD sl_status sl_kv_verify(const sl_kv *kv, sl_error *err);
 
 #endif

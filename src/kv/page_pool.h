@@ -1,9 +1,9 @@
 /* Book-keeping of KV pages: which page numbers are free, and how many block tables name each of the
  * others. Holds no bytes of any page; the store behind a number belongs to the device.
  *
- * Free pages are kept as a stack that begins in ascending order, so a page that was never used is handed
- * out only when every page used before is taken: the store's resident memory stays at the peak of use.
- * Owner: the engine thread. Everything is allocated by init.
+ * Free pages are kept as a stack that begins in ascending order, so a page that was never used is
+ * handed out only when every page used before is taken: the store's resident memory stays at the
+ * peak of use. Owner: the engine thread. Everything is allocated by init.
  */
 #ifndef SL_KV_PAGE_POOL_H
 #define SL_KV_PAGE_POOL_H

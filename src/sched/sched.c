@@ -33,28 +33,30 @@ struct sl_sched {
     uint32_t running_max;
 
     sl_step step;
-    int32_t *ids;      /* [rows_max] */
-    sl_step_run *runs; /* [runs_max] */
+    int32_t *ids;       /* [rows_max] */
+    sl_step_run *runs;  /* [runs_max] */
     uint32_t *admitted; /* [runs_max] */
     uint32_t n_admitted;
 };
 
 static sl_status sched_check_options(const sl_sched_options *o, const sl_kv *kv, sl_error *err) {
-    if (o->n_slots == 0 || o->rows_max == 0 || o->runs_max == 0 || o->ctx_max == 0 || o->queue_max == 0 ||
-        o->n_groups == 0 || o->n_groups > SL_PLAN_GROUPS_MAX) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "the scheduler needs at least 1 slot, row, run, context token, queue place and layer "
-                       "group (%u, %u, %u, %u, %u, %u)",
-                       o->n_slots, o->rows_max, o->runs_max, o->ctx_max, o->queue_max, o->n_groups);
+    if (o->n_slots == 0 || o->rows_max == 0 || o->runs_max == 0 || o->ctx_max == 0 ||
+        o->queue_max == 0 || o->n_groups == 0 || o->n_groups > SL_PLAN_GROUPS_MAX) {
+        return SL_FAIL(
+            err, SL_ERR_ARGUMENT,
+            "the scheduler needs at least 1 slot, row, run, context token, queue place and layer "
+            "group (%u, %u, %u, %u, %u, %u)",
+            o->n_slots, o->rows_max, o->runs_max, o->ctx_max, o->queue_max, o->n_groups);
     }
     if (o->ctx_max > sl_kv_n_tokens_max(kv)) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT, "a context of %u tokens, but KV tables for %u", o->ctx_max,
-                       sl_kv_n_tokens_max(kv));
+        return SL_FAIL(err, SL_ERR_ARGUMENT, "a context of %u tokens, but KV tables for %u",
+                       o->ctx_max, sl_kv_n_tokens_max(kv));
     }
     return SL_OK;
 }
 
-sl_status sl_sched_create(const sl_sched_options *options, sl_kv *kv, sl_sched **out, sl_error *err) {
+sl_status sl_sched_create(const sl_sched_options *options, sl_kv *kv, sl_sched **out,
+                          sl_error *err) {
     SL_TRY(sched_check_options(options, kv, err));
     sl_sched *s = sl_alloc_zero(1, sizeof(*s));
     if (s == NULL) {
@@ -96,7 +98,7 @@ void sl_sched_free(sl_sched *s) {
     sl_free(s);
 }
 
-/* --- lists ------------------------------------------------------------------------------------- */
+/* --- lists --- */
 
 static void sched_push(sl_sched *s, sched_list *list, uint32_t slot) {
     sched_seq *q = &s->seqs[slot];
@@ -126,7 +128,7 @@ static void sched_remove(sl_sched *s, sched_list *list, uint32_t slot) {
     list->n--;
 }
 
-/* --- requests ---------------------------------------------------------------------------------- */
+/* --- requests --- */
 
 static uint64_t sched_tokens_max(const sl_sched_request *r) {
     return (uint64_t)r->n_prompt + r->max_tokens;
@@ -138,24 +140,27 @@ static uint32_t sched_n_known(const sched_seq *q) {
 
 sl_status sl_sched_check(const sl_sched *s, uint32_t n_prompt, uint32_t max_tokens, sl_error *err) {
     if (n_prompt == 0 || max_tokens == 0) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "a request needs at least one prompt token and one token to generate (%u and %u)",
-                       n_prompt, max_tokens);
+        return SL_FAIL(
+            err, SL_ERR_ARGUMENT,
+            "a request needs at least one prompt token and one token to generate (%u and %u)",
+            n_prompt, max_tokens);
     }
     const uint64_t n_tokens = (uint64_t)n_prompt + max_tokens;
     if (n_tokens > s->options.ctx_max) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "the context is %u tokens, but %u of prompt and %u to generate make %llu; shorten "
-                       "the prompt or generate less",
-                       s->options.ctx_max, n_prompt, max_tokens, (unsigned long long)n_tokens);
+        return SL_FAIL(
+            err, SL_ERR_ARGUMENT,
+            "the context is %u tokens, but %u of prompt and %u to generate make %llu; shorten "
+            "the prompt or generate less",
+            s->options.ctx_max, n_prompt, max_tokens, (unsigned long long)n_tokens);
     }
     const uint32_t n_pages = sl_kv_n_pages(s->kv);
     if (sl_kv_pages_for(n_tokens) > n_pages) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "%u prompt tokens and %u to generate need %llu KV pages, but the whole pool has %u "
-                       "(%llu tokens); shorten the request or give more KV memory",
-                       n_prompt, max_tokens, (unsigned long long)sl_kv_pages_for(n_tokens), n_pages,
-                       (unsigned long long)n_pages * SL_PAGE_TOKENS);
+        return SL_FAIL(
+            err, SL_ERR_ARGUMENT,
+            "%u prompt tokens and %u to generate need %llu KV pages, but the whole pool has %u "
+            "(%llu tokens); shorten the request or give more KV memory",
+            n_prompt, max_tokens, (unsigned long long)sl_kv_pages_for(n_tokens), n_pages,
+            (unsigned long long)n_pages * SL_PAGE_TOKENS);
     }
     return SL_OK;
 }
@@ -207,7 +212,7 @@ sl_status sl_sched_append(sl_sched *s, uint32_t slot) {
     return SL_OK;
 }
 
-/* --- steps ------------------------------------------------------------------------------------- */
+/* --- steps --- */
 
 /* Copies the ids of positions [pos, pos + n) of a request: the prompt, then what was generated. */
 static void sched_copy_ids(const sched_seq *q, uint32_t pos, uint32_t n, int32_t *out) {
@@ -218,8 +223,8 @@ static void sched_copy_ids(const sched_seq *q, uint32_t pos, uint32_t n, int32_t
     }
 }
 
-/* Adds the next n rows of a running request to the step. False, and nothing added, if its pages are not
- * there, which its reservation rules out. */
+/* Adds the next n rows of a running request to the step. False, and nothing added, if its pages are
+ * not there, which its reservation rules out. */
 static bool sched_add_run(sl_sched *s, uint32_t slot, uint32_t n) {
     sched_seq *q = &s->seqs[slot];
     const uint32_t end = q->n_computed + n;
@@ -265,7 +270,8 @@ static void sched_plan_decodes(sl_sched *s) {
 
 /* Chunks of those that began earlier; returns the prefill rows that are left for others. */
 static uint32_t sched_plan_chunks(sl_sched *s, uint32_t rows) {
-    for (uint32_t slot = s->running.head; slot != SCHED_NONE && rows > 0; slot = s->seqs[slot].next) {
+    for (uint32_t slot = s->running.head; slot != SCHED_NONE && rows > 0;
+         slot = s->seqs[slot].next) {
         const sched_seq *q = &s->seqs[slot];
         if (q->n_planned == 0 && sched_rows_left(q) > 0) {
             const uint32_t n = sched_min(rows, sched_rows_left(q));
@@ -324,7 +330,7 @@ void sl_sched_abandon(sl_sched *s) {
     }
 }
 
-/* --- questions --------------------------------------------------------------------------------- */
+/* --- questions --- */
 
 bool sl_sched_expired(const sl_sched *s, uint64_t now_ns, uint32_t *slot_out) {
     if (s->n_deadlines == 0) {
@@ -371,14 +377,15 @@ static sl_status sched_verify_list(const sl_sched *s, const sched_list *list, sc
     for (uint32_t slot = list->head; slot != SCHED_NONE; slot = s->seqs[slot].next) {
         const sched_seq *q = &s->seqs[slot];
         if (q->state != state || q->prev != prev || ++n > list->n) {
-            return SL_FAIL(err, SL_ERR_INTERNAL, "slot %u breaks the list of state %d", slot, (int)state);
+            return SL_FAIL(err, SL_ERR_INTERNAL, "slot %u breaks the list of state %d", slot,
+                           (int)state);
         }
         *n_tokens += sched_tokens_max(&q->request);
         prev = slot;
     }
     if (n != list->n || prev != list->tail) {
-        return SL_FAIL(err, SL_ERR_INTERNAL, "the list of state %d holds %u slots, not %u", (int)state, n,
-                       list->n);
+        return SL_FAIL(err, SL_ERR_INTERNAL, "the list of state %d holds %u slots, not %u",
+                       (int)state, n, list->n);
     }
     return SL_OK;
 }
@@ -388,15 +395,18 @@ static sl_status sched_verify_running(const sl_sched *s, sl_error *err) {
     for (uint32_t slot = s->running.head; slot != SCHED_NONE; slot = s->seqs[slot].next) {
         const sched_seq *q = &s->seqs[slot];
         if (q->n_out > q->request.max_tokens || q->n_computed + q->n_planned > sched_n_known(q) ||
-            sl_kv_pages_for((uint64_t)q->n_computed + q->n_planned) > sl_kv_seq_n_pages(s->kv, q->kv_seq)) {
-            return SL_FAIL(err, SL_ERR_INTERNAL, "slot %u: %u computed and %u planned of %u tokens, %u pages",
-                           slot, q->n_computed, q->n_planned, sched_n_known(q),
+            sl_kv_pages_for((uint64_t)q->n_computed + q->n_planned) >
+                sl_kv_seq_n_pages(s->kv, q->kv_seq)) {
+            return SL_FAIL(err, SL_ERR_INTERNAL,
+                           "slot %u: %u computed and %u planned of %u tokens, %u pages", slot,
+                           q->n_computed, q->n_planned, sched_n_known(q),
                            sl_kv_seq_n_pages(s->kv, q->kv_seq));
         }
         n_pages += sl_kv_seq_n_pages(s->kv, q->kv_seq);
     }
     if (n_pages != sl_kv_n_used(s->kv) || (s->running.n == 0 && sl_kv_n_promised(s->kv) != 0)) {
-        return SL_FAIL(err, SL_ERR_INTERNAL, "running requests hold %llu pages, %u are used, %u promised",
+        return SL_FAIL(err, SL_ERR_INTERNAL,
+                       "running requests hold %llu pages, %u are used, %u promised",
                        (unsigned long long)n_pages, sl_kv_n_used(s->kv), sl_kv_n_promised(s->kv));
     }
     return SL_OK;
@@ -414,11 +424,12 @@ sl_status sl_sched_verify(const sl_sched *s, sl_error *err) {
     if (waiting_tokens != s->waiting_tokens || n_deadlines != s->n_deadlines ||
         n_used != s->waiting.n + s->running.n || s->waiting.n > s->options.queue_max ||
         s->running.n > s->running_max) {
-        return SL_FAIL(err, SL_ERR_INTERNAL,
-                       "scheduler totals: %u waiting and %u running of %u slots, %llu waiting tokens "
-                       "(counted %llu), %u deadlines (counted %u)",
-                       s->waiting.n, s->running.n, n_used, (unsigned long long)s->waiting_tokens,
-                       (unsigned long long)waiting_tokens, s->n_deadlines, n_deadlines);
+        return SL_FAIL(
+            err, SL_ERR_INTERNAL,
+            "scheduler totals: %u waiting and %u running of %u slots, %llu waiting tokens "
+            "(counted %llu), %u deadlines (counted %u)",
+            s->waiting.n, s->running.n, n_used, (unsigned long long)s->waiting_tokens,
+            (unsigned long long)waiting_tokens, s->n_deadlines, n_deadlines);
     }
     SL_TRY(sched_verify_running(s, err));
     return sl_kv_verify(s->kv, err);

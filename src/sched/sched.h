@@ -1,14 +1,16 @@
-/* The scheduler: admitted requests + free pages + the time -> the next step, and which requests ended.
+/* The scheduler: admitted requests + free pages + the time -> the next step, and which requests
+ * ended.
  *
- * Pure: no I/O, no threads, no clock of its own; the same calls give the same steps. A request is named by
- * its slot number (0 .. n_slots - 1), which the caller chooses; a slot holds one request at a time.
+ * Pure: no I/O, no threads, no clock of its own; the same calls give the same steps. A request is
+ * named by its slot number (0 .. n_slots - 1), which the caller chooses; a slot holds one request
+ * at a time.
  *
  *   add -> waiting -> (pages reserved for prompt + max_tokens) running -> end
  *
  * One pass of the caller's loop: plan, run the step, commit, then append or end each slot that had
- * logits. Order: first come, first served. The oldest waiting request is admitted as soon as its whole
- * reservation fits; nobody overtakes it. A step holds the decodes of all running requests, then prefill
- * chunks in the order of admission.
+ * logits. Order: first come, first served. The oldest waiting request is admitted as soon as its
+ * whole reservation fits; nobody overtakes it. A step holds the decodes of all running requests,
+ * then prefill chunks in the order of admission.
  *
  * Owner: the engine thread (sl_sched_check excepted). Everything is allocated by create.
  */
@@ -30,11 +32,11 @@ typedef struct sl_sched_options {
     uint32_t ctx_max;            /* prompt + max_tokens of one request */
     uint32_t n_groups;           /* layer groups: block tables of a run */
     uint32_t queue_max;          /* waiting requests */
-    uint64_t queue_tokens_max;   /* their prompt + max_tokens together; one request alone may exceed it */
+    uint64_t queue_tokens_max;   /* prompt + max_tokens of all of them; one alone may exceed it */
 } sl_sched_options;
 
-/* A request as the scheduler sees it. The arrays are borrowed until the slot's end. Tokens appended are read
- * from out_ids: the caller writes out_ids[i], then calls sl_sched_append. */
+/* A request as the scheduler sees it. The arrays are borrowed until the slot's end. Tokens appended
+ * are read from out_ids: the caller writes out_ids[i], then calls sl_sched_append. */
 typedef struct sl_sched_request {
     const int32_t *prompt_ids;
     uint32_t n_prompt;      /* at least 1 */
@@ -54,18 +56,18 @@ static inline uint32_t sl_sched_running_max(uint32_t rows_max, uint32_t runs_max
     return rows_max < runs_max ? rows_max : runs_max;
 }
 
-/* SL_ERR_ARGUMENT with the reason if a request of this size can never run. Reads only what create set: may
- * be called by any thread at any time. */
+/* SL_ERR_ARGUMENT with the reason if a request of this size can never run. Reads only what create
+ * set: may be called by any thread at any time. */
 SL_NODISCARD sl_status sl_sched_check(const sl_sched *s, uint32_t n_prompt, uint32_t max_tokens,
                                       sl_error *err);
-/* Appends to the waiting queue. SL_AGAIN: the queue is full. SL_ERR_ARGUMENT: sl_sched_check, or the slot is
- * not free. */
+/* Appends to the waiting queue. SL_AGAIN: the queue is full. SL_ERR_ARGUMENT: sl_sched_check, or
+ * the slot is not free. */
 SL_NODISCARD sl_status sl_sched_add(sl_sched *s, uint32_t slot, const sl_sched_request *request,
                                     sl_error *err);
 
-/* The next step, or NULL when nobody has work. Runs carry the slot as their owner; a run whose last row is
- * the last known token of its request needs that row's logits, all others none. Valid until the next
- * call that changes the scheduler. Always to be followed by commit or abandon. */
+/* The next step, or NULL when nobody has work. Runs carry the slot as their owner; a run whose last
+ * row is the last known token of its request needs that row's logits, all others none. Valid until
+ * the next call that changes the scheduler. Always to be followed by commit or abandon. */
 const sl_step *sl_sched_plan(sl_sched *s);
 /* Slots that left the queue in the last plan, in that order. */
 const uint32_t *sl_sched_admitted(const sl_sched *s, uint32_t *n_out);
@@ -74,15 +76,15 @@ void sl_sched_commit(sl_sched *s);
 /* The step failed: nothing counts as computed. */
 void sl_sched_abandon(sl_sched *s);
 
-/* out_ids has one token more; it will be the next row of this request. SL_ERR_LIMIT: max_tokens are there
- * already; SL_ERR_ARGUMENT: the slot does not run, or has rows left to compute. */
+/* out_ids has one token more; it will be the next row of this request. SL_ERR_LIMIT: max_tokens are
+ * there already; SL_ERR_ARGUMENT: the slot does not run, or has rows left to compute. */
 SL_NODISCARD sl_status sl_sched_append(sl_sched *s, uint32_t slot);
 /* Forgets the request, waiting or running, at any time; its pages are free at once. Ignored for a
  * free slot. */
 void sl_sched_end(sl_sched *s, uint32_t slot);
 
-/* A slot whose deadline is at or before now_ns, oldest first; the caller ends it. False: none. Costs
- * nothing while no request has a deadline. */
+/* A slot whose deadline is at or before now_ns, oldest first; the caller ends it. False: none.
+ * Costs nothing while no request has a deadline. */
 bool sl_sched_expired(const sl_sched *s, uint64_t now_ns, uint32_t *slot_out);
 /* The oldest slot, running ones first; false when there is none. */
 bool sl_sched_any(const sl_sched *s, uint32_t *slot_out);

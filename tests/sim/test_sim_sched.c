@@ -1,10 +1,10 @@
 /* Scheduler and KV tables under a virtual clock, a fake engine and seeded accidents.
  *
- * Every seed draws limits (slots, rows, runs, pages, queue) and a crowd of requests with random lengths,
- * early ends, cancels and deadlines. The fake engine keeps a store that remembers for each page slot which
- * request and position were written last, so a page that is lost, shared by mistake or reused too early is
- * seen at the next row that would attend to it. A shadow of every request is kept beside the scheduler and
- * compared after each step. Links base, plan and kv + sched alone.
+ * Every seed draws limits (slots, rows, runs, pages, queue) and a crowd of requests with random
+ * lengths, early ends, cancels and deadlines. The fake engine keeps a store that remembers for each
+ * page slot which request and position were written last, so a page that is lost, shared by mistake
+ * or reused too early is seen at the next row that would attend to it. A shadow of every request is
+ * kept beside the scheduler and compared after each step. Links base, plan and kv + sched alone.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,12 +19,12 @@
 #include "kv/kv.h"
 #include "sched/sched.h"
 
-#define N_SEEDS 1000
+#define N_SEEDS    1000
 #define N_REQUESTS 90
-#define SLOTS_MAX 48
-#define CTX_MAX 640
-#define PAGES_MAX 160
-#define ROWS_MAX 96
+#define SLOTS_MAX  48
+#define CTX_MAX    640
+#define PAGES_MAX  160
+#define ROWS_MAX   96
 
 typedef enum sim_state { SIM_NEW, SIM_WAITING, SIM_RUNNING, SIM_DONE } sim_state;
 
@@ -169,7 +169,8 @@ static void sim_submit(sim *m, uint32_t request, uint32_t slot) {
     }
     assert_int_equal(waiting_tokens, sl_sched_waiting_tokens(m->sched));
     const bool full = m->n_queue >= m->options.queue_max ||
-                      (m->n_queue > 0 && waiting_tokens + sim_tokens(r) > m->options.queue_tokens_max);
+                      (m->n_queue > 0 &&
+                       waiting_tokens + sim_tokens(r) > m->options.queue_tokens_max);
     const sl_sched_request sent = {.prompt_ids = r->prompt,
                                    .n_prompt = r->n_prompt,
                                    .out_ids = r->out,
@@ -240,7 +241,8 @@ static void sim_check_admissions(sim *m, const sl_step *step) {
     assert_int_equal(n_running, sl_sched_n_running(m->sched));
     assert_int_equal(m->n_queue, sl_sched_n_waiting(m->sched));
     if (m->n_queue > 0) { /* whoever waits has a reason to */
-        const uint32_t chunk = m->options.chunk_rows != 0 ? m->options.chunk_rows : m->options.rows_max;
+        const uint32_t chunk = m->options.chunk_rows != 0 ? m->options.chunk_rows
+                                                          : m->options.rows_max;
         const uint64_t need = sl_kv_pages_for(sim_tokens(&m->requests[m->queue[0]]));
         const uint64_t there = m->n_pages - sl_kv_n_used(m->kv) - sl_kv_n_promised(m->kv);
         const uint32_t n_rows = step == NULL ? 0 : step->n_rows;
@@ -346,7 +348,8 @@ static uint64_t sim_run(sim *m, uint64_t seed) {
         sim_ok(sl_sched_verify(m->sched, &err), &err);
         if (step == NULL) {
             assert_int_equal(sl_sched_n_running(m->sched) + sl_sched_n_waiting(m->sched), 0);
-            if (m->next_arrival < N_REQUESTS && m->requests[m->next_arrival].arrival_ns > m->now_ns) {
+            if (m->next_arrival < N_REQUESTS &&
+                m->requests[m->next_arrival].arrival_ns > m->now_ns) {
                 m->now_ns = m->requests[m->next_arrival].arrival_ns;
             }
             continue;
@@ -354,7 +357,9 @@ static uint64_t sim_run(sim *m, uint64_t seed) {
         sim_check_step(m, step);
         m->now_ns += 300000 + 20000ull * step->n_rows; /* the engine's cost model */
         if (sim_between(m, 0, 19) == 0) { /* somebody leaves in the middle of the step */
-            sim_end(m, (uint32_t)m->slot_request[step->runs[sim_between(m, 0, step->n_runs - 1)].owner]);
+            sim_end(
+                m,
+                (uint32_t)m->slot_request[step->runs[sim_between(m, 0, step->n_runs - 1)].owner]);
         }
         sim_finish_step(m, step);
         sim_ok(sl_sched_verify(m->sched, &err), &err);

@@ -1,4 +1,5 @@
-/* Page pool and block tables: reservations, growth, freeing, references, and that verify sees breaches. */
+/* Page pool and block tables: reservations, growth, freeing, references, and that verify sees
+ * breaches. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,8 @@
 #define T SL_PAGE_TOKENS
 
 static sl_kv *kv_of(uint32_t n_pages, uint32_t n_seqs, uint32_t n_tokens) {
-    const sl_kv_options options = {.n_pages = n_pages, .n_seqs_max = n_seqs, .n_tokens_max = n_tokens};
+    const sl_kv_options options = {
+        .n_pages = n_pages, .n_seqs_max = n_seqs, .n_tokens_max = n_tokens};
     sl_kv *kv = NULL;
     sl_error err;
     assert_int_equal(sl_kv_create(&options, &kv, &err), SL_OK);
@@ -180,12 +182,9 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pages_for),
-        cmocka_unit_test(test_reserve_and_grow),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_pages_are_reused_first),
-        cmocka_unit_test(test_page_references),
-        cmocka_unit_test(test_verify_sees_breaches),
+        cmocka_unit_test(test_pages_for),       cmocka_unit_test(test_reserve_and_grow),
+        cmocka_unit_test(test_limits),          cmocka_unit_test(test_pages_are_reused_first),
+        cmocka_unit_test(test_page_references), cmocka_unit_test(test_verify_sees_breaches),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* The scheduler on small, fully known cases: what each step holds, who is admitted, who is refused. The
- * crowd under accidents is in tests/sim. */
+/* The scheduler on small, fully known cases: what each step holds, who is admitted, who is refused.
+ * The crowd under accidents is in tests/sim. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 #include "base/alloc.h"
 #include "sched/sched.h"
 
-#define T SL_PAGE_TOKENS
+#define T     SL_PAGE_TOKENS
 #define N_IDS 4096
 
 typedef struct fixture {
@@ -32,7 +32,8 @@ static const sl_sched_options BASE = {.n_slots = 16,
 static fixture *start(sl_sched_options options, uint32_t n_pages) {
     static fixture f;
     sl_error err;
-    const sl_kv_options kv_options = {.n_pages = n_pages, .n_seqs_max = 8, .n_tokens_max = options.ctx_max};
+    const sl_kv_options kv_options = {
+        .n_pages = n_pages, .n_seqs_max = 8, .n_tokens_max = options.ctx_max};
     assert_int_equal(sl_kv_create(&kv_options, &f.kv, &err), SL_OK);
     assert_int_equal(sl_sched_create(&options, f.kv, &f.sched, &err), SL_OK);
     for (int32_t i = 0; i < N_IDS; i++) {
@@ -48,7 +49,8 @@ static void stop(fixture *f) {
     sl_kv_free(f->kv);
 }
 
-static sl_status add(fixture *f, uint32_t slot, uint32_t n_prompt, uint32_t max_tokens, uint64_t deadline_ns) {
+static sl_status add(fixture *f, uint32_t slot, uint32_t n_prompt, uint32_t max_tokens,
+                     uint64_t deadline_ns) {
     const sl_sched_request r = {.prompt_ids = f->prompt,
                                 .n_prompt = n_prompt,
                                 .out_ids = f->out,
@@ -71,8 +73,8 @@ static const sl_step *plan(fixture *f, uint32_t n_runs, uint32_t n_rows, uint32_
     return step;
 }
 
-static void check_run(const sl_step *step, uint32_t i, uint32_t owner, uint32_t pos0, uint32_t n_rows,
-                      uint32_t n_logits) {
+static void check_run(const sl_step *step, uint32_t i, uint32_t owner, uint32_t pos0,
+                      uint32_t n_rows, uint32_t n_logits) {
     assert_int_equal(step->runs[i].owner, owner);
     assert_int_equal(step->runs[i].pos0, pos0);
     assert_int_equal(step->runs[i].n_rows, n_rows);
