@@ -1,0 +1,303 @@
+"""What the lines of tools/show share: where things are, the program, a server, an HTTP client,
+reference data. Standard library only."""
+
+import array
+import base64
+import collections
+import contextlib
+import http.client
+import json
+import math
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SHARED = pathlib.Path(os.environ.get("SLUICE_SHARED") or ROOT.parent / "shared")
+GOLDEN = SHARED / "golden"
+SLUICE = pathlib.Path(os.environ.get("SLUICE_BINARY") or ROOT / "build" / "sluice")
+
+Line = collections.namedtuple("Line", "name title function")
+LINES = []
+
+
+class NotHere(Exception):
+    """This machine lacks what the line needs."""
+
+
+def line(name, title):
+    """Registers a function that returns (figure, passed) as a line."""
+    def register(function):
+        LINES.append(Line(name, title, function))
+        return function
+    return register
+
+
+def say(text):
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def need(path):
+    if not pathlib.Path(path).exists():
+        raise NotHere(f"needs {os.path.relpath(path, ROOT)}")
+    return pathlib.Path(path)
+
+
+# --- machine ---------------------------------------------------------------------------------
+
+def cpu_info(key):
+    try:
+        for text in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if text.startswith(key):
+                return text.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return ""
+
+
+def cpu_model():
+    return cpu_info("model name") or "an unknown processor"
+
+
+def n_cpus():
+    return len(os.sched_getaffinity(0))
+
+
+def isa_levels():
+    """The levels that this machine has, lowest first, as SLUICE_CPU_MASK names them."""
+    flags = set(cpu_info("flags").split())
+    levels = ["ref"]
+    if {"avx2", "fma", "f16c", "bmi2"} <= flags:
+        levels.append("avx2")
+        if "avx_vnni" in flags:
+            levels.append("avxvnni")
+        if {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"} <= flags:
+            levels.append("avx512")
+            if "avx512_vnni" in flags:
+                levels.append("avx512vnni")
+                if {"amx_tile", "amx_int8", "amx_bf16"} <= flags:
+                    levels.append("amx")
+    return levels
+
+
+# --- running things --------------------------------------------------------------------------
+
+def check(command, timeout=600, stdin=b"", env=None):
+    """Runs a command and returns its standard output; an exit code other than 0 is an error."""
+    done = subprocess.run([str(part) for part in command], input=stdin, capture_output=True,
+                          timeout=timeout, cwd=ROOT, env={**os.environ, **(env or {})})
+    if done.returncode != 0:
+        tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise RuntimeError(f"{pathlib.Path(str(command[0])).name} {command[1]} ended with "
+                           f"{done.returncode}: {' '.join(tail)}")
+    return done.stdout
+
+
+def sluice(*arguments, stdin=b"", level=None, timeout=600):
+    env = {"SLUICE_CPU_MASK": level} if level else None
+    return check([SLUICE, *arguments], timeout=timeout, stdin=stdin, env=env)
+
+
+def prepare():
+    check(["tools/setup.sh", "test"], timeout=1800)
+    check(["tools/build.sh", "release"], timeout=1800)
+
+
+def fetched(part):
+    """A directory of tools/fetch.py."""
+    try:
+        return pathlib.Path(check([sys.executable, "tools/fetch.py", part]).decode().strip())
+    except RuntimeError as error:
+        raise NotHere(f"{part} could not be fetched: {error}") from error
+
+
+def smollm2():
+    return fetched("model") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+# --- numbers ---------------------------------------------------------------------------------
+
+def floats(data):
+    values = array.array("f")
+    values.frombytes(data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def floats_b64(text):
+    return floats(base64.b64decode(text))
+
+
+def npy_rows(path):
+    """Rows of a two-dimensional little-endian float32 .npy file."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[8:10], "little") if data[6] == 1 else \
+        int.from_bytes(data[8:12], "little")
+    start = (10 if data[6] == 1 else 12) + size
+    header = data[:start].decode("latin1")
+    rows, columns = map(int, re.search(r"\((\d+), (\d+)\)", header).groups())
+    if "<f4" not in header or "True" in header:
+        raise ValueError(f"{path.name} is not float32 in C order")
+    values = floats(data[start:])
+    return [values[r * columns:(r + 1) * columns] for r in range(rows)]
+
+
+def max_difference(a, b):
+    """Largest |a - b|; NaN counts as infinite."""
+    if len(a) != len(b):
+        return math.inf
+    worst = 0.0
+    for x, y in zip(a, b):
+        difference = abs(x - y)
+        if not difference <= worst:
+            worst = difference if difference == difference else math.inf
+    return worst
+
+
+def log_softmax(row):
+    top = max(row)
+    total = math.fsum(math.exp(x - top) for x in row)
+    return [x - top - math.log(total) for x in row]
+
+
+def logits(model, ids, *options, level=None, last=False):
+    """Rows of `sluice logits`, each a float array."""
+    with tempfile.NamedTemporaryFile(suffix=".f32") as out:
+        more = ["--last"] if last else []
+        sluice("logits", model, "--ids", ",".join(map(str, ids)), *more, *options, "--out", out.name,
+               level=level)
+        values = floats(pathlib.Path(out.name).read_bytes())
+    rows = 1 if last else len(ids)
+    width, rest = divmod(len(values), rows)
+    if rest or not width:
+        raise RuntimeError(f"logits wrote {len(values)} floats for {rows} rows")
+    return [values[r * width:(r + 1) * width] for r in range(rows)]
+
+
+def first_small_gap(gaps, limit):
+    """How many greedy tokens must agree: those before the first gap below the limit."""
+    return next((i for i, gap in enumerate(gaps) if gap < limit), len(gaps))
+
+
+# --- servers and clients ---------------------------------------------------------------------
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def get(port, path, timeout=30):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace")
+    finally:
+        connection.close()
+
+
+def post(port, path, body, timeout=600):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        data = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{path} answered {answer.status}: {data[:200]!r}")
+        return json.loads(data)
+    finally:
+        connection.close()
+
+
+def post_stream(port, path, body, timeout=600):
+    """Yields the events of a streamed answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request("POST", path, json.dumps({**body, "stream": True}),
+                           {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise RuntimeError(f"{path} answered {answer.status}: {answer.read()[:200]!r}")
+        for text in answer:
+            if text.startswith(b"data: ") and text.strip() != b"data: [DONE]":
+                yield json.loads(text[6:])
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def server(command, port, health="/health", env=None, ready_s=120):
+    """Runs a server until the block ends; yields its process once it answers."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL,
+                                   stdout=log, stderr=log, cwd=ROOT,
+                                   env={**os.environ, **(env or {})}, start_new_session=True)
+        try:
+            deadline = time.monotonic() + ready_s
+            while True:
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    if get(port, health, timeout=5)[0] == 200:
+                        break
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    tail = log.read().decode(errors="replace").strip()[-300:]
+                    raise RuntimeError(f"the server did not become ready: {tail}")
+                time.sleep(0.05)
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+
+
+@contextlib.contextmanager
+def sluice_server(*options, model=None):
+    port = free_port()
+    with server([SLUICE, "serve", model or smollm2(), "--host", "127.0.0.1", "--port", port,
+                 *options], port) as process:
+        yield port, process
+
+
+def at_once(count, function):
+    """function(i) for i < count, each in its own thread; returns the results or raises the first
+    error."""
+    results, errors = [None] * count, []
+
+    def work(i):
+        try:
+            results[i] = function(i)
+        except Exception as error:
+            errors.append(error)
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results
+
+
+def resident_bytes(pid):
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", text).group(1)) * 1024
+
+
+def metric(port, pattern):
+    """Sum of the samples whose name matches, from /metrics; None when there is none."""
+    values = [float(text.rsplit(" ", 1)[1]) for text in get(port, "/metrics")[1].splitlines()
+              if not text.startswith("#") and re.match(pattern, text)]
+    return sum(values) if values else None
