@@ -5,12 +5,16 @@
  * is fought over by all; up to four threads the tree is one counter. The last to arrive opens the gate (at a
  * barrier) or tells the caller (at a job's end). Idle workers are simply waiting for the next phase.
  *
- * Waiting. A worker looks at the gate in a pause loop for its spin budget, then sleeps. The budget adapts. When
- * even the full one would not have sufficed (the peer we wait for is not running: an oversubscribed machine, a
- * busy neighbour), spinning only takes time from others, so it is halved, down to nothing. Waits that end while
- * spinning raise it again. Once it is small, sleeps that turn out short earn a new trial of the full budget, and
- * they need the longer for it the more often such trials failed. Starts of jobs and barriers keep separate
- * budgets, since a pause between steps says nothing about the barriers inside one.
+ * Waiting. A worker looks at the gate in a pause loop for its spin budget, then sleeps. Sleeping and waking up
+ * cost about as much as the full budget, so spinning at worst doubles a wait. The budget adapts: after many
+ * waits in a row that even the full one did not cover (uneven work, peers that do not get a processor) it is
+ * halved each time, down to an eighth; a wait that it would have covered restores it. Starts of jobs and barriers
+ * keep separate budgets, since a pause between steps says nothing about the barriers inside one.
+ *
+ * Stacking. Beside busy neighbours the system's scheduler likes to put two workers that wait for each other on
+ * one processor: each sleeps while the other runs, which looks like little load, so it stays that way, and a
+ * barrier then costs ten times as much. A worker whose waits keep failing and whose peer sleeps on the same
+ * processor therefore moves to its own one, without staying bound to it. Pinned workers cannot be stacked.
  *
  * Reference for the tree: Mellor-Crummey and Scott, "Algorithms for scalable synchronization on shared-memory
  * multiprocessors", ACM TOCS 9(1), 1991.
@@ -32,9 +36,12 @@
 
 #define POOL_FAN_IN 4
 #define POOL_NODES_MAX 172      /* 128 + 32 + 8 + 2 + 1, and one to spare */
-#define POOL_SPIN_NS 40000      /* full spin budget */
-#define POOL_PENALTY_MAX 1024   /* short sleeps needed to try spinning again, at most */
-#define POOL_PAUSE_NS_MAX 1000  /* a measured pause longer than this is a preemption */
+#define POOL_SPIN_NS 20000         /* full spin budget */
+#define POOL_FAILS_MAX 16          /* failed waits in a row before the budget shrinks */
+#define POOL_STACKED_FAILS 8       /* ... and before a worker looks whether it is stacked */
+#define POOL_MOVE_NS SL_NS_PER_MS  /* least time between two moves of a worker */
+#define POOL_PAUSE_NS_MAX 1000     /* a measured pause longer than this is a preemption */
+#define POOL_NO_CPU UINT32_MAX
 
 typedef struct pool_node {
     _Alignas(SL_CACHE_LINE) atomic_uint n_arrived;
@@ -45,17 +52,18 @@ typedef struct pool_node {
 /* How long to spin before sleeping; see the head of the file. Private to one worker. */
 typedef struct pool_spin {
     uint32_t n_spins; /* present budget, in pauses */
-    uint32_t penalty; /* short sleeps needed before the full budget is tried again */
-    uint32_t credit;  /* short sleeps seen since the last change */
+    uint32_t n_fails; /* waits in a row that the full budget did not cover */
 } pool_spin;
 
 typedef struct pool_worker {
     _Alignas(SL_CACHE_LINE) sl_pool *pool;
     uint32_t ith;
-    uint32_t cpu;        /* to be pinned to, or UINT32_MAX */
-    pool_spin at_start;  /* waiting for a job, or (worker 0) for its end */
+    uint32_t cpu;         /* its own processor, shared when there are more workers; POOL_NO_CPU if unknown */
+    pool_spin at_start;   /* waiting for a job, or (worker 0) for its end */
     pool_spin at_barrier;
-    pthread_t thread;    /* not for worker 0 */
+    uint64_t moved_ns;    /* when it was last moved away from a peer */
+    atomic_uint slept_on; /* processor on which it last went to sleep; read by peers */
+    pthread_t thread;     /* not for worker 0 */
 } pool_worker;
 
 typedef struct pool_counter {
@@ -72,6 +80,7 @@ struct sl_pool {
     void *arg;
     uint32_t n_threads, n_started; /* n_started: threads to be joined */
     uint32_t spins_full; /* pauses in POOL_SPIN_NS; 0 when there are more threads than CPUs */
+    bool may_move; /* not pinned, and each worker has a processor of its own */
     bool pin, is_pinned;
     pthread_t pinned_thread;
     cpu_set_t mask_before; /* of the caller, restored when the pool is freed */
@@ -94,40 +103,73 @@ static uint32_t pool_pause_ns(void) {
     return best < PAUSES ? 1 : (uint32_t)(best / PAUSES);
 }
 
-/* The wait ended while spinning: spinning pays. */
-static void pool_spin_reward(pool_spin *s, uint32_t spins_full) {
-    uint32_t more = s->n_spins + spins_full / 16;
-    s->n_spins = more < spins_full ? more : spins_full;
-    if (s->penalty > 1 && ++s->credit >= s->penalty) {
-        s->penalty /= 2;
-        s->credit = 0;
+/* Binds the calling thread to one processor. A wish: without it, it only runs slower. */
+static void pool_bind_self(uint32_t cpu) {
+    if (cpu < CPU_SETSIZE) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET(cpu, &set);
+        (void)sched_setaffinity(0, sizeof(set), &set);
     }
 }
 
-/* The wait ended in sleep, after the gate had been closed for closed_ns. */
+static bool pool_is_stacked(const sl_pool *p, const pool_worker *w, uint32_t cpu) {
+    for (uint32_t i = 0; i < p->n_threads; i++) {
+        const pool_worker *peer = &p->workers[i];
+        if (peer != w && atomic_load_explicit(&peer->slept_on, memory_order_relaxed) == cpu) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Moves the calling worker to its own processor if it shares one with a sleeping peer. The system may move it on
+ * at once: its mask is as before. */
+static void pool_unstack(const sl_pool *p, pool_worker *w, uint32_t cpu) {
+    uint64_t now = sl_clock_mono_ns();
+    if (w->cpu == cpu || now - w->moved_ns < POOL_MOVE_NS || !pool_is_stacked(p, w, cpu)) {
+        return;
+    }
+    w->moved_ns = now;
+    cpu_set_t before;
+    if (sched_getaffinity(0, sizeof(before), &before) == 0) {
+        pool_bind_self(w->cpu);
+        (void)sched_setaffinity(0, sizeof(before), &before);
+    }
+}
+
+/* A wait ended in sleep, after the gate had stayed closed for closed_ns altogether. */
 static void pool_spin_learn(pool_spin *s, uint32_t spins_full, uint64_t closed_ns) {
-    if (closed_ns > POOL_SPIN_NS) {
-        s->n_spins /= 2;
-        s->credit = 0;
-        s->penalty = s->penalty < POOL_PENALTY_MAX ? 2 * s->penalty : POOL_PENALTY_MAX;
-    } else if (++s->credit >= s->penalty) {
-        s->n_spins = spins_full;
-        s->credit = 0;
+    if (closed_ns <= POOL_SPIN_NS) {
+        *s = (pool_spin){.n_spins = spins_full};
+    } else if (++s->n_fails >= POOL_FAILS_MAX) {
+        uint32_t half = s->n_spins / 2, least = spins_full / 8;
+        s->n_spins = half > least ? half : least;
     }
 }
 
 /* Returns when the gate's word differs from `old`. */
-static void pool_wait(const sl_pool *p, sl_gate *g, uint32_t old, pool_spin *s) {
+static void pool_wait(pool_worker *w, sl_gate *g, uint32_t old, pool_spin *s) {
     if (sl_gate_spin(g, old, 0)) {
         return;
     }
+    const sl_pool *p = w->pool;
     if (s->n_spins > 0 && sl_gate_spin(g, old, s->n_spins)) {
-        pool_spin_reward(s, p->spins_full);
+        *s = (pool_spin){.n_spins = p->spins_full};
         return;
     }
+    if (p->may_move) {
+        int cpu = sched_getcpu();
+        atomic_store_explicit(&w->slept_on, (uint32_t)cpu, memory_order_relaxed);
+        if (s->n_fails % POOL_STACKED_FAILS == POOL_STACKED_FAILS - 1) {
+            pool_unstack(p, w, (uint32_t)cpu);
+        }
+    }
     uint64_t closed_ns = sl_gate_sleep(g, old);
-    closed_ns += s->n_spins == 0 ? 0 : (uint64_t)s->n_spins * POOL_SPIN_NS / p->spins_full;
-    pool_spin_learn(s, p->spins_full, closed_ns);
+    if (p->spins_full > 0) {
+        pool_spin_learn(s, p->spins_full,
+                        closed_ns + (uint64_t)s->n_spins * POOL_SPIN_NS / p->spins_full);
+    }
 }
 
 /* Counts worker `ith` in; true for the last one of all. Counters are reset on the way, before anybody can
@@ -159,7 +201,7 @@ void sl_pool_barrier(sl_pool *p, uint32_t ith) {
         sl_gate_open(&p->phase, phase + 1);
         pool_claims_reset(p, phase);
     } else {
-        pool_wait(p, &p->phase, phase, &p->workers[ith].at_barrier);
+        pool_wait(&p->workers[ith], &p->phase, phase, &p->workers[ith].at_barrier);
     }
 }
 
@@ -169,27 +211,18 @@ uint32_t sl_pool_claim(sl_pool *p, uint32_t ith, uint32_t chunk) {
     return atomic_fetch_add_explicit(&p->claims[phase & 1].n_claimed, chunk, memory_order_relaxed);
 }
 
-static void pool_pin_self(uint32_t cpu) {
-    cpu_set_t set;
-    if (cpu < CPU_SETSIZE) {
-        CPU_ZERO(&set);
-        CPU_SET(cpu, &set);
-        (void)pthread_setaffinity_np(pthread_self(), sizeof(set), &set); /* a wish: slower without */
-    }
-}
-
 static void *pool_thread_main(void *arg) {
     pool_worker *w = arg;
     sl_pool *p = w->pool;
     char name[16];
     (void)snprintf(name, sizeof(name), "sluice-w%u", w->ith);
     (void)pthread_setname_np(pthread_self(), name);
-    if (w->cpu != UINT32_MAX) {
-        pool_pin_self(w->cpu);
+    if (p->pin) {
+        pool_bind_self(w->cpu);
     }
     uint32_t phase = 0; /* the pool's first */
     for (;;) {
-        pool_wait(p, &p->phase, phase, &w->at_start);
+        pool_wait(w, &p->phase, phase, &w->at_start);
         if (p->fn == NULL) {
             return NULL;
         }
@@ -205,7 +238,7 @@ static void *pool_thread_main(void *arg) {
 static void pool_pin_caller(sl_pool *p) {
     p->pinned_thread = pthread_self();
     if (pthread_getaffinity_np(p->pinned_thread, sizeof(p->mask_before), &p->mask_before) == 0) {
-        pool_pin_self(p->workers[0].cpu);
+        pool_bind_self(p->workers[0].cpu);
         p->is_pinned = true;
     }
 }
@@ -222,7 +255,7 @@ void sl_pool_run(sl_pool *p, sl_pool_fn fn, void *arg) {
     fn(arg, 0, p->n_threads);
     phase = sl_gate_value(&p->phase);
     if (!pool_arrive(p, 0)) {
-        pool_wait(p, &p->joined, joined, &p->workers[0].at_start);
+        pool_wait(&p->workers[0], &p->joined, joined, &p->workers[0].at_start);
     }
     pool_claims_reset(p, phase);
 }
@@ -252,16 +285,18 @@ static void pool_tree_init(sl_pool *p) {
 
 static void pool_workers_init(sl_pool *p) {
     uint32_t cpus[SL_POOL_THREADS_MAX];
-    uint32_t n_cpus = p->pin ? sl_cpu_list(cpus, SL_POOL_THREADS_MAX) : 0;
+    uint32_t n_cpus = sl_cpu_list(cpus, SL_POOL_THREADS_MAX);
     bool crowded = p->n_threads > sl_cpu_count_logical();
     p->spins_full = crowded ? 0 : POOL_SPIN_NS / pool_pause_ns();
+    p->may_move = !p->pin && p->n_threads <= n_cpus;
     for (uint32_t i = 0; i < p->n_threads; i++) {
-        pool_spin spin = {.n_spins = p->spins_full, .penalty = 1};
+        pool_spin spin = {.n_spins = p->spins_full};
         p->workers[i] = (pool_worker){.pool = p,
                                       .ith = i,
-                                      .cpu = n_cpus == 0 ? UINT32_MAX : cpus[i % n_cpus],
+                                      .cpu = n_cpus == 0 ? POOL_NO_CPU : cpus[i % n_cpus],
                                       .at_start = spin,
-                                      .at_barrier = spin};
+                                      .at_barrier = spin,
+                                      .slept_on = POOL_NO_CPU};
     }
 }
 
