@@ -55,6 +55,8 @@ typedef struct sl_device_ops {
     void (*program_free)(sl_program *p);
     /* One pass over a step whose fields were checked by the engine. Allocates nothing. */
     sl_status (*run)(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user, sl_error *err);
+    /* Copies what page `from` holds, in all layer groups, to page `to`. */
+    void (*copy_page)(sl_program *p, int32_t from, int32_t to);
 } sl_device_ops;
 
 /* Every kind of device begins with this. */

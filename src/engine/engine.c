@@ -192,6 +192,10 @@ sl_status sl_engine_step(sl_engine *e, const sl_step *step, sl_logits_fn fn, voi
     return sl_gguf_check_alive(e->model->file, err);
 }
 
+void sl_engine_copy_page(sl_engine *e, int32_t from, int32_t to) {
+    e->device->ops->copy_page(e->program, from, to);
+}
+
 sl_pool *sl_engine_pool(sl_engine *e) {
     return sl_cpu_device_pool(e->device);
 }

@@ -55,6 +55,9 @@ SL_NODISCARD sl_status sl_engine_estimate(const sl_model *model, const sl_engine
 SL_NODISCARD sl_status sl_engine_step(sl_engine *e, const sl_step *step, sl_logits_fn fn, void *user,
                                       sl_error *err);
 
+/* Copies the keys and values of one page to another. Both must exist. */
+void sl_engine_copy_page(sl_engine *e, int32_t from, int32_t to);
+
 sl_pool *sl_engine_pool(sl_engine *e); /* for parallel work between passes (sampling) */
 const sl_kernels *sl_engine_kernels(const sl_engine *e);
 const sl_plan *sl_engine_plan(const sl_engine *e);

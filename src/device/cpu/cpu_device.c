@@ -20,6 +20,7 @@ static const sl_device_ops cpu_ops = {
     .compile = sl_cpu_program_compile,
     .program_free = sl_cpu_program_free,
     .run = sl_cpu_program_run,
+    .copy_page = sl_cpu_program_copy_page,
 };
 
 sl_status sl_cpu_device_create(uint32_t n_threads, bool pin, sl_device **out, sl_error *err) {

@@ -137,6 +137,7 @@ sl_status sl_cpu_program_compile(sl_device *d, const sl_plan *plan, const sl_pro
 void sl_cpu_program_free(sl_program *p);
 sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user,
                              sl_error *err);
+void sl_cpu_program_copy_page(sl_program *p, int32_t from, int32_t to);
 
 /* Parts of compile. Phases: fills the segments from the plan's operations. */
 sl_status sl_cpu_phases_build(sl_program *p, sl_error *err);

@@ -290,3 +290,10 @@ sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn
     }
     return SL_OK;
 }
+
+void sl_cpu_program_copy_page(sl_program *p, int32_t from, int32_t to) {
+    for (uint32_t i = 0; i < p->plan->n_groups; i++) {
+        const cpu_group *g = &p->groups[i];
+        memcpy(g->base + (size_t)to * g->page_bytes, g->base + (size_t)from * g->page_bytes, g->page_bytes);
+    }
+}

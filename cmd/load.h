@@ -1,0 +1,65 @@
+/* What most subcommands begin with: flags that choose how a model runs, and opening it. */
+#ifndef SL_CMD_LOAD_H
+#define SL_CMD_LOAD_H
+
+#include "engine/engine.h"
+#include "flags.h"
+#include "text/tokenizer/tokenizer.h"
+
+/* Targets of the common flags below. */
+typedef struct sl_load_flags {
+    uint32_t threads, ctx;
+    sl_flag_size kv_memory;
+    int kv_type; /* sl_kv_type */
+    bool exact, batch_invariant, pin, quiet;
+} sl_load_flags;
+
+/* Entries for a command's flag table. */
+#define SL_LOAD_FLAG_THREADS(l)                                                                        \
+    {"--threads", "-t", SL_FLAG_U32, &(l)->threads, "N",                                               \
+     "Threads that compute (default: physical cores that may be used).", 1, 512, NULL}
+#define SL_LOAD_FLAG_PIN(l)                                                                            \
+    {"--pin", NULL, SL_FLAG_BOOL, &(l)->pin, NULL, "Bind each thread to a CPU.", 0, 0, NULL}
+#define SL_LOAD_FLAG_CTX(l)                                                                            \
+    {"--ctx", "-c", SL_FLAG_U32, &(l)->ctx, "N",                                                       \
+     "Longest sequence in tokens (default: the smaller of the model's and 8192).", 1, 268435456, NULL}
+#define SL_LOAD_FLAG_KV_MEMORY(l)                                                                      \
+    {"--kv-memory", NULL, SL_FLAG_SIZE, &(l)->kv_memory, "SIZE",                                       \
+     "Whole KV page pool: bytes with K, M or G, or % of free memory (default: 25%, at most 32 "        \
+     "contexts).", 0, 0, NULL}
+#define SL_LOAD_FLAG_KV_TYPE(l)                                                                        \
+    {"--kv-type", NULL, SL_FLAG_CHOICE, &(l)->kv_type, NULL, "Numbers in the KV pages (default: f16).", \
+     0, 0, "f16|f32"}
+#define SL_LOAD_FLAG_EXACT(l)                                                                          \
+    {"--exact", NULL, SL_FLAG_BOOL, &(l)->exact, NULL,                                                 \
+     "Activations and KV in float32, weights only decoded: slow and precise.", 0, 0, NULL}
+#define SL_LOAD_FLAG_BATCH_INVARIANT(l)                                                                \
+    {"--batch-invariant", NULL, SL_FLAG_BOOL, &(l)->batch_invariant, NULL,                             \
+     "The same answer whatever else runs beside it.", 0, 0, NULL}
+
+typedef struct sl_loaded {
+    sl_gguf *file;
+    sl_tokenizer *tokenizer; /* NULL if not asked for */
+    sl_model *model;
+    sl_engine *engine;
+    double load_ms;
+} sl_loaded;
+
+/* The engine options that the flags ask for. */
+sl_engine_options sl_load_options(const sl_load_flags *flags);
+/* Opens the file, its tokenizer if `with_tokenizer`, and the engine with `options`; shows progress on a terminal. On
+ * failure nothing is left open. */
+SL_NODISCARD sl_status sl_load(const char *path, const sl_engine_options *options, bool with_tokenizer,
+                               bool quiet, sl_loaded *out, sl_error *err);
+/* File and tokenizer only: for tokenize and detokenize, also of vocabulary-only files. */
+SL_NODISCARD sl_status sl_load_vocabulary(const char *path, sl_loaded *out, sl_error *err);
+void sl_loaded_close(sl_loaded *l);
+
+/* All of standard input, or of a file, at most max_bytes. path "-" is standard input. */
+SL_NODISCARD sl_status sl_read_all(const char *path, size_t max_bytes, sl_buf *out, sl_error *err);
+
+/* Catches SIGINT and SIGTERM: the first sets a flag, the second ends the program at once. */
+void sl_interrupt_install(void);
+bool sl_interrupted(void);
+
+#endif

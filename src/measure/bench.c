@@ -1,0 +1,121 @@
+#include "measure/bench.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/rng.h"
+#include "measure/feed.h"
+
+typedef struct bench_state {
+    sl_engine *e;
+    const sl_bench_case *c;
+    sl_feed feed;
+    int32_t *ids;  /* [n_batch][max(n_depth, n_prompt)] random tokens */
+    int32_t *next; /* [n_batch] token that each sequence is fed next */
+    double *prompt_s, *gen_s; /* [n_reps] */
+} bench_state;
+
+uint32_t sl_bench_tokens(const sl_bench_case *c) {
+    return c->n_depth + c->n_prompt + c->n_gen;
+}
+
+/* Greedy choice of the next tokens, as a serving step would do it. */
+static sl_status bench_sample(void *user, uint32_t first, uint32_t n, float *logits, size_t stride,
+                              sl_error *err) {
+    bench_state *s = user;
+    uint32_t n_vocab = sl_engine_plan(s->e)->n_vocab;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t id = sl_engine_kernels(s->e)->argmax(logits + i * stride, n_vocab);
+        if (id >= n_vocab) {
+            return SL_FAIL(err, SL_ERR_NUMERIC, "the model's logits are not numbers");
+        }
+        s->next[first + i] = (int32_t)id;
+    }
+    return SL_OK;
+}
+
+/* The same tokens for every repetition. */
+static void bench_random_ids(bench_state *s, uint32_t n_per_seq, uint64_t stream) {
+    uint32_t n_vocab = sl_engine_plan(s->e)->n_vocab;
+    for (uint64_t i = 0; i < (uint64_t)s->c->n_batch * n_per_seq; i++) {
+        s->ids[i] = (int32_t)(sl_rng_double(stream, 0, i) * n_vocab);
+    }
+}
+
+static sl_status bench_rep(bench_state *s, uint32_t rep, sl_error *err) {
+    const sl_bench_case *c = s->c;
+    uint64_t t0 = sl_clock_mono_ns();
+    if (c->n_prompt > 0) {
+        SL_TRY(sl_feed_tokens(&s->feed, s->ids, c->n_prompt, c->n_depth, SL_FEED_LAST, bench_sample, s, err));
+    }
+    uint64_t t1 = sl_clock_mono_ns();
+    for (uint32_t i = 0; i < c->n_gen; i++) {
+        SL_TRY(sl_feed_tokens(&s->feed, s->next, 1, c->n_depth + c->n_prompt + i, SL_FEED_LAST, bench_sample,
+                              s, err));
+    }
+    uint64_t t2 = sl_clock_mono_ns();
+    s->prompt_s[rep] = (double)(t1 - t0) * 1e-9;
+    s->gen_s[rep] = (double)(t2 - t1) * 1e-9;
+    return SL_OK;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *v, uint32_t n) {
+    qsort(v, n, sizeof(*v), compare_doubles);
+    return n % 2 == 1 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
+}
+
+static sl_status bench_all(bench_state *s, sl_bench_result *out, sl_error *err) {
+    const sl_bench_case *c = s->c;
+    if (c->n_depth > 0) { /* one sequence is computed, the others get its keys and values */
+        bench_random_ids(s, c->n_depth, 1);
+        uint32_t n_seq = s->feed.n_seq;
+        s->feed.n_seq = 1;
+        sl_status status = sl_feed_tokens(&s->feed, s->ids, c->n_depth, 0, SL_FEED_NONE, NULL, NULL, err);
+        s->feed.n_seq = n_seq;
+        SL_TRY(status);
+        sl_feed_share(&s->feed, c->n_depth);
+    }
+    bench_random_ids(s, c->n_prompt, 2);
+    for (uint32_t i = 0; i < c->n_batch; i++) {
+        s->next[i] = 0; /* without a prompt, generation starts from token 0 */
+    }
+    SL_TRY(bench_rep(s, 0, err)); /* warm-up */
+    for (uint32_t rep = 0; rep < c->n_reps; rep++) {
+        SL_TRY(bench_rep(s, rep, err));
+    }
+    double prompt_s = median(s->prompt_s, c->n_reps), gen_s = median(s->gen_s, c->n_reps);
+    *out = (sl_bench_result){
+        .prompt_tps = c->n_prompt == 0 ? 0.0 : (double)c->n_batch * c->n_prompt / prompt_s,
+        .gen_tps = c->n_gen == 0 ? 0.0 : (double)c->n_batch * c->n_gen / gen_s,
+    };
+    return SL_OK;
+}
+
+sl_status sl_bench_run(sl_engine *e, const sl_bench_case *c, sl_bench_result *out, sl_error *err) {
+    bench_state s = {.e = e, .c = c};
+    SL_TRY(sl_feed_init(&s.feed, e, c->n_batch, sl_bench_tokens(c), err));
+    uint32_t longest = c->n_depth > c->n_prompt ? c->n_depth : c->n_prompt;
+    s.ids = sl_alloc_zero((size_t)c->n_batch * longest, sizeof(*s.ids));
+    s.next = sl_alloc_zero(c->n_batch, sizeof(*s.next));
+    s.prompt_s = sl_alloc_zero(c->n_reps, sizeof(double));
+    s.gen_s = sl_alloc_zero(c->n_reps, sizeof(double));
+    sl_status status = SL_OK;
+    if (s.ids == NULL || s.next == NULL || s.prompt_s == NULL || s.gen_s == NULL) {
+        status = SL_FAIL(err, SL_ERR_MEMORY, "no memory for a bench of %u sequences", c->n_batch);
+    } else {
+        status = bench_all(&s, out, err);
+    }
+    sl_free(s.ids);
+    sl_free(s.next);
+    sl_free(s.prompt_s);
+    sl_free(s.gen_s);
+    sl_feed_deinit(&s.feed);
+    return status;
+}
