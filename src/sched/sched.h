@@ -67,7 +67,7 @@ SL_NODISCARD sl_status sl_sched_add(sl_sched *s, uint32_t slot, const sl_sched_r
 
 /* The next step, or NULL when nobody has work. Runs carry the slot as their owner; a run whose last
  * row is the last known token of its request needs that row's logits, all others none. Valid until
- * the next call that changes the scheduler. Always to be followed by commit or abandon. */
+ * the next plan. Always to be followed by commit or abandon. */
 const sl_step *sl_sched_plan(sl_sched *s);
 /* Slots that left the queue in the last plan, in that order. */
 const uint32_t *sl_sched_admitted(const sl_sched *s, uint32_t *n_out);
