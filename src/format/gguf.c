@@ -197,8 +197,8 @@ static sl_status gguf_load_path(sl_gguf *g, sl_gguf_part *p, const char *path, s
         return gguf_no_memory(path, err);
     }
     SL_TRY(sl_mapfile_open(path, &p->map, err));
-    p->size_bytes = sl_mapfile_size(p->map);
-    p->data = p->size_bytes == 0 ? (const uint8_t *)"" : sl_mapfile_data(p->map);
+    p->size_bytes = sl_mapfile_size_bytes(p->map);
+    p->data = sl_mapfile_data(p->map);
     return gguf_load_header(g, p, err);
 }
 
@@ -312,12 +312,12 @@ static sl_status gguf_open(const char *path, const void *data, size_t size_bytes
     }
     sl_arena_init(&g->arena, GGUF_ARENA_CONST_BYTES);
     sl_status status = gguf_build(g, path, data, size_bytes, err);
-    /* Bytes that vanished while they were read look like a damaged file; say what really
+    /* Bytes that changed while they were read look like a damaged file; say what really
      * happened. */
-    sl_error gone;
-    sl_status alive = sl_gguf_check_alive(g, &gone);
-    if (alive != SL_OK) {
-        status = SL_FAIL(err, alive, "%s", gone.message);
+    sl_error changed;
+    sl_status unchanged = sl_gguf_check_unchanged(g, &changed);
+    if (unchanged != SL_OK) {
+        status = SL_FAIL(err, unchanged, "%s", changed.message);
     }
     if (status != SL_OK) {
         sl_gguf_close(g);
@@ -362,6 +362,15 @@ sl_status sl_gguf_check_alive(const sl_gguf *g, sl_error *err) {
     return SL_OK;
 }
 
+sl_status sl_gguf_check_unchanged(const sl_gguf *g, sl_error *err) {
+    for (uint32_t i = 0; i < g->n_files; i++) {
+        if (g->parts[i].map != NULL) {
+            SL_TRY(sl_mapfile_check(g->parts[i].map, err));
+        }
+    }
+    return SL_OK;
+}
+
 const sl_gguf_part *sl_gguf_first_part(const sl_gguf *g) {
     return &g->parts[0];
 }
@@ -388,6 +397,10 @@ uint64_t sl_gguf_file_bytes(const sl_gguf *g) {
 
 uint32_t sl_gguf_n_files(const sl_gguf *g) {
     return g->n_files;
+}
+
+uint64_t sl_gguf_table_bytes(const sl_gguf *g) {
+    return g->arena.used_bytes;
 }
 
 uint64_t sl_gguf_n_kv(const sl_gguf *g) {

@@ -67,10 +67,16 @@ uint32_t sl_gguf_version(const sl_gguf *g);
 uint64_t sl_gguf_alignment(const sl_gguf *g);
 uint64_t sl_gguf_file_bytes(const sl_gguf *g); /* of all files together */
 uint32_t sl_gguf_n_files(const sl_gguf *g);
+/* Heap memory of the directory itself: at most 4 x the bytes of the headers + 1 MB. */
+uint64_t sl_gguf_table_bytes(const sl_gguf *g);
 
 /* SL_OK, or SL_ERR_IO when a mapped file shrank or could not be read since it was opened (its missing
  * pages read as zero). Cheap: to be asked after each step. */
 SL_NODISCARD sl_status sl_gguf_check_alive(const sl_gguf *g, sl_error *err);
+
+/* The same, and SL_ERR_IO too when a file's size or modification time is no longer what it was when it was
+ * opened: parts of two versions may have been read. For the end of a load; one system call per file. */
+SL_NODISCARD sl_status sl_gguf_check_unchanged(const sl_gguf *g, sl_error *err);
 
 uint64_t sl_gguf_n_kv(const sl_gguf *g);
 const sl_gguf_kv *sl_gguf_kv_at(const sl_gguf *g, uint64_t i);

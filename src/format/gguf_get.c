@@ -139,7 +139,7 @@ static sl_slice get_string(const sl_gguf_part *p, const uint8_t *data) {
 
 /* The shortest decimal number that reads back as the same float (9 digits) or double (17). */
 static void get_show_float(double value, int digits_max, char *out, size_t cap) {
-    for (int digits = 1; digits <= digits_max; digits++) {
+    for (int digits = 6; digits <= digits_max; digits++) {
         (void)snprintf(out, cap, "%.*g", digits, value);
         double back = digits_max == 9 ? (double)strtof(out, NULL) : strtod(out, NULL);
         if (back == value) {

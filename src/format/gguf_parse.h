@@ -9,16 +9,7 @@
 #define SL_FORMAT_GGUF_PARSE_H
 
 #include "base/arena.h"
-#if __has_include("base/mapfile.h")
 #include "base/mapfile.h"
-#else
-typedef struct sl_mapfile sl_mapfile;
-sl_status sl_mapfile_open(const char *path, sl_mapfile **out, sl_error *err);
-const void *sl_mapfile_data(const sl_mapfile *m);
-size_t sl_mapfile_size(const sl_mapfile *m);
-bool sl_mapfile_failed(const sl_mapfile *m);
-void sl_mapfile_close(sl_mapfile *m);
-#endif
 #include "format/gguf.h"
 
 /* Find by name in a table of records that begin with an sl_slice (sl_gguf_kv and sl_gguf_tensor
