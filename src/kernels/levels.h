@@ -15,6 +15,16 @@ void sl_kernels_fill_avx512vnni(sl_kernels *k);
 void sl_product_fill_ref(sl_kernels *k);
 void sl_attend_fill_ref(sl_kernels *k);
 void sl_rows_fill_ref(sl_kernels *k);
+void sl_product_fill_avx2(sl_kernels *k);
+void sl_mul_f32_fill_avx2(sl_kernels *k);
+void sl_attend_fill_avx2(sl_kernels *k);
+void sl_rows_fill_avx2(sl_kernels *k);
+void sl_product_fill_avxvnni(sl_kernels *k);
+void sl_product_fill_avx512(sl_kernels *k);
+void sl_mul_f32_fill_avx512(sl_kernels *k);
+void sl_attend_fill_avx512(sl_kernels *k);
+void sl_rows_fill_avx512(sl_kernels *k);
+void sl_product_fill_avx512vnni(sl_kernels *k);
 
 /* A group whose largest magnitude is below this quantises to zeros: 127 / amax would overflow, and nothing that
  * small can matter in a float32 sum. */
@@ -25,6 +35,8 @@ static inline uint32_t sl_attend_chunk_rows(uint32_t n_rows, uint32_t n_group) {
     const uint32_t rows = n_group >= 64 ? 1 : 64 / n_group;
     return n_rows < rows ? n_rows : rows;
 }
+/* mul_f32 decodes formats with blocks this many columns at a time: a multiple of every block. */
+#define SL_MUL_F32_COLUMNS 256
 #define SL_ATTEND_TILE_MAX 8 /* (row, head) pairs whose scores are held at once, at most */
 
 #endif

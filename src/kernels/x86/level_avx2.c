@@ -1,6 +1,9 @@
-/* The avx2 level of the kernel table. */
+/* What the avx2 level adds to the kernel table. */
 #include "kernels/levels.h"
 
 void sl_kernels_fill_avx2(sl_kernels *k) {
-    (void)k;
+    sl_product_fill_avx2(k);
+    sl_mul_f32_fill_avx2(k);
+    sl_attend_fill_avx2(k);
+    sl_rows_fill_avx2(k);
 }

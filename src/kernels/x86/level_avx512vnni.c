@@ -1,6 +1,6 @@
-/* The avx512vnni level of the kernel table. */
+/* What the avx512vnni level adds to the kernel table. */
 #include "kernels/levels.h"
 
 void sl_kernels_fill_avx512vnni(sl_kernels *k) {
-    (void)k;
+    sl_product_fill_avx512vnni(k);
 }

@@ -1,6 +1,6 @@
-/* The avxvnni level of the kernel table. */
+/* What the avxvnni level adds to the kernel table. */
 #include "kernels/levels.h"
 
 void sl_kernels_fill_avxvnni(sl_kernels *k) {
-    (void)k;
+    sl_product_fill_avxvnni(k);
 }

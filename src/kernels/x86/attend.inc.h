@@ -1,0 +1,323 @@
+/* Template of attention over pages, and of the writing of pages. Included by attend_<isa>.c after its vector words
+ * (vec_*.h) and
+ *   LEVEL(name)      name with the level's suffix
+ *   TILE_PAIRS       (row, head) pairs of a register tile, at most SL_ATTEND_TILE_MAX
+ *   TILE_CASES(X)    X(1) ... X(TILE_PAIRS)
+ *   CHUNK            vectors of the value's elements in a register tile
+ *
+ * Query rows come in chunks (sl_attend_chunk_rows); a chunk's state is in scratch, and it passes over the tokens in
+ * blocks of SL_ATTEND_BLOCK. For each block, tiles of pairs share every load of a key or value:
+ *   1. scores   lanes are tokens: s[pair][t] += q[pair][i] K[i][t], over i in rising order
+ *   2. softmax  per pair, over the tokens it may see; exponentials in base 2 (log2 e is in the scaled query)
+ *   3. output   lanes are elements of V: o[pair][j] += p[pair][t] V[t][j], over t in rising order
+ * What a pair computes does not depend on its tile, so a row's result does not depend on the other rows. A token that
+ * a pair may not see is never multiplied into it (its value could be anything). */
+#include <math.h>
+
+#include "kernels/levels.h"
+#include "kernels/x86/exp.inc.h"
+#include "quant/half.h"
+
+enum { PAGE = SL_PAGE_TOKENS, BLOCK = SL_ATTEND_BLOCK, PAGE_PARTS = SL_PAGE_TOKENS / VL };
+_Static_assert(TILE_PAIRS <= SL_ATTEND_TILE_MAX, "the scratch holds the scores of a tile");
+
+/* The state of a chunk of pairs, in scratch. */
+typedef struct attend_chunk {
+    const sl_attend *a;
+    float *q;       /* [pair][q_stride], scaled by scale * log2(e) */
+    float *o;       /* [pair][o_stride] */
+    float *max;     /* [pair], in base 2 */
+    float *sum;     /* [pair] */
+    float *scores;  /* [TILE_PAIRS][BLOCK] */
+    size_t q_stride, o_stride;
+    uint32_t n_pairs;
+    uint32_t n_keys; /* that the chunk's first row sees */
+} attend_chunk;
+
+INLINE vf kv_load(sl_kv_type type, const uint8_t *block, size_t index) {
+    if (type == SL_KV_F16) {
+        return vf_load_half((const uint16_t *)(const void *)block + index);
+    }
+    return vf_load((const float *)(const void *)block + index);
+}
+INLINE vf kv_load_part(sl_kv_type type, const uint8_t *block, size_t index, uint32_t n) {
+    if (type == SL_KV_F16) {
+        return vf_load_half_part((const uint16_t *)(const void *)block + index, n);
+    }
+    return vf_load_part((const float *)(const void *)block + index, n);
+}
+INLINE size_t kv_bytes(sl_kv_type type) {
+    return type == SL_KV_F16 ? 2 : 4;
+}
+INLINE void kv_prefetch(const uint8_t *p, size_t n_bytes) {
+    for (size_t at = 0; at < n_bytes; at += 64) {
+        _mm_prefetch((const char *)p + at, _MM_HINT_T0);
+    }
+}
+
+/* 1. Scores of P pairs with all tokens of pages [page, page_end); `after` is fetched while the last one is read. */
+INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
+                        uint32_t page, uint32_t page_end, const uint8_t *after) {
+    const sl_attend *a = c->a;
+    const float *q = c->q + pair * c->q_stride;
+    float *scores = c->scores;
+    for (; page < page_end; page++, scores += PAGE) {
+        const uint8_t *k = a->store + (size_t)a->table[page] * a->page_bytes + a->k_offset;
+        const uint8_t *next = page + 1 < page_end
+                                  ? a->store + (size_t)a->table[page + 1] * a->page_bytes + a->k_offset
+                                  : after;
+        for (uint32_t part = 0; part < PAGE_PARTS; part += 2) {
+            vf acc[TILE_PAIRS][2];
+#pragma GCC unroll 8
+            for (uint32_t p = 0; p < P; p++) {
+                acc[p][0] = vf_zero();
+                acc[p][1] = vf_zero();
+            }
+            for (uint32_t i = 0; i < a->d_k; i++) {
+                const size_t at = (size_t)i * PAGE + part * VL;
+                const vf k0 = kv_load(type, k, at), k1 = kv_load(type, k, at + VL);
+                kv_prefetch(next + at * kv_bytes(type), 2 * VL * kv_bytes(type));
+#pragma GCC unroll 8
+                for (uint32_t p = 0; p < P; p++) {
+                    const vf x = vf_set1(q[p * c->q_stride + i]);
+                    acc[p][0] = vf_fma(x, k0, acc[p][0]);
+                    acc[p][1] = vf_fma(x, k1, acc[p][1]);
+                }
+            }
+#pragma GCC unroll 8
+            for (uint32_t p = 0; p < P; p++) {
+                vf_store(scores + (size_t)p * BLOCK + part * VL, acc[p][0]);
+                vf_store(scores + (size_t)p * BLOCK + (part + 1) * VL, acc[p][1]);
+            }
+        }
+    }
+}
+
+/* 2. The first n scores become weights; the state's maximum and sum move on. Returns the factor for the output so
+ * far. n > 0. */
+INLINE float tile_softmax(float *scores, uint32_t n, float *state_max, float *state_sum) {
+    const uint32_t whole = n / VL * VL;
+    const uint32_t rest = n - whole;
+    const float before = *state_max;
+    vf max = vf_set1(before);
+    for (uint32_t t = 0; t < whole; t += VL) {
+        max = vf_max(vf_load(scores + t), max);
+    }
+    max = vf_max(vf_select_below(rest, vf_load_part(scores + whole, rest), max), max);
+    const float now = vf_max_lanes(max);
+    const vf minus = vf_set1(now);
+    vf sum = vf_zero();
+    for (uint32_t t = 0; t < whole; t += VL) {
+        const vf p = vf_exp2(vf_sub(vf_load(scores + t), minus));
+        vf_store(scores + t, p);
+        sum = vf_add(sum, p);
+    }
+    if (rest) {
+        const vf p = vf_exp2(vf_sub(vf_load_part(scores + whole, rest), minus));
+        vf_store_part(scores + whole, p, rest);
+        sum = vf_add(sum, vf_select_below(rest, p, vf_zero()));
+    }
+    const vf factor_lanes = vf_exp2(vf_set1(before - now));
+    float factor[VL];
+    vf_store(factor, factor_lanes);
+    *state_max = now;
+    *state_sum = *state_sum * factor[0] + vf_sum(sum);
+    return factor[0];
+}
+
+/* 3. o[p][0 .. W vectors) += weights of tokens [t, t_end) of the block times the values from element `at`. With
+ * `n_part` the single vector has only that many elements. */
+INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n_part,
+                             const attend_chunk *c, const float *weights, uint32_t block_page,
+                             uint32_t t, uint32_t t_end, uint32_t at, float *o, const float *factor,
+                             const uint8_t *after) {
+    const sl_attend *a = c->a;
+    vf acc[TILE_PAIRS][CHUNK];
+#pragma GCC unroll 8
+    for (uint32_t p = 0; p < P; p++) {
+#pragma GCC unroll 4
+        for (uint32_t w = 0; w < W; w++) {
+            acc[p][w] = vf_mul(vf_load(o + p * c->o_stride + at + w * VL), vf_set1(factor[p]));
+        }
+    }
+    const size_t row_bytes = a->d_v * kv_bytes(type);
+    while (t < t_end) {
+        const uint32_t page_left = PAGE - t % PAGE;
+        const uint32_t stop = t_end - t < page_left ? t_end : t + page_left;
+        const uint8_t *values = a->store + (size_t)a->table[block_page + t / PAGE] * a->page_bytes + a->v_offset;
+        const uint8_t *next = after;
+        if (stop < t_end) {
+            next = a->store + (size_t)a->table[block_page + stop / PAGE] * a->page_bytes + a->v_offset;
+        }
+        for (; t < stop; t++) {
+            const uint8_t *row = values + (t % PAGE) * row_bytes;
+            vf v[CHUNK];
+#pragma GCC unroll 4
+            for (uint32_t w = 0; w < W; w++) {
+                v[w] = n_part ? kv_load_part(type, row, at, n_part) : kv_load(type, row, at + w * VL);
+            }
+            kv_prefetch(next + (t % PAGE) * row_bytes + at * kv_bytes(type), W * VL * kv_bytes(type));
+#pragma GCC unroll 8
+            for (uint32_t p = 0; p < P; p++) {
+                const vf x = vf_set1(weights[p * BLOCK + t]);
+#pragma GCC unroll 4
+                for (uint32_t w = 0; w < W; w++) {
+                    acc[p][w] = vf_fma(x, v[w], acc[p][w]);
+                }
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (uint32_t p = 0; p < P; p++) {
+#pragma GCC unroll 4
+        for (uint32_t w = 0; w < W; w++) {
+            vf_store(o + p * c->o_stride + at + w * VL, acc[p][w]);
+        }
+    }
+}
+
+/* All elements: chunks of CHUNK vectors, then single ones, then the part of one. o has room for whole vectors. */
+INLINE void tile_output(sl_kv_type type, uint32_t P, const attend_chunk *c, const float *weights,
+                        uint32_t block_page, uint32_t t, uint32_t t_end, float *o,
+                        const float *factor, const uint8_t *after) {
+    const uint32_t d_v = c->a->d_v;
+    uint32_t at = 0;
+    for (; at + CHUNK * VL <= d_v; at += CHUNK * VL) {
+        tile_output_part(type, P, CHUNK, 0, c, weights, block_page, t, t_end, at, o, factor, after);
+    }
+    for (; at + VL <= d_v; at += VL) {
+        tile_output_part(type, P, 1, 0, c, weights, block_page, t, t_end, at, o, factor, after);
+    }
+    if (at < d_v) {
+        tile_output_part(type, P, 1, d_v - at, c, weights, block_page, t, t_end, at, o, factor, after);
+    }
+}
+
+/* P pairs from `pair` on, over the block that begins at token t0. */
+INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair, uint32_t t0) {
+    const sl_attend *a = c->a;
+    uint32_t seen[TILE_PAIRS]; /* tokens of the block that a pair sees; rises with the pair */
+    float factor[TILE_PAIRS];
+    for (uint32_t p = 0; p < P; p++) {
+        const uint32_t n_keys = c->n_keys + (pair + p) / a->n_group;
+        seen[p] = n_keys <= t0 ? 0 : n_keys - t0 < BLOCK ? n_keys - t0 : BLOCK;
+    }
+    const uint32_t least = seen[0], most = seen[P - 1];
+    if (most == 0) {
+        return;
+    }
+    const uint32_t page = t0 / PAGE;
+    const uint8_t *first_page = a->store + (size_t)a->table[page] * a->page_bytes;
+    tile_scores(type, P, c, pair, page, page + (most + PAGE - 1) / PAGE, first_page + a->v_offset);
+    for (uint32_t p = 0; p < P; p++) {
+        factor[p] = 1.0f;
+        if (seen[p]) {
+            factor[p] = tile_softmax(c->scores + (size_t)p * BLOCK, seen[p], &c->max[pair + p],
+                                     &c->sum[pair + p]);
+        }
+    }
+    const uint8_t *after = first_page + a->k_offset;
+    if (most == BLOCK && c->n_keys + (c->n_pairs - 1) / a->n_group > t0 + BLOCK) {
+        after = a->store + (size_t)a->table[page + BLOCK / PAGE] * a->page_bytes + a->k_offset;
+    }
+    float *o = c->o + pair * c->o_stride;
+    tile_output(type, P, c, c->scores, page, 0, least, o, factor, after);
+    for (uint32_t p = 0; p < P; p++) { /* what only later rows of the tile see */
+        if (seen[p] > least) {
+            const float one = 1.0f;
+            tile_output(type, 1, c, c->scores + (size_t)p * BLOCK, page, least, seen[p],
+                        o + p * c->o_stride, &one, after);
+        }
+    }
+}
+
+#define TILE_CASE(P)                                                                               \
+    case P:                                                                                        \
+        attend_tile(type, P, c, pair, t0);                                                         \
+        break;
+
+INLINE void attend_chunk_run(sl_kv_type type, const attend_chunk *c) {
+    const uint32_t n_keys_last = c->n_keys + (c->n_pairs - 1) / c->a->n_group;
+    for (uint32_t t0 = 0; t0 < n_keys_last; t0 += BLOCK) {
+        uint32_t n;
+        for (uint32_t pair = 0; pair < c->n_pairs; pair += n) {
+            const uint32_t left = c->n_pairs - pair;
+            const uint32_t tiles = (left + TILE_PAIRS - 1) / TILE_PAIRS;
+            n = (left + tiles - 1) / tiles;
+            switch (n) {
+                TILE_CASES(TILE_CASE)
+            default:
+                break;
+            }
+        }
+    }
+}
+
+INLINE void attend_rows(sl_kv_type type, const sl_attend *a) {
+    const uint32_t chunk_rows = sl_attend_chunk_rows(a->n_rows, a->n_group);
+    const size_t pairs_max = (size_t)chunk_rows * a->n_group;
+    const size_t pairs_room = (pairs_max + 15) / 16 * 16;
+    attend_chunk c = {.a = a};
+    c.q_stride = ((size_t)a->d_k + 15) / 16 * 16;
+    c.o_stride = ((size_t)a->d_v + 15) / 16 * 16;
+    c.scores = a->scratch;
+    c.q = c.scores + (size_t)SL_ATTEND_TILE_MAX * BLOCK;
+    c.o = c.q + pairs_max * c.q_stride;
+    c.max = c.o + pairs_max * c.o_stride;
+    c.sum = c.max + pairs_room;
+    const float q_scale = a->scale * 0x1.715476p+0f; /* log2(e) */
+    for (uint32_t row = 0; row < a->n_rows; row += chunk_rows) {
+        const uint32_t rows = a->n_rows - row < chunk_rows ? a->n_rows - row : chunk_rows;
+        c.n_pairs = rows * a->n_group;
+        c.n_keys = a->pos0 + row + 1;
+        for (uint32_t p = 0; p < c.n_pairs; p++) {
+            const float *q = a->q + (row + p / a->n_group) * a->q_stride + (size_t)(p % a->n_group) * a->d_k;
+            for (uint32_t i = 0; i < a->d_k; i++) {
+                c.q[p * c.q_stride + i] = q[i] * q_scale;
+            }
+            memset(c.o + p * c.o_stride, 0, c.o_stride * sizeof(float));
+            c.max[p] = -INFINITY;
+            c.sum[p] = 0.0f;
+        }
+        attend_chunk_run(type, &c);
+        for (uint32_t p = 0; p < c.n_pairs; p++) {
+            float *out = a->out + (row + p / a->n_group) * a->out_stride + (size_t)(p % a->n_group) * a->d_v;
+            const float inverse = 1.0f / c.sum[p];
+            for (uint32_t j = 0; j < a->d_v; j++) {
+                out[j] = c.o[p * c.o_stride + j] * inverse;
+            }
+        }
+    }
+}
+
+static void LEVEL(attend_f16)(const sl_attend *a) {
+    attend_rows(SL_KV_F16, a);
+}
+static void LEVEL(attend_f32)(const sl_attend *a) {
+    attend_rows(SL_KV_F32, a);
+}
+
+static void LEVEL(kv_store_f16)(const float *key, uint32_t d_k, const float *value, uint32_t d_v,
+                                void *k_block, void *v_block, uint32_t slot) {
+    uint16_t *k = (uint16_t *)k_block + slot;
+    uint16_t *v = (uint16_t *)v_block + (size_t)slot * d_v;
+    uint16_t part[VL];
+    for (uint32_t i = 0; i < d_k; i += VL) {
+        const uint32_t n = d_k - i < VL ? d_k - i : VL;
+        vf_store_half(part, vf_load_part(key + i, n));
+        for (uint32_t j = 0; j < n; j++) {
+            k[(i + j) * PAGE] = part[j];
+        }
+    }
+    for (uint32_t i = 0; i < d_v; i += VL) {
+        const uint32_t n = d_v - i < VL ? d_v - i : VL;
+        vf_store_half(part, vf_load_part(value + i, n));
+        memcpy(v + i, part, n * sizeof(uint16_t));
+    }
+}
+
+void LEVEL(sl_attend_fill)(sl_kernels *k) {
+    k->attend[SL_KV_F16] = LEVEL(attend_f16);
+    k->attend[SL_KV_F32] = LEVEL(attend_f32);
+    k->kv_store[SL_KV_F16] = LEVEL(kv_store_f16);
+}

@@ -1,0 +1,34 @@
+/* Template: vector exponentials, on the vector words of vec_*.h.
+ *
+ * 2^f on [-1/2, 1/2] is 1 + f p(f), p by interpolation at Chebyshev nodes: relative error below 1e-8, so that the
+ * roundings of the evaluation dominate (about one unit in the last place). Results below 2^-149 are 0, above
+ * 2^128 infinity; NaN stays NaN (the clamps pass their second operand when it is one). */
+#ifndef SL_KERNELS_X86_EXP_INC_H
+#define SL_KERNELS_X86_EXP_INC_H
+
+/* 2^n * 2^f for integral n and |f| <= 1/2. */
+INLINE vf vf_exp2_parts(vf n, vf f) {
+    vf p = vf_fma(vf_set1(0x1.44138ap-13f), f, vf_set1(0x1.5f0890p-10f));
+    p = vf_fma(p, f, vf_set1(0x1.3b2a54p-7f));
+    p = vf_fma(p, f, vf_set1(0x1.c6af6cp-5f));
+    p = vf_fma(p, f, vf_set1(0x1.ebfbe0p-3f));
+    p = vf_fma(p, f, vf_set1(0x1.62e430p-1f));
+    return vf_scale2(vf_fma(p, f, vf_set1(1.0f)), n);
+}
+
+INLINE vf vf_exp2(vf x) {
+    x = vf_max(vf_set1(-151.0f), vf_min(vf_set1(129.0f), x));
+    const vf n = vf_round(x);
+    return vf_exp2_parts(n, vf_sub(x, n));
+}
+
+/* log2(e) in two parts: the fused product keeps the low bits of x * log2(e) - n. */
+INLINE vf vf_exp(vf x) {
+    x = vf_max(vf_set1(-105.0f), vf_min(vf_set1(89.0f), x));
+    const vf n = vf_round(vf_mul(x, vf_set1(0x1.715476p+0f)));
+    const vf negative_n = vf_sub(vf_zero(), n);
+    const vf f = vf_fma(x, vf_set1(0x1.4ae0cp-26f), vf_fma(x, vf_set1(0x1.715476p+0f), negative_n));
+    return vf_exp2_parts(n, f);
+}
+
+#endif

@@ -1,0 +1,22 @@
+/* What the two vector widths share. */
+#ifndef SL_KERNELS_X86_VEC_COMMON_H
+#define SL_KERNELS_X86_VEC_COMMON_H
+
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+INLINE float vec_sum_256(__m256 x) {
+    __m128 a = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+    a = _mm_add_ss(a, _mm_movehdup_ps(a));
+    return _mm_cvtss_f32(a);
+}
+INLINE float vec_max_256(__m256 x) {
+    __m128 a = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+    a = _mm_max_ss(a, _mm_movehdup_ps(a));
+    return _mm_cvtss_f32(a);
+}
+
+#endif
