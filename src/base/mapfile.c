@@ -44,7 +44,6 @@ static struct {
     pthread_once_t once;
     uintptr_t page_bytes;
     struct sigaction before;
-    int code; /* errno of the installation */
 } g_guard = {.once = PTHREAD_ONCE_INIT};
 
 /* The slot whose mapping holds `addr`, or NULL. Async-signal-safe. */
@@ -106,19 +105,13 @@ static void mapfile_guard_once(void) {
     g_guard.page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
     struct sigaction act = {.sa_sigaction = mapfile_on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
     (void)sigemptyset(&act.sa_mask);
-    /* What was there is stored before ours can run: first asked for, then replaced. */
-    if (sigaction(SIGBUS, NULL, &g_guard.before) != 0 || sigaction(SIGBUS, &act, NULL) != 0) {
-        g_guard.code = errno;
-    }
+    /* What was there is stored before ours can run. Neither call can fail with these arguments. */
+    (void)sigaction(SIGBUS, NULL, &g_guard.before);
+    (void)sigaction(SIGBUS, &act, NULL);
 }
 
-sl_status sl_mapfile_guard_install(sl_error *err) {
+void sl_mapfile_guard_install(void) {
     (void)pthread_once(&g_guard.once, mapfile_guard_once);
-    if (g_guard.code != 0) {
-        return SL_FAIL(err, SL_ERR_INTERNAL, "the handler for vanished file pages (SIGBUS) was refused: %s",
-                       sl_errno_text(g_guard.code));
-    }
-    return SL_OK;
 }
 
 /* Opens the path without waiting (a FIFO would) and checks what it is. On success *out_fd is open. */
@@ -229,7 +222,7 @@ const void *sl_mapfile_data(const sl_mapfile *m) {
     return m->data;
 }
 
-size_t sl_mapfile_size_bytes(const sl_mapfile *m) {
+size_t sl_mapfile_size(const sl_mapfile *m) {
     return m->size_bytes;
 }
 

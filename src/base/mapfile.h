@@ -22,7 +22,7 @@ SL_NODISCARD sl_status sl_mapfile_open(const char *path, sl_mapfile **out, sl_er
 void sl_mapfile_close(sl_mapfile *m); /* unmaps; NULL is fine; nobody may be reading */
 
 const void *sl_mapfile_data(const sl_mapfile *m); /* page aligned */
-size_t sl_mapfile_size_bytes(const sl_mapfile *m);
+size_t sl_mapfile_size(const sl_mapfile *m);       /* bytes */
 const char *sl_mapfile_path(const sl_mapfile *m); /* as given to open */
 
 /* True once a page could not be read: from there on the mapping reads as zeros. One relaxed load. */
@@ -33,6 +33,6 @@ SL_NODISCARD sl_status sl_mapfile_check(const sl_mapfile *m, sl_error *err);
 
 /* Installs the SIGBUS handler, once per process. Faults outside our mappings go to the handler that was there
  * before. */
-SL_NODISCARD sl_status sl_mapfile_guard_install(sl_error *err);
+void sl_mapfile_guard_install(void);
 
 #endif

@@ -24,23 +24,18 @@ static inline sl_philox sl_philox4x32_10(sl_philox counter, const uint32_t key[2
     return c;
 }
 
-/* The four words for draw number `draw` of output `choice` at `position` under `seed`. */
-static inline sl_philox sl_rng_words(uint64_t seed, uint32_t choice, uint64_t position, uint32_t draw) {
+/* Four words for output `choice` at `position` under `seed`. */
+static inline sl_philox sl_rng_words(uint64_t seed, uint32_t choice, uint64_t position) {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    sl_philox c = {{(uint32_t)position, (uint32_t)(position >> 32), choice, draw}};
+    sl_philox c = {{(uint32_t)position, (uint32_t)(position >> 32), choice, 0}};
     return sl_philox4x32_10(c, key);
 }
 
-/* 53 random bits as a number in [0, 1). */
-static inline double sl_rng_to_unit(uint32_t hi, uint32_t lo) {
-    uint64_t bits = ((uint64_t)hi << 32 | lo) >> 11;
+/* Uniform in [0, 1), a multiple of 2^-53. */
+static inline double sl_rng_double(uint64_t seed, uint32_t choice, uint64_t position) {
+    sl_philox w = sl_rng_words(seed, choice, position);
+    uint64_t bits = ((uint64_t)w.v[0] << 32 | w.v[1]) >> 11;
     return (double)bits * 0x1.0p-53;
-}
-
-/* Uniform in [0, 1). */
-static inline double sl_rng_uniform(uint64_t seed, uint32_t choice, uint64_t position, uint32_t draw) {
-    sl_philox w = sl_rng_words(seed, choice, position, draw);
-    return sl_rng_to_unit(w.v[0], w.v[1]);
 }
 
 #endif
