@@ -1,0 +1,349 @@
+/* The kernels timed: one line per entry, shape and level. Part of test_kernels.c.
+ *
+ * Shapes are those of a 135M-parameter model (hidden 576, 9 query and 3 KV heads of 64, feed-forward 1536, vocabulary
+ * 49152). Weights are copied until they exceed 96 MB, so that a product with few rows streams them from memory as a
+ * real pass over a model does. Each figure is the best of several repetitions of at least 20 ms: on a shared machine
+ * that is the one least disturbed. GB/s counts weights or keys and values, GOP/s two operations per multiply-add. */
+#include <pthread.h>
+#include <time.h>
+
+#define BENCH_WEIGHT_BYTES ((size_t)96 << 20)
+enum { BENCH_THREADS_MAX = 64, BENCH_REPS = 7 };
+
+static double bench_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* One call of the thing to be timed: round `iter`, part ith of nth. */
+typedef void (*bench_fn)(void *arg, uint32_t iter, uint32_t ith, uint32_t nth);
+
+typedef struct bench_worker {
+    bench_fn fn;
+    void *arg;
+    uint32_t iters, ith, nth;
+} bench_worker;
+
+static void *bench_work(void *p) {
+    const bench_worker *w = p;
+    for (uint32_t i = 0; i < w->iters; i++) {
+        w->fn(w->arg, i, w->ith, w->nth);
+    }
+    return NULL;
+}
+
+static double bench_once(bench_fn fn, void *arg, uint32_t iters, uint32_t nth) {
+    pthread_t threads[BENCH_THREADS_MAX];
+    bench_worker workers[BENCH_THREADS_MAX];
+    const double start = bench_now();
+    for (uint32_t i = 0; i < nth; i++) {
+        workers[i] = (bench_worker){fn, arg, iters, i, nth};
+        if (i > 0 && pthread_create(&threads[i], NULL, bench_work, &workers[i]) != 0) {
+            fprintf(stderr, "test_kernels: cannot start a thread\n");
+            return INFINITY;
+        }
+    }
+    bench_work(&workers[0]);
+    for (uint32_t i = 1; i < nth; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    return bench_now() - start;
+}
+
+/* Seconds of one call; prints the line. bytes and ops are those of one call, 0 for none. */
+static void bench_line(const char *entry, const char *shape, sl_isa isa, bench_fn fn, void *arg,
+                       uint32_t nth, double bytes, double ops) {
+    uint32_t iters = 1;
+    double t = bench_once(fn, arg, iters, nth);
+    while (t < 0.02 && iters < (1u << 28)) {
+        iters = t < 1e-4 ? iters * 16 : (uint32_t)(iters * (0.025 / t)) + 1;
+        t = bench_once(fn, arg, iters, nth);
+    }
+    for (int rep = 1; rep < BENCH_REPS; rep++) {
+        const double again = bench_once(fn, arg, iters, nth);
+        t = again < t ? again : t;
+    }
+    t /= iters;
+    printf("%-12s %-22s %-11s %10.2f us", entry, shape, sl_isa_name(isa), t * 1e6);
+    printf(bytes > 0 ? " %8.1f GB/s" : "              ", bytes / t * 1e-9);
+    printf(ops > 0 ? " %8.1f GOP/s\n" : "\n", ops / t * 1e-9);
+    fflush(stdout);
+}
+
+/* --- products ----------------------------------------------------------------------------------- */
+typedef struct bench_mul {
+    const sl_kernels *k;
+    sl_type type;
+    uint32_t n_in, n_out, n_rows, n_copies;
+    uint8_t *weights; /* [n_copies] packed, or in the file's layout for mul_f32 */
+    size_t copy_bytes, row_bytes;
+    const sl_act8 *act;
+    const float *x;
+    float *out;
+    float *scratch[BENCH_THREADS_MAX];
+} bench_mul;
+
+static void bench_mul_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    const bench_mul *b = arg;
+    const uint32_t panels = b->n_out / SL_PANEL_ROWS;
+    b->k->product[b->type].mul(b->weights + iter % b->n_copies * b->copy_bytes, b->n_in, panels * ith / nth,
+                               panels * (ith + 1) / nth, b->act, 0, b->n_rows, b->out, b->n_out, false);
+}
+static void bench_mul_f32_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    const bench_mul *b = arg;
+    const uint32_t panels = b->n_out / SL_PANEL_ROWS;
+    b->k->mul_f32(b->type, b->weights + iter % b->n_copies * b->copy_bytes, b->row_bytes, b->n_in,
+                  panels * ith / nth * SL_PANEL_ROWS, panels * (ith + 1) / nth * SL_PANEL_ROWS, b->x, b->n_in,
+                  b->n_rows, b->out, b->n_out, false, b->scratch[ith]);
+}
+
+static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t n_in, uint32_t n_out, uint32_t nth) {
+    static const uint32_t rows[] = {1, 2, 4, 8, 16, 32, 128, 512};
+    const sl_type_info *info = sl_type_info_of((uint32_t)type);
+    const sl_product *product = &k->product[type];
+    bench_mul b = {.k = k, .type = type, .n_in = n_in, .n_out = n_out};
+    b.row_bytes = n_in / info->block_elems * info->block_bytes;
+    const size_t panel_bytes = f32 ? 16 * b.row_bytes : product->panel_bytes(n_in);
+    b.copy_bytes = panel_bytes * (n_out / SL_PANEL_ROWS);
+    b.n_copies = (uint32_t)(BENCH_WEIGHT_BYTES / b.copy_bytes) + 1;
+    b.weights = sl_alloc_aligned(b.n_copies * b.copy_bytes, 64);
+    uint8_t *file_rows = sl_alloc_zero(16, b.row_bytes);
+    for (uint32_t i = 0; i < 16; i++) {
+        random_row(&state.rng, type, file_rows + i * b.row_bytes, n_in);
+    }
+    if (f32) {
+        memcpy(b.weights, file_rows, panel_bytes);
+    } else {
+        product->pack(file_rows, b.row_bytes, 16, n_in, b.weights);
+    }
+    for (size_t at = panel_bytes; at < b.n_copies * b.copy_bytes; at += panel_bytes) {
+        memcpy(b.weights + at, b.weights, panel_bytes);
+    }
+    act_buf act;
+    act_alloc(&act, 512, n_in);
+    float *x = sl_alloc_aligned((size_t)512 * n_in * 4, 64);
+    rng_fill(&state.rng, x, (size_t)512 * n_in);
+    for (uint32_t i = 0; i < 512; i++) {
+        k->quantize_row(x + (size_t)i * n_in, n_in, &act.act, i);
+    }
+    b.act = &act.act;
+    b.x = x;
+    b.out = sl_alloc_aligned((size_t)512 * n_out * 4, 64);
+    for (uint32_t i = 0; i < nth; i++) {
+        b.scratch[i] = sl_alloc_aligned(sl_mul_f32_scratch_floats(n_in) * 4, 64);
+    }
+    for (int i = 0; i < 8; i++) {
+        char shape[64], entry[32];
+        b.n_rows = rows[i];
+        snprintf(shape, sizeof(shape), "%ux%u rows %u", n_in, n_out, rows[i]);
+        snprintf(entry, sizeof(entry), f32 ? "mul_f32 %s" : "mul %s", info->name);
+        bench_line(entry, shape, k->isa, f32 ? bench_mul_f32_call : bench_mul_call, &b, nth, (double)b.copy_bytes,
+                   2.0 * n_in * n_out * rows[i]);
+    }
+    for (uint32_t i = 0; i < nth; i++) {
+        sl_free_aligned(b.scratch[i]);
+    }
+    sl_free_aligned(b.out);
+    sl_free_aligned(x);
+    act_free(&act);
+    sl_free(file_rows);
+    sl_free_aligned(b.weights);
+}
+
+static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
+    static const sl_type float_types[] = {SL_TYPE_F32, SL_TYPE_F16, SL_TYPE_BF16, SL_TYPE_Q4_1, SL_TYPE_Q8_0, SL_TYPE_Q6_K};
+    for (int i = 0; i < N_PRODUCT_TYPES; i++) {
+        char name[32];
+        const sl_type type = product_types[i];
+        snprintf(name, sizeof(name), "mul %s", type_name(type));
+        if (strstr(name, op)) {
+            const bool super = sl_type_info_of((uint32_t)type)->block_elems == 256;
+            bench_product(k, type, false, super ? 512 : 576, 1536, nth);
+            bench_product(k, type, false, 1536, 576, nth);
+        }
+    }
+    for (int i = 0; i < 6; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "mul_f32 %s", type_name(float_types[i]));
+        if (strstr(name, op)) {
+            bench_product(k, float_types[i], true, 1536, 576, nth);
+        }
+    }
+}
+
+/* --- attention: each thread works on sequences of its own ---------------------------------------- */
+enum { BENCH_SEQUENCES = 32 };
+typedef struct bench_attend {
+    const sl_kernels *k;
+    sl_kv_type type;
+    sl_attend a;
+    int32_t *tables[BENCH_SEQUENCES];
+    float *scratch[BENCH_THREADS_MAX], *out[BENCH_THREADS_MAX];
+    uint32_t n_sequences;
+} bench_attend;
+
+static void bench_attend_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    const bench_attend *b = arg;
+    sl_attend a = b->a;
+    a.table = b->tables[(iter * nth + ith) % b->n_sequences];
+    a.scratch = b->scratch[ith];
+    a.out = b->out[ith];
+    b->k->attend[b->type](&a);
+}
+
+/* n_keys tokens seen by the last row; heads and pages as in the model: 3 query heads on a KV head, and a page holds
+ * 30 layers x 3 heads of which one is read. */
+static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_rows, uint32_t n_keys, uint32_t nth) {
+    enum { D = 64, GROUP = 3 };
+    const size_t block = (size_t)D * SL_PAGE_TOKENS * (type == SL_KV_F16 ? 2 : 4);
+    const uint32_t pages = (n_keys + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS;
+    bench_attend b = {.k = k, .type = type, .n_sequences = n_keys > 1024 ? 4 : BENCH_SEQUENCES};
+    const size_t store_bytes = b.n_sequences * pages * 2 * block;
+    uint8_t *store = sl_alloc_aligned(store_bytes, 64);
+    for (size_t i = 0; i < store_bytes; i++) { /* any small numbers: bytes that are finite in both formats */
+        store[i] = (uint8_t)(i * 37 & 0x3f);
+    }
+    int32_t *order = sl_alloc_zero(b.n_sequences * pages, sizeof(int32_t));
+    for (uint32_t i = 0; i < b.n_sequences * pages; i++) {
+        const uint32_t j = rng_below(&state.rng, i + 1);
+        order[i] = order[j];
+        order[j] = (int32_t)i;
+    }
+    for (uint32_t s = 0; s < b.n_sequences; s++) {
+        b.tables[s] = order + (size_t)s * pages;
+    }
+    float *q = sl_alloc_aligned((size_t)n_rows * GROUP * D * 4, 64);
+    rng_fill(&state.rng, q, (size_t)n_rows * GROUP * D);
+    for (uint32_t i = 0; i < nth; i++) {
+        b.scratch[i] = sl_alloc_aligned(sl_attend_scratch_floats(n_rows, GROUP, D, D) * 4, 64);
+        b.out[i] = sl_alloc_aligned((size_t)n_rows * GROUP * D * 4, 64);
+    }
+    b.a = (sl_attend){.q = q, .q_stride = GROUP * D, .n_rows = n_rows, .n_group = GROUP, .d_k = D, .d_v = D,
+                      .pos0 = n_keys - n_rows, .store = store, .page_bytes = 2 * block, .v_offset = block,
+                      .scale = 0.125f, .out_stride = GROUP * D};
+    char shape[64];
+    snprintf(shape, sizeof(shape), "rows %u keys %u", n_rows, n_keys);
+    /* Figures are of all threads together: each call of a round does the whole shape. */
+    const double pairs = ((double)n_keys - n_rows + 1 + n_keys) / 2 * n_rows * GROUP;
+    bench_line(type == SL_KV_F16 ? "attend f16" : "attend f32", shape, k->isa, bench_attend_call, &b, nth,
+               (double)nth * pages * 2 * (double)block, (double)nth * pairs * 4 * D);
+    for (uint32_t i = 0; i < nth; i++) {
+        sl_free_aligned(b.scratch[i]);
+        sl_free_aligned(b.out[i]);
+    }
+    sl_free_aligned(q);
+    sl_free(order);
+    sl_free_aligned(store);
+}
+
+static void bench_attends(const sl_kernels *k, const char *op, uint32_t nth) {
+    for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
+        if (strstr(type == SL_KV_F16 ? "attend f16" : "attend f32", op)) {
+            bench_attend_shape(k, (sl_kv_type)type, 1, 160, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 1, 512, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 1, 8192, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 16, 512, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 512, 512, nth);
+        }
+    }
+}
+
+/* --- row kernels --------------------------------------------------------------------------------- */
+typedef struct bench_row {
+    const sl_kernels *k;
+    uint32_t n;
+    float *x, *y, *out;
+    uint8_t *page;
+    act_buf act;
+    volatile double sink;
+} bench_row;
+
+static void bench_quantize(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    bench_row *b = arg;
+    (void)iter, (void)ith, (void)nth;
+    b->k->quantize_row(b->x, b->n, &b->act.act, 0);
+}
+static void bench_rms_norm(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    bench_row *b = arg;
+    (void)iter, (void)ith, (void)nth;
+    b->k->rms_norm(b->x, b->y, b->n, 1e-5f, b->out);
+}
+static void bench_rope(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    bench_row *b = arg;
+    (void)iter, (void)ith, (void)nth;
+    b->k->rope_norm(b->out, b->n / 64, 64, 64, b->y);
+}
+static void bench_silu(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    bench_row *b = arg;
+    (void)iter, (void)ith, (void)nth;
+    b->k->silu_mul(b->x, b->y, b->n, b->out);
+}
+static void bench_add(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    bench_row *b = arg;
+    (void)iter, (void)ith, (void)nth;
+    b->k->add(b->x, b->y, b->n, b->out);
+}
+static void bench_argmax(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    bench_row *b = arg;
+    (void)iter, (void)ith, (void)nth;
+    b->sink = b->k->argmax(b->x, b->n);
+}
+static void bench_sum_exp(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    bench_row *b = arg;
+    (void)iter, (void)ith, (void)nth;
+    b->sink = b->k->sum_exp(b->x, b->n, 3.0f, 1.0f);
+}
+static void bench_kv_store(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    bench_row *b = arg;
+    (void)ith, (void)nth;
+    b->k->kv_store[SL_KV_F16](b->x, b->n, b->y, b->n, b->page, b->page + (size_t)b->n * 64, iter % 32);
+}
+
+static void bench_rows(const sl_kernels *k, const char *op) {
+    static const struct {
+        const char *name;
+        bench_fn fn;
+        uint32_t n;
+    } rows[] = {
+        {"quantize", bench_quantize, 576}, {"quantize", bench_quantize, 1536}, {"rms_norm", bench_rms_norm, 576},
+        {"rope_norm", bench_rope, 768},    {"silu_mul", bench_silu, 1536},     {"add", bench_add, 576},
+        {"argmax", bench_argmax, 49152},   {"sum_exp", bench_sum_exp, 49152},  {"kv_store", bench_kv_store, 64},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (!strstr(rows[i].name, op)) {
+            continue;
+        }
+        const uint32_t n = rows[i].n;
+        bench_row b = {.k = k, .n = n};
+        b.x = sl_alloc_aligned((size_t)n * 4, 64);
+        b.y = sl_alloc_aligned((size_t)n * 4, 64);
+        b.out = sl_alloc_aligned((size_t)n * 4, 64);
+        b.page = sl_alloc_aligned((size_t)n * 128, 64);
+        rng_fill(&state.rng, b.x, n);
+        rng_fill(&state.rng, b.y, n);
+        act_alloc(&b.act, 1, (n + 31) / 32 * 32);
+        char shape[32];
+        snprintf(shape, sizeof(shape), "n %u", n);
+        bench_line(rows[i].name, shape, k->isa, rows[i].fn, &b, 1, (double)n * 4, 0);
+        act_free(&b.act);
+        sl_free_aligned(b.x);
+        sl_free_aligned(b.y);
+        sl_free_aligned(b.out);
+        sl_free_aligned(b.page);
+    }
+}
+
+static int bench_all(const char *op, uint32_t nth) {
+    if (nth < 1 || nth > BENCH_THREADS_MAX) {
+        fprintf(stderr, "test_kernels: --threads takes 1 to %d\n", BENCH_THREADS_MAX);
+        return 2;
+    }
+    printf("# %s, %u thread%s\n", sl_cpu_model(), nth, nth > 1 ? "s" : "");
+    for (size_t l = 0; l < state.n_levels; l++) {
+        bench_products(&state.level[l], op, nth);
+        bench_attends(&state.level[l], op, nth);
+        bench_rows(&state.level[l], op);
+    }
+    return 0;
+}

@@ -1,0 +1,232 @@
+/* Checks of the products: int8 forms and the generic float form, every level bit for bit against the reference.
+ * Part of test_kernels.c. */
+
+static const sl_type product_types[] = {SL_TYPE_Q4_0, SL_TYPE_Q4_1, SL_TYPE_Q5_0,
+                                        SL_TYPE_Q8_0, SL_TYPE_Q4_K, SL_TYPE_Q6_K};
+enum { N_PRODUCT_TYPES = sizeof(product_types) / sizeof(product_types[0]) };
+
+/* One product with weights of its own. */
+typedef struct product_case {
+    sl_type type;
+    uint32_t n_in, n_out;   /* n_out need not be a multiple of 16 */
+    uint32_t n_rows;
+    uint32_t row_begin, row_end, panel_begin, panel_end;
+    bool add;
+    const uint8_t *weights; /* [n_out] rows of the file's layout */
+    size_t row_bytes;
+    const sl_act8 *act;
+    size_t out_stride;
+} product_case;
+
+/* Packs and multiplies at one level into out (n_rows * out_stride floats, contents kept where nothing is due). */
+static bool product_run(const sl_kernels *k, const product_case *c, float *out) {
+    const sl_product *product = &k->product[c->type];
+    const uint32_t n_panels = (c->n_out + SL_PANEL_ROWS - 1) / SL_PANEL_ROWS;
+    const size_t panel_bytes = product->panel_bytes(c->n_in);
+    guarded panels;
+    uint8_t *p = guarded_alloc(&panels, n_panels * panel_bytes);
+    for (uint32_t i = 0; i < n_panels; i++) {
+        const uint32_t left = c->n_out - i * SL_PANEL_ROWS;
+        product->pack(c->weights + (size_t)i * SL_PANEL_ROWS * c->row_bytes, c->row_bytes,
+                      left < SL_PANEL_ROWS ? left : SL_PANEL_ROWS, c->n_in, p + i * panel_bytes);
+    }
+    product->mul(p, c->n_in, c->panel_begin, c->panel_end, c->act, c->row_begin, c->row_end, out,
+                 c->out_stride, c->add);
+    return guarded_free(&panels) && panel_bytes % 64 == 0;
+}
+
+/* Runs a case at every level and compares all of `out` with the reference's, the untouched parts too. */
+static void product_check(const product_case *c) {
+    const size_t n = (size_t)c->n_rows * c->out_stride;
+    guarded g_want, g_got;
+    float *want = guarded_alloc(&g_want, n * 4);
+    float *got = guarded_alloc(&g_got, n * 4);
+    for (size_t i = 0; i < n; i++) {
+        want[i] = (float)(i % 31) - 15.0f;
+    }
+    float *start = sl_alloc_aligned(n * 4, 64);
+    memcpy(start, want, n * 4);
+    CHECK(product_run(&state.ref, c, want), "%s: reference writes outside its panel", type_name(c->type));
+    for (size_t l = 0; l < state.n_levels; l++) {
+        memcpy(got, start, n * 4);
+        const bool clean = product_run(&state.level[l], c, got);
+        CHECK(clean && same_bits(got, want, n),
+              "mul %s at %s: n_in %u n_out %u rows %u..%u of %u panels %u..%u add %d",
+              type_name(c->type), sl_isa_name(state.level[l].isa), c->n_in, c->n_out, c->row_begin,
+              c->row_end, c->n_rows, c->panel_begin, c->panel_end, c->add);
+    }
+    sl_free_aligned(start);
+    CHECK(guarded_free(&g_want) && guarded_free(&g_got), "mul %s writes outside", type_name(c->type));
+}
+
+/* Odd values that a file or a model may bring: scales that are zero, subnormal, huge, infinite or NaN. */
+static void spoil_weights(rng *r, sl_type type, uint8_t *rows, size_t row_bytes, uint32_t n_out) {
+    static const uint16_t halves[] = {0x0000, 0x8000, 0x0001, 0x7bff, 0x7c00, 0xfc00, 0x7e00, 0x83ff};
+    const sl_type_info *info = sl_type_info_of((uint32_t)type);
+    const uint32_t at = type == SL_TYPE_Q6_K ? 208 : 0;
+    for (uint32_t i = 0; i < n_out; i++) {
+        const size_t block = rng_below(r, (uint32_t)(row_bytes / info->block_bytes));
+        const uint16_t h = halves[rng_below(r, 8)];
+        memcpy(rows + i * row_bytes + block * info->block_bytes + at, &h, 2);
+    }
+}
+
+static void product_case_run(sl_type type, uint32_t n_in, uint32_t n_out, uint32_t n_rows, bool spoiled) {
+    const sl_type_info *info = sl_type_info_of((uint32_t)type);
+    const size_t row_bytes = n_in / info->block_elems * info->block_bytes;
+    uint8_t *weights = sl_alloc_zero(n_out, row_bytes);
+    for (uint32_t i = 0; i < n_out; i++) {
+        random_row(&state.rng, type, weights + i * row_bytes, n_in);
+    }
+    act_buf act;
+    act_alloc(&act, n_rows, n_in);
+    float *x = sl_alloc_zero(n_in, sizeof(float));
+    for (uint32_t i = 0; i < n_rows; i++) {
+        rng_fill(&state.rng, x, n_in);
+        if (spoiled && i % 3 == 0) {
+            x[rng_below(&state.rng, n_in)] = i % 2 ? INFINITY : NAN;
+        } else if (spoiled && i % 3 == 1) {
+            memset(x, 0, n_in * sizeof(float) / 2);
+        }
+        state.ref.quantize_row(x, n_in, &act.act, i);
+    }
+    if (spoiled) {
+        spoil_weights(&state.rng, type, weights, row_bytes, n_out);
+    } else { /* the largest sums that the formats can make */
+        memset(act.act.q, rng_below(&state.rng, 2) ? 127 : -127, n_in);
+        for (uint32_t g = 0; g < n_in / 16; g++) {
+            act.act.sum16[g] = (int16_t)(16 * act.act.q[0]);
+        }
+    }
+    const uint32_t n_panels = (n_out + 15) / 16;
+    product_case c = {type, n_in, n_out, n_rows, 0, n_rows, 0, n_panels, false,
+                      weights, row_bytes, &act.act, (size_t)n_panels * 16 + rng_below(&state.rng, 9)};
+    product_check(&c);
+    c.add = true;
+    c.row_begin = rng_below(&state.rng, n_rows);
+    c.panel_begin = rng_below(&state.rng, n_panels);
+    c.panel_end = c.panel_begin + 1 + rng_below(&state.rng, n_panels - c.panel_begin);
+    product_check(&c);
+    CHECK(act_free(&act), "mul %s writes into its activations' guards", type_name(type));
+    sl_free(x);
+    sl_free(weights);
+}
+
+static void check_products(void) {
+    static const uint32_t groups[] = {1, 2, 3, 5, 6, 7, 18, 48};
+    for (int t = 0; t < N_PRODUCT_TYPES; t++) {
+        const sl_type type = product_types[t];
+        const uint32_t block = sl_type_info_of((uint32_t)type)->block_elems;
+        for (uint32_t n_rows = 1; n_rows <= 33; n_rows++) { /* all tile heights */
+            product_case_run(type, block * (1 + n_rows % 3), 1 + rng_below(&state.rng, 40), n_rows, n_rows % 4 == 0);
+        }
+        for (uint32_t i = 0; i < 8; i++) { /* all widths */
+            const uint32_t n_in = block == 32 ? groups[i] * 32 : (1 + i % 6) * 256;
+            product_case_run(type, n_in, 1 + rng_below(&state.rng, 24), 1 + rng_below(&state.rng, 14), i % 2);
+        }
+    }
+}
+
+/* A row alone gives what it gives among 512, at every level. */
+static void check_product_rows_independent(void) {
+    enum { ROWS = 512, OUT = 32 };
+    for (int t = 0; t < N_PRODUCT_TYPES; t++) {
+        const sl_type type = product_types[t];
+        const uint32_t n_in = sl_type_info_of((uint32_t)type)->block_elems == 32 ? 576 : 512;
+        const sl_type_info *info = sl_type_info_of((uint32_t)type);
+        const size_t row_bytes = n_in / info->block_elems * info->block_bytes;
+        uint8_t *weights = sl_alloc_zero(OUT, row_bytes);
+        for (uint32_t i = 0; i < OUT; i++) {
+            random_row(&state.rng, type, weights + i * row_bytes, n_in);
+        }
+        act_buf act;
+        act_alloc(&act, ROWS, n_in);
+        float *x = sl_alloc_zero(n_in, sizeof(float));
+        for (uint32_t i = 0; i < ROWS; i++) {
+            rng_fill(&state.rng, x, n_in);
+            state.ref.quantize_row(x, n_in, &act.act, i);
+        }
+        float *all = sl_alloc_aligned(ROWS * OUT * 4, 64);
+        float *alone = sl_alloc_aligned(ROWS * OUT * 4, 64);
+        for (size_t l = 0; l < state.n_levels; l++) {
+            const sl_product *product = &state.level[l].product[type];
+            const size_t panel_bytes = product->panel_bytes(n_in);
+            uint8_t *panels = sl_alloc_aligned(2 * panel_bytes, 64);
+            product->pack(weights, row_bytes, 16, n_in, panels);
+            product->pack(weights + 16 * row_bytes, row_bytes, 16, n_in, panels + panel_bytes);
+            product->mul(panels, n_in, 0, 2, &act.act, 0, ROWS, all, OUT, false);
+            for (uint32_t i = 0; i < ROWS; i++) {
+                product->mul(panels, n_in, 0, 2, &act.act, i, i + 1, alone, OUT, false);
+            }
+            CHECK(memcmp(all, alone, ROWS * OUT * 4) == 0, "mul %s at %s: a row depends on the others",
+                  type_name(type), sl_isa_name(state.level[l].isa));
+            sl_free_aligned(panels);
+        }
+        sl_free_aligned(all);
+        sl_free_aligned(alone);
+        act_free(&act);
+        sl_free(x);
+        sl_free(weights);
+    }
+}
+
+/* --- the generic float product ------------------------------------------------------------------ */
+static void mul_f32_case(sl_type type, uint32_t n_in, uint32_t n_out, uint32_t n_rows, bool add) {
+    const sl_type_info *info = sl_type_info_of((uint32_t)type);
+    const size_t row_bytes = n_in / info->block_elems * info->block_bytes + rng_below(&state.rng, 2) * 2;
+    const uint32_t w_begin = n_out > 16 ? 16 * rng_below(&state.rng, n_out / 16) : 0;
+    const size_t x_stride = n_in + rng_below(&state.rng, 5), out_stride = n_out + rng_below(&state.rng, 5);
+    guarded g_weights, g_x, g_out, g_scratch, g_want;
+    uint8_t *weights = guarded_alloc(&g_weights, n_out * row_bytes);
+    float *x = guarded_alloc(&g_x, n_rows * x_stride * 4);
+    float *out = guarded_alloc(&g_out, n_rows * out_stride * 4);
+    float *want = guarded_alloc(&g_want, n_rows * out_stride * 4);
+    float *scratch = guarded_alloc(&g_scratch, sl_mul_f32_scratch_floats(n_in) * 4);
+    for (uint32_t i = 0; i < n_out; i++) {
+        random_row(&state.rng, type, weights + i * row_bytes, n_in);
+    }
+    rng_fill(&state.rng, x, n_rows * x_stride);
+    if (n_rows > 2) {
+        x[x_stride + rng_below(&state.rng, n_in)] = NAN;
+        x[2 * x_stride + rng_below(&state.rng, n_in)] = 3e38f;
+    }
+    for (size_t i = 0; i < n_rows * out_stride; i++) {
+        want[i] = (float)(i % 13);
+    }
+    float *start = sl_alloc_aligned(n_rows * out_stride * 4, 64);
+    memcpy(start, want, n_rows * out_stride * 4);
+    state.ref.mul_f32(type, weights, row_bytes, n_in, w_begin, n_out, x, x_stride, n_rows, want, out_stride,
+                      add, scratch);
+    for (size_t l = 0; l < state.n_levels; l++) {
+        memcpy(out, start, n_rows * out_stride * 4);
+        state.level[l].mul_f32(type, weights, row_bytes, n_in, w_begin, n_out, x, x_stride, n_rows, out,
+                               out_stride, add, scratch);
+        CHECK(same_bits(out, want, n_rows * out_stride), "mul_f32 %s at %s: n_in %u outputs %u..%u rows %u",
+              type_name(type), sl_isa_name(state.level[l].isa), n_in, w_begin, n_out, n_rows);
+    }
+    sl_free_aligned(start);
+    const bool whole = guarded_free(&g_weights) & guarded_free(&g_x) & guarded_free(&g_out) &
+                       guarded_free(&g_want) & guarded_free(&g_scratch);
+    CHECK(whole, "mul_f32 %s writes outside", type_name(type));
+}
+
+static void check_mul_f32(void) {
+    static const uint32_t plain[] = {1, 7, 8, 15, 16, 17, 33, 64, 100, 576};
+    for (uint32_t type = 0; type < SL_TYPE_COUNT; type++) {
+        const sl_type_info *info = sl_type_info_of(type);
+        if (info->name == NULL || !info->decodes) {
+            continue;
+        }
+        if (info->block_elems == 1) {
+            for (int i = 0; i < 10; i++) {
+                mul_f32_case((sl_type)type, plain[i], 1 + rng_below(&state.rng, 50), 1 + rng_below(&state.rng, 26), i % 2);
+            }
+        } else {
+            mul_f32_case((sl_type)type, info->block_elems, 17, 1, false);
+            mul_f32_case((sl_type)type, info->block_elems * (info->block_elems < 256 ? 19 : 2), 33, 13, true);
+        }
+    }
+    for (uint32_t n_rows = 1; n_rows <= 27; n_rows++) {
+        mul_f32_case(SL_TYPE_F16, 40, 20, n_rows, n_rows % 2);
+    }
+}
