@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # `make lint`: tools/lint, formatting, clang-tidy. With --fix it formats instead of checking.
-# With --changed it checks only files that differ from the last commit (quick, while editing).
 . "$(dirname "$0")/common.sh"
 files() {
     find src include cmd tests bench -path tests/lint -prune -o -name '*.[ch]' -print 2> /dev/null |
-        xargs -r grep -L 'lint: generated' | sort
+        xargs -r grep -LE 'not to be edited|do not edit|lint: generated' | sort
 }
 if [ "${1:-}" = --fix ]; then
     files | xargs -r clang-format-14 -i
