@@ -134,7 +134,7 @@ static sl_status tiny_declare(tiny *t, const tiny_tensor *d, uint32_t layer) {
     return sl_gguf_writer_tensor(t->w, name, SL_TYPE_F32, d->n_out == 0 ? 1 : 2, dims, t->err);
 }
 
-static sl_status tiny_fill(tiny *t, const tiny_tensor *d, bool is_output) {
+static sl_status tiny_fill(tiny *t, const tiny_tensor *d, bool is_embedding, bool is_output) {
     const uint32_t n_rows = d->n_out == 0 ? 1 : d->n_out;
     float *row = sl_alloc_zero(d->n_in, sizeof(*row));
     if (row == NULL) {
@@ -147,6 +147,9 @@ static sl_status tiny_fill(tiny *t, const tiny_tensor *d, bool is_output) {
                                           : (is_output && i < N_CONTROL ? 0.0f : d->scale);
         for (uint32_t k = 0; k < d->n_in; k++) {
             row[k] = tiny_normal(t) * scale + (d->n_out == 0 ? 1.0f : 0.0f);
+        }
+        if (is_embedding && t->o.poison_id != 0 && i == t->o.poison_id) {
+            row[0] = NAN;
         }
         status = sl_gguf_writer_data(t->w, row, d->n_in * sizeof(*row), t->err);
     }
@@ -175,7 +178,7 @@ static sl_status tiny_weights(tiny *t, bool fill) {
     const uint32_t n_list = (uint32_t)(sizeof(list) / sizeof(list[0]));
     for (uint32_t i = 0; i < n_list; i++) {
         for (uint32_t layer = 0; layer < (list[i].per_layer ? t->o.n_layers : 1); layer++) {
-            SL_TRY(fill ? tiny_fill(t, &list[i], i == n_list - 1)
+            SL_TRY(fill ? tiny_fill(t, &list[i], i == 0, i == n_list - 1)
                         : tiny_declare(t, &list[i], layer));
         }
     }
@@ -223,7 +226,8 @@ static sl_status tiny_write(sl_gguf_writer *w, const tiny_model_options *options
                                 .n_head = tiny_or(options->n_head, 4),
                                 .n_kv_head = tiny_or(options->n_kv_head, 2),
                                 .n_ff = tiny_or(options->n_ff, 128),
-                                .n_ctx = tiny_or(options->n_ctx, 2048)};
+                                .n_ctx = tiny_or(options->n_ctx, 2048),
+                                .poison_id = options->poison_id};
     sl_status status;
     SL_TRY_GOTO(status, tiny_hparams(t), out);
     SL_TRY_GOTO(status, tiny_vocabulary(t), out);

@@ -26,6 +26,7 @@ typedef struct tiny_model_options {
     uint32_t n_kv_head; /* 0: 2 */
     uint32_t n_ff;      /* 0: 128 */
     uint32_t n_ctx;     /* 0: 2048 */
+    uint32_t poison_id; /* not 0: the embedding of this token is not a number */
 } tiny_model_options;
 
 /* Writes the file, replacing one that is there. */

@@ -1,10 +1,11 @@
-/* The engine thread: ring of request messages in, notices of new tokens out.
+/* The engine thread: request messages in, news of tokens out.
  *
- * Requests live in a fixed table of slots. An owner (an io thread, or a command's main thread) acquires a
- * slot, fills its request, submits it, reads tokens as they come, and releases the slot after its end. The
- * engine thread reads the request between submit and end. Tokens are written into the slot's own output
- * arrays and published by an atomic counter; a notice (the slot's handle) goes through the owner's ring at most
- * once until the owner has taken it, so rings never overflow and the engine never blocks.
+ * Requests live in a fixed table of slots. An owner (an io thread, or a command's main thread)
+ * acquires a slot, fills its request, submits it, reads tokens as they come, and releases the slot
+ * after its end. The engine thread reads the request between submit and end. Tokens are written
+ * into the slot's own output arrays and published by an atomic counter; that there is news is one
+ * bit per slot and owner, set until the owner has taken it: it cannot overflow, and the engine
+ * never blocks.
  */
 #ifndef SL_RUNNER_RUNNER_H
 #define SL_RUNNER_RUNNER_H
@@ -24,8 +25,8 @@ typedef struct sl_runner sl_runner;
 typedef uint64_t sl_handle;
 #define SL_HANDLE_NONE 0u
 
-#define SL_STOP_IDS_MAX 64
-#define SL_TOP_LOGPROBS_MAX 20
+#define SL_STOP_IDS_MAX     64
+#define SL_TOP_LOGPROBS_MAX SL_SAMPLE_TOP_MAX
 
 typedef enum sl_finish {
     SL_FINISH_NONE = 0,  /* still running */
@@ -35,47 +36,52 @@ typedef enum sl_finish {
     SL_FINISH_ERROR      /* see `error` */
 } sl_finish;
 
-typedef struct sl_logprob {
-    int32_t id;
-    float logprob;
-} sl_logprob;
+typedef sl_sample_top sl_logprob; /* a token and its log-probability */
 
-/* One request. Filled by the owner after acquire and before submit; memory it points to belongs to the owner
- * and lives until release. */
+/* One request. Filled by the owner after acquire and before submit; memory it points to belongs to
+ * the owner and lives until release. */
 typedef struct sl_request {
     /* in */
     const int32_t *prompt_ids;
     uint32_t n_prompt;        /* at least 1 */
     uint32_t max_tokens;      /* at least 1; n_prompt + max_tokens <= the engine's ctx_max */
-    sl_sample_options sample; /* validated by submit */
-    uint32_t choice;          /* number of the choice: enters the random numbers */
-    bool ignore_eos;          /* end-of-generation tokens are ordinary tokens */
-    const int32_t *stop_ids;  /* further tokens that end it (at most SL_STOP_IDS_MAX) */
+    sl_sample_options sample; /* checked by submit, which sets n_top and want_logprob */
+    /* With the prompt in it, if sl_sample_needs_history(&sample); else NULL. The engine thread's
+     * until the finish. */
+    sl_sample_history *history;
+    uint32_t choice;         /* number of the choice: enters the random numbers */
+    bool ignore_eos;         /* end-of-generation tokens are ordinary tokens */
+    const int32_t *stop_ids; /* further tokens that end it (at most SL_STOP_IDS_MAX) */
     uint32_t n_stop_ids;
-    uint32_t n_top;           /* log-probs of the n_top likeliest tokens (0 .. 20); needs out_top */
-    uint64_t deadline_ns;     /* monotonic clock; 0: none. Past it the request ends with SL_FINISH_ERROR/LIMIT */
-    void *user;               /* the owner's own pointer, not looked at */
+    uint32_t n_top;       /* log-probs of the n_top likeliest tokens (0 .. 20); needs out_top */
+    uint64_t deadline_ns; /* sl_clock_mono_ns; 0: none. Past it the end is ERROR, SL_ERR_LIMIT */
+    void *user;           /* the owner's own pointer, not looked at */
     /* out: arrays given by the owner, max_tokens long (out_top: max_tokens * n_top) */
     int32_t *out_ids;
-    float *out_logprobs;      /* NULL: not wanted */
-    sl_logprob *out_top;      /* NULL when n_top is 0; row i: likeliest first */
-    /* out: written by the engine thread, published by n_out / finish (release), read with acquire */
+    float *out_logprobs; /* NULL: not wanted */
+    /* NULL when n_top is 0. Row i: likeliest first, id -1 where fewer tokens are possible. */
+    sl_logprob *out_top;
+    /* out: written by the engine thread, published by n_out and finish (release); read with
+     * acquire. t_start_ns and t_first_ns are valid once n_out is not 0, all times once there is a
+     * finish. */
     atomic_uint_fast32_t n_out;
-    atomic_int finish;        /* sl_finish; set last, nothing is written after it */
-    sl_error error;           /* valid when finish is SL_FINISH_ERROR */
+    atomic_int finish; /* sl_finish; set last, nothing is written after it */
+    sl_error error;    /* valid when finish is SL_FINISH_ERROR */
     uint64_t t_submit_ns, t_start_ns /* first step that held it */, t_first_ns, t_end_ns;
 } sl_request;
 
 typedef struct sl_runner_options {
-    uint32_t n_slots;          /* requests known at once, queued ones included; 0: 512 */
-    uint32_t n_owners;         /* 0: 1 */
-    uint32_t queue_max;        /* requests waiting for pages; 0: 256 */
-    uint64_t queue_tokens_max; /* their prompt + max_tokens together; 0: 4 x the tokens the pool holds */
-    uint32_t chunk_rows;       /* prefill rows of a step beside decodes; 0: the engine's rows_max */
-    const int32_t *eog_ids;    /* end-of-generation set, copied */
+    uint32_t n_slots;   /* requests known at once, queued ones included; 0: 512 */
+    uint32_t n_owners;  /* 0: 1 */
+    uint32_t queue_max; /* submitted requests that were not started yet; 0: 256 */
+    /* Their prompt + max_tokens together (one request alone may have more); 0: 4 x what the pool
+     * holds. */
+    uint64_t queue_tokens_max;
+    uint32_t chunk_rows;    /* prefill rows of a step beside decodes; 0: the engine's rows_max */
+    const int32_t *eog_ids; /* end-of-generation set, copied */
     size_t n_eog_ids;
-    /* Called from the engine thread after notices were put into an owner's ring (uv_async_send, say).
-     * NULL: the owner uses sl_runner_wait. */
+    /* Called from the engine thread when an owner has news, at most once per step (uv_async_send,
+     * say). Must not block. NULL: the owner uses sl_runner_wait. */
     void (*wake)(void *user, uint32_t owner);
     void *wake_user;
 } sl_runner_options;
@@ -88,26 +94,32 @@ typedef struct sl_runner_stats {
     atomic_uint_fast64_t last_step_end_ns; /* monotonic; for the watchdog */
 } sl_runner_stats;
 
-/* The engine is borrowed; it belongs to the runner's thread until sl_runner_free. Starts the thread. */
+/* Starts the thread. The engine is borrowed; it belongs to that thread until sl_runner_free. */
 SL_NODISCARD sl_status sl_runner_create(sl_engine *engine, const sl_runner_options *options,
                                         sl_runner **out, sl_error *err);
-/* Cancels what runs, joins the thread. */
+/* Ends what runs as CANCELLED, joins the thread. Handles and requests are gone afterwards. NULL is
+ * fine. No owner may be inside a call. */
 void sl_runner_free(sl_runner *r);
 
-/* --- owner side: each owner number is used by one thread --------------------------------------------- */
+/* --- owner side: each owner number is used by one thread --- */
 /* SL_AGAIN when all slots are taken. The request is cleared. */
-SL_NODISCARD sl_status sl_runner_acquire(sl_runner *r, uint32_t owner, sl_handle *out, sl_error *err);
+SL_NODISCARD sl_status sl_runner_acquire(sl_runner *r, uint32_t owner, sl_handle *out,
+                                         sl_error *err);
 sl_request *sl_runner_request(sl_runner *r, sl_handle h); /* NULL for a stale handle */
-/* SL_AGAIN: queue or ring full, try later (the slot stays acquired). SL_ERR_ARGUMENT: can never run (too long
- * for the context or the whole pool, bad option): the message says why. */
+/* SL_AGAIN: queue or ring full, try later (the slot stays acquired). SL_ERR_ARGUMENT: can never run
+ * (too long for the context or the whole pool, token outside the vocabulary, bad option): the
+ * message says why. The engine's own error once it failed for good. */
 SL_NODISCARD sl_status sl_runner_submit(sl_runner *r, sl_handle h, sl_error *err);
-/* Asks for an early end; the end comes as a notice (finish is CANCELLED unless it ended before). Stale: ignored. */
+/* Asks for an early end; the end comes as a notice (finish is CANCELLED unless it ended before).
+ * Stale: ignored. */
 void sl_runner_cancel(sl_runner *r, sl_handle h);
 /* Gives the slot back: before submit, or after its finish was seen. */
 void sl_runner_release(sl_runner *r, sl_handle h);
-/* The next request of this owner with news; false if there is none now. */
+/* The next request of this owner with news; false if there is none now. Slots take turns. The news
+ * may have been read already: look at n_out and finish. */
 bool sl_runner_poll(sl_runner *r, uint32_t owner, sl_handle *out);
-/* Sleeps until poll has something, or timeout_ms passed (-1: no limit). For owners without a wake callback. */
+/* Sleeps until poll has something, or timeout_ms passed (-1: no limit). For owners without a wake
+ * callback. */
 bool sl_runner_wait(sl_runner *r, uint32_t owner, int timeout_ms);
 
 const sl_runner_stats *sl_runner_stats_of(const sl_runner *r);

@@ -1,0 +1,178 @@
+/* Making and ending a runner: options, tables, the engine thread. See runner.h. */
+#include "runner/runner.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "runner/runner_int.h"
+
+#define SLOTS_DEFAULT       512u
+#define QUEUE_DEFAULT       256u
+#define QUEUE_POOLS_DEFAULT 4u /* tokens that may wait, in fillings of the page pool */
+
+static sl_status runner_resolve(sl_runner *r, const sl_runner_options *options, sl_error *err) {
+    sl_runner_options *o = &r->options;
+    *o = *options;
+    o->n_slots = o->n_slots != 0 ? o->n_slots : SLOTS_DEFAULT;
+    o->n_owners = o->n_owners != 0 ? o->n_owners : 1;
+    o->queue_max = o->queue_max != 0 ? o->queue_max : QUEUE_DEFAULT;
+    if (o->queue_tokens_max == 0) {
+        o->queue_tokens_max = (uint64_t)sl_engine_n_pages(r->engine) * SL_PAGE_TOKENS *
+                              QUEUE_POOLS_DEFAULT;
+    }
+    if (o->n_slots > RUNNER_SLOTS_MAX || o->n_owners > RUNNER_OWNERS_MAX) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "%" PRIu32 " request slots for %" PRIu32 " owners; at most %u and %u",
+                       o->n_slots, o->n_owners, RUNNER_SLOTS_MAX, RUNNER_OWNERS_MAX);
+    }
+    r->n_vocab = sl_engine_plan(r->engine)->n_vocab;
+    r->n_words = (o->n_slots + 63) / 64;
+    return SL_OK;
+}
+
+static sl_status runner_make_slots(sl_runner *r, sl_error *err) {
+    const sl_runner_options *o = &r->options;
+    r->slots = sl_alloc_zero(o->n_slots, sizeof(*r->slots));
+    r->active = sl_alloc_zero(o->n_slots, sizeof(*r->active));
+    r->owners = sl_alloc_aligned(o->n_owners * sizeof(*r->owners), _Alignof(runner_owner));
+    r->news = sl_alloc_zero((size_t)o->n_owners * r->n_words, sizeof(*r->news));
+    if (r->slots == NULL || r->active == NULL || r->owners == NULL || r->news == NULL) {
+        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for %" PRIu32 " request slots", o->n_slots);
+    }
+    for (uint32_t i = 0; i < o->n_slots; i++) {
+        atomic_init(&r->slots[i].tag, (uint64_t)1 << 32);
+        r->slots[i].next_free = i + 1; /* n_slots ends the list */
+    }
+    for (uint32_t i = 0; i < o->n_owners; i++) {
+        r->owners[i].news = r->news + (size_t)i * r->n_words;
+        sl_wake_init(&r->owners[i].wake);
+    }
+    sl_wake_init(&r->wake);
+    uint32_t capacity = 2; /* every slot fits, so a push cannot find the ring full */
+    while (capacity < o->n_slots) {
+        capacity *= 2;
+    }
+    return sl_mpsc_create(capacity, &r->submitted, err);
+}
+
+static sl_status runner_make_sched(sl_runner *r, sl_error *err) {
+    const uint32_t rows_max = sl_engine_rows_max(r->engine);
+    const uint32_t runs_max = sl_engine_runs_max(r->engine);
+    const sl_kv_options kv_options = {.n_pages = sl_engine_n_pages(r->engine),
+                                      .n_seqs_max = sl_sched_running_max(rows_max, runs_max),
+                                      .n_tokens_max = sl_engine_ctx_max(r->engine)};
+    SL_TRY(sl_kv_create(&kv_options, &r->kv, err));
+    /* submit bounds the queue before the ring, so the scheduler's own bound is as wide as the
+     * table. */
+    const sl_sched_options sched_options = {.n_slots = r->options.n_slots,
+                                            .rows_max = rows_max,
+                                            .runs_max = runs_max,
+                                            .chunk_rows = r->options.chunk_rows,
+                                            .ctx_max = sl_engine_ctx_max(r->engine),
+                                            .n_groups = sl_engine_plan(r->engine)->n_groups,
+                                            .queue_max = r->options.n_slots,
+                                            .queue_tokens_max = UINT64_MAX};
+    return sl_sched_create(&sched_options, r->kv, &r->sched, err);
+}
+
+static sl_status runner_make_sampling(sl_runner *r, const sl_runner_options *options,
+                                      sl_error *err) {
+    const uint32_t runs_max = sl_engine_runs_max(r->engine);
+    r->n_workers = sl_pool_n_threads(sl_engine_pool(r->engine));
+    r->samplers = sl_alloc_zero(r->n_workers, sizeof(sl_sampler *));
+    r->logits_slots = sl_alloc_zero(runs_max, sizeof(*r->logits_slots));
+    r->sampled = sl_alloc_zero(runs_max, sizeof(*r->sampled));
+    r->eog_bits = sl_alloc_zero(r->n_vocab / 64 + 1, sizeof(*r->eog_bits));
+    if (r->samplers == NULL || r->logits_slots == NULL || r->sampled == NULL ||
+        r->eog_bits == NULL) {
+        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for sampling %" PRIu32 " rows", runs_max);
+    }
+    for (uint32_t i = 0; i < r->n_workers; i++) {
+        SL_TRY(sl_sampler_create(sl_engine_kernels(r->engine), r->n_vocab, &r->samplers[i], err));
+    }
+    for (size_t i = 0; i < options->n_eog_ids; i++) {
+        const int32_t id = options->eog_ids[i];
+        if (id >= 0 && (uint32_t)id < r->n_vocab) {
+            r->eog_bits[id / 64] |= (uint64_t)1 << (id % 64);
+        }
+    }
+    r->options.eog_ids = NULL;
+    r->options.n_eog_ids = 0;
+    return SL_OK;
+}
+
+/* Signals are for the threads that wait for them; faults of the thread's own must stay deliverable.
+ */
+static sl_status runner_start_thread(sl_runner *r, sl_error *err) {
+    sigset_t blocked, before;
+    (void)sigfillset(&blocked);
+    (void)sigdelset(&blocked, SIGBUS);
+    (void)sigdelset(&blocked, SIGSEGV);
+    (void)sigdelset(&blocked, SIGFPE);
+    (void)sigdelset(&blocked, SIGILL);
+    (void)sigdelset(&blocked, SIGTRAP);
+    (void)sigdelset(&blocked, SIGPROF); /* profilers sample this thread too */
+    (void)pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    const int error = pthread_create(&r->thread, NULL, sl_runner_loop, r);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0) {
+        return SL_FAIL(err, SL_ERR_IO, "the engine thread could not be started: %s",
+                       strerror(error));
+    }
+    r->has_thread = true;
+    return SL_OK;
+}
+
+sl_status sl_runner_create(sl_engine *engine, const sl_runner_options *options, sl_runner **out,
+                           sl_error *err) {
+    sl_runner *r = sl_alloc_aligned(sizeof(*r), _Alignof(sl_runner));
+    if (r == NULL) {
+        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the runner");
+    }
+    r->engine = engine;
+    (void)pthread_mutex_init(&r->slots_lock, NULL); /* default attributes: cannot fail on Linux */
+    RUNNER_GAUGE(r->stats.pages_total, sl_engine_n_pages(engine));
+    sl_status status;
+    SL_TRY_GOTO(status, runner_resolve(r, options, err), fail);
+    SL_TRY_GOTO(status, runner_make_slots(r, err), fail);
+    SL_TRY_GOTO(status, runner_make_sched(r, err), fail);
+    SL_TRY_GOTO(status, runner_make_sampling(r, options, err), fail);
+    SL_TRY_GOTO(status, runner_start_thread(r, err), fail);
+    *out = r;
+    return SL_OK;
+fail:
+    sl_runner_free(r);
+    return status;
+}
+
+void sl_runner_free(sl_runner *r) {
+    if (r == NULL) {
+        return;
+    }
+    if (r->has_thread) {
+        atomic_store_explicit(&r->stop, true, memory_order_release);
+        sl_wake_signal(&r->wake);
+        (void)pthread_join(r->thread, NULL);
+    }
+    for (uint32_t i = 0; r->samplers != NULL && i < r->n_workers; i++) {
+        sl_sampler_free(r->samplers[i]);
+    }
+    sl_sched_free(r->sched);
+    sl_kv_free(r->kv);
+    sl_mpsc_free(r->submitted);
+    sl_free(r->samplers);
+    sl_free(r->logits_slots);
+    sl_free(r->sampled);
+    sl_free(r->eog_bits);
+    sl_free(r->slots);
+    sl_free(r->active);
+    sl_free_aligned(r->owners);
+    sl_free(r->news);
+    (void)pthread_mutex_destroy(&r->slots_lock);
+    sl_free_aligned(r);
+}

@@ -1,0 +1,110 @@
+/* Inside of the runner: the slot table, and what owners and the engine thread share. Not for
+ * others.
+ *
+ * Who may touch what:
+ *   slot.request   in: the owner until submit, then read only; out: the engine thread until it sets
+ * `finish` slot.tag       the owner (acquire, release); read by all slot.cancel    set by the
+ * owner; read by the engine thread runner_active  the engine thread alone news bits      set by the
+ * engine thread, cleared by the owner
+ */
+#ifndef SL_RUNNER_RUNNER_INT_H
+#define SL_RUNNER_RUNNER_INT_H
+
+#include <pthread.h>
+
+#include "base/ring.h"
+#include "base/wake.h"
+#include "kv/kv.h"
+#include "runner/runner.h"
+#include "sched/sched.h"
+
+#define RUNNER_SLOTS_MAX  65535u
+#define RUNNER_OWNERS_MAX 1024u
+#define RUNNER_TOKENS_BITS                                                 \
+    48 /* of sl_runner.queued: 65535 requests of less than 2^32 tokens fit \
+        */
+
+/* A slot's tag: generation << 32 | owner + 1, the low half 0 while it is free. */
+typedef struct runner_slot {
+    atomic_uint_fast64_t tag;
+    atomic_bool cancel;
+    bool submitted;     /* the owner's own mark */
+    uint32_t next_free; /* guarded by slots_lock */
+    sl_request request;
+} runner_slot;
+
+/* What the engine thread remembers of a submitted request, so that it need not look at the slot
+ * once `finish` is set and the owner may have reused it. */
+typedef struct runner_active {
+    bool active, queued;
+    uint32_t owner;
+    uint32_t n_out;
+    sl_request *request;
+} runner_active;
+
+/* Slots with news for one owner, as bits; each owner's on lines of its own. */
+typedef struct runner_owner {
+    _Alignas(64) sl_wake wake;
+    uint32_t cursor;            /* slot where the next poll begins; the owner's */
+    bool has_news;              /* since the last notify; the engine thread's */
+    atomic_uint_fast64_t *news; /* [n_words] */
+} runner_owner;
+
+/* One logits row that was sampled. */
+typedef struct runner_sampled {
+    sl_status status;
+    sl_error error; /* valid unless status is SL_OK */
+} runner_sampled;
+
+struct sl_runner {
+    sl_engine *engine;
+    sl_runner_options options; /* defaults filled in; eog_ids is not kept */
+    uint32_t n_vocab;
+    sl_runner_stats stats;
+
+    pthread_mutex_t slots_lock; /* free list only: owners take it, the engine thread never */
+    runner_slot *slots;         /* [n_slots] */
+    uint32_t first_free;
+    uint32_t n_words;           /* of a news bitmap */
+    runner_owner *owners;       /* [n_owners] */
+    atomic_uint_fast64_t *news; /* [n_owners][n_words] */
+
+    sl_mpsc *submitted;          /* handles, owners -> engine thread; has room for all slots */
+    atomic_uint_fast64_t queued; /* requests << 48 | tokens: submitted, not started */
+    atomic_bool any_cancel, stop;
+    atomic_bool failed; /* set once, after failure */
+    sl_error failure;
+    sl_wake wake; /* of the engine thread */
+
+    /* The engine thread's own. */
+    sl_kv *kv;
+    sl_sched *sched;
+    runner_active *active; /* [n_slots] */
+    uint64_t *eog_bits;    /* bit of each end-of-generation token */
+    sl_sampler **samplers; /* [n_workers] */
+    uint32_t n_workers;
+    uint32_t *logits_slots;  /* [runs_max] slot of each logits row of the step */
+    runner_sampled *sampled; /* [runs_max] */
+    pthread_t thread;
+    bool has_thread;
+};
+
+static inline sl_handle runner_handle(uint64_t tag, uint32_t slot) {
+    return (tag & 0xFFFFFFFF00000000u) | slot;
+}
+
+/* The body of the engine thread (runner_loop.c); arg is the sl_runner. */
+void *sl_runner_loop(void *arg);
+/* Samples one planned and computed step, and gives every token to its request (runner_step.c). */
+void sl_runner_step(sl_runner *r, const sl_step *step, uint64_t now_ns);
+/* Ends a request: frees its pages, then publishes `finish`. error only with SL_FINISH_ERROR. */
+void sl_runner_end(sl_runner *r, uint32_t slot, sl_finish finish, const sl_error *error);
+/* Marks a slot's owner as having news; told to it by the loop, once per step. */
+void sl_runner_news(sl_runner *r, uint32_t slot);
+/* A request left the queue: it was started, or it ended. */
+void sl_runner_unqueue(sl_runner *r, uint32_t slot);
+
+#define RUNNER_COUNT(counter, n) atomic_fetch_add_explicit(&(counter), (n), memory_order_relaxed)
+#define RUNNER_GAUGE(gauge, n)   atomic_store_explicit(&(gauge), (n), memory_order_relaxed)
+
+#endif

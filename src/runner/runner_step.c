@@ -1,0 +1,170 @@
+/* One step on the engine thread: run it, sample its logits rows on all workers, give every token to
+ * its request and end those that are done. Allocates nothing. Owner: the engine thread; the
+ * sampling jobs run on the pool while it waits for them. */
+#include <inttypes.h>
+#include <math.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "runner/runner_int.h"
+
+/* A block of logits rows, for the workers. */
+typedef struct step_block {
+    sl_runner *r;
+    sl_pool *pool; /* NULL: one thread does it all */
+    uint32_t first, n;
+    float *logits;
+    size_t stride;
+} step_block;
+
+/* Row `row` of the step's logits -> the next token of its request, written to the slot's arrays but
+ * not yet published. */
+static void step_sample_row(const step_block *b, uint32_t row, sl_sampler *sampler) {
+    sl_runner *r = b->r;
+    const runner_active *a = &r->active[r->logits_slots[row]];
+    sl_request *q = a->request;
+    runner_sampled *out = &r->sampled[row];
+    float *logits = b->logits + (row - b->first) * b->stride;
+    const uint32_t i = a->n_out;
+    sl_sample_out chosen;
+    out->status = sl_sample_row(sampler, logits, &q->sample, q->history, q->choice,
+                                (uint64_t)q->n_prompt + i, &chosen, &out->error);
+    if (out->status != SL_OK) {
+        return;
+    }
+    q->out_ids[i] = chosen.id;
+    if (q->out_logprobs != NULL) {
+        q->out_logprobs[i] = chosen.logprob;
+    }
+    for (uint32_t k = 0; k < q->n_top; k++) {
+        q->out_top[(size_t)i * q->n_top + k] = k < chosen.n_top
+                                                   ? chosen.top[k]
+                                                   : (sl_logprob){.id = -1, .logprob = -INFINITY};
+    }
+}
+
+static void step_sample_job(void *arg, uint32_t ith, uint32_t nth) {
+    (void)nth;
+    const step_block *b = arg;
+    for (uint32_t i; (i = sl_pool_claim(b->pool, ith, 1)) < b->n;) {
+        step_sample_row(b, b->first + i, b->r->samplers[ith]);
+    }
+}
+
+static sl_status step_on_logits(void *user, uint32_t first, uint32_t n, float *logits,
+                                size_t stride, sl_error *err) {
+    (void)err; /* a row that fails ends its own request only */
+    sl_runner *r = user;
+    step_block b = {.r = r, .first = first, .n = n, .logits = logits, .stride = stride};
+    if (n == 1 || r->n_workers == 1) { /* not worth waking the others */
+        for (uint32_t i = 0; i < n; i++) {
+            step_sample_row(&b, first + i, r->samplers[0]);
+        }
+    } else {
+        b.pool = sl_engine_pool(r->engine);
+        sl_pool_run(b.pool, step_sample_job, &b);
+    }
+    return SL_OK;
+}
+
+/* --- tokens --- */
+
+static bool step_is_stop(const sl_runner *r, const sl_request *q, int32_t id) {
+    if (!q->ignore_eos && (r->eog_bits[id / 64] >> (id % 64) & 1) != 0) {
+        return true;
+    }
+    for (uint32_t i = 0; i < q->n_stop_ids; i++) {
+        if (q->stop_ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Publishes the token of one logits row, and the end of its request if this was the last one. */
+static void step_give(sl_runner *r, uint32_t row, uint64_t now_ns) {
+    const uint32_t slot = r->logits_slots[row];
+    const runner_sampled *sampled = &r->sampled[row];
+    runner_active *a = &r->active[slot];
+    sl_request *q = a->request;
+    if (sampled->status != SL_OK) {
+        sl_runner_end(r, slot, SL_FINISH_ERROR, &sampled->error);
+        return;
+    }
+    if (a->n_out == 0) {
+        q->t_first_ns = now_ns;
+    }
+    const int32_t id = q->out_ids[a->n_out++];
+    if (q->history != NULL) {
+        sl_sample_history_add_output(q->history, id);
+    }
+    RUNNER_COUNT(r->stats.generated_tokens, 1);
+    atomic_store_explicit(&q->n_out, a->n_out, memory_order_release);
+    if (step_is_stop(r, q, id)) {
+        sl_runner_end(r, slot, SL_FINISH_STOP, NULL);
+    } else if (a->n_out == q->max_tokens) {
+        sl_runner_end(r, slot, SL_FINISH_LENGTH, NULL);
+    } else if (sl_sched_append(r->sched, slot) != SL_OK) {
+        sl_error err;
+        (void)SL_FAIL(&err, SL_ERR_INTERNAL, "the scheduler refused token %" PRIu32 " of a request",
+                      a->n_out);
+        sl_runner_end(r, slot, SL_FINISH_ERROR, &err);
+    } else {
+        sl_runner_news(r, slot);
+    }
+}
+
+/* --- the step --- */
+
+static void step_count(sl_runner *r, const sl_step *step, uint64_t begin_ns, uint64_t end_ns) {
+    uint64_t n_prompt_rows = 0;
+    for (uint32_t i = 0; i < step->n_runs; i++) {
+        const sl_step_run *run = &step->runs[i];
+        const uint32_t n_prompt = r->active[run->owner].request->n_prompt;
+        if (run->pos0 < n_prompt) {
+            const uint32_t left = n_prompt - run->pos0;
+            n_prompt_rows += run->n_rows < left ? run->n_rows : left;
+        }
+    }
+    RUNNER_COUNT(r->stats.prompt_tokens, n_prompt_rows);
+    RUNNER_COUNT(r->stats.steps, 1);
+    RUNNER_COUNT(r->stats.step_rows, step->n_rows);
+    RUNNER_COUNT(r->stats.step_ns, end_ns - begin_ns);
+    RUNNER_GAUGE(r->stats.last_step_end_ns, end_ns);
+}
+
+/* A file that vanished ends everything for good; any other error ends the requests of this step. */
+static void step_fail(sl_runner *r, const sl_step *step, const sl_error *err) {
+    sl_sched_abandon(r->sched);
+    if (err->code == SL_ERR_IO) {
+        r->failure = *err;
+        atomic_store_explicit(&r->failed, true, memory_order_release);
+        return;
+    }
+    for (uint32_t i = 0; i < step->n_runs; i++) {
+        sl_runner_end(r, step->runs[i].owner, SL_FINISH_ERROR, err);
+    }
+}
+
+void sl_runner_step(sl_runner *r, const sl_step *step, uint64_t now_ns) {
+    uint32_t n_logits = 0;
+    for (uint32_t i = 0; i < step->n_runs; i++) {
+        if (step->runs[i].n_logits > 0) {
+            r->logits_slots[n_logits++] = step->runs[i].owner;
+        }
+    }
+    sl_error err = {0};
+    const sl_status status = sl_engine_step(r->engine, step, n_logits > 0 ? step_on_logits : NULL,
+                                            r, &err);
+    const uint64_t end_ns = sl_clock_mono_ns();
+    step_count(r, step, now_ns, end_ns);
+    if (status != SL_OK) {
+        err.code = status;
+        step_fail(r, step, &err);
+        return;
+    }
+    sl_sched_commit(r->sched);
+    for (uint32_t i = 0; i < n_logits; i++) {
+        step_give(r, i, end_ns);
+    }
+}
