@@ -61,6 +61,19 @@ static void open_guess_types(sl_tokenizer *t) {
     }
 }
 
+/* The usual names of tokens that end a generation. Files are known to list them as normal tokens, yet no
+ * other text means them: they are made control tokens, so that content cannot spell them. */
+static bool open_is_eog_name(const sl_token *token) {
+    static const char *const NAMES[] = {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>",
+                                        "<|endoftext|>", "<|return|>", "<|call|>"};
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+        if (sl_slice_eq_str((sl_slice){token->text, token->len}, NAMES[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static sl_status open_types(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     const char *path = sl_gguf_path(file);
     const sl_gguf_kv *kv = sl_gguf_find(file, KEY_TYPES);
@@ -88,7 +101,7 @@ static sl_status open_types(sl_tokenizer *t, const sl_gguf *file, sl_error *err)
                            "%s: entry %u of " KEY_TOKENS " is a byte token but its text is '%.*s', not <0x00> "
                            "to <0xFF>", path, (unsigned)id, token->len > 64 ? 64 : (int)token->len, token->text);
         }
-        token->type = (uint8_t)type;
+        token->type = (uint8_t)(open_is_eog_name(token) ? SL_TOKEN_CONTROL : type);
         token->byte = (uint8_t)byte;
     }
     return SL_OK;
@@ -155,17 +168,6 @@ static sl_status open_ids(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     SL_TRY(sl_gguf_bool_or(file, "tokenizer.ggml.add_bos_token", adds_bos, &t->adds_bos, err));
     SL_TRY(sl_gguf_bool_or(file, "tokenizer.ggml.add_eos_token", false, &t->adds_eos, err));
     return sl_gguf_bool_or(file, "tokenizer.ggml.add_sep_token", false, &t->adds_sep, err);
-}
-
-static bool open_is_eog_name(const sl_token *token) {
-    static const char *const NAMES[] = {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>",
-                                        "<|endoftext|>", "<|return|>", "<|call|>"};
-    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
-        if (sl_slice_eq_str((sl_slice){token->text, token->len}, NAMES[i])) {
-            return token->type == SL_TOKEN_CONTROL;
-        }
-    }
-    return false;
 }
 
 /* In id order, so the list is sorted. */
