@@ -58,8 +58,11 @@ int main(int argc, char **argv) {
         sl_cmd_error("", "%s", err.message);
         return SL_EXIT_USAGE;
     }
+    if (sl_mapfile_guard_install(&err) != SL_OK) {
+        sl_cmd_error("", "%s", err.message);
+        return SL_EXIT_FAILURE;
+    }
     (void)signal(SIGPIPE, SIG_IGN); /* a reader that left is an error of that write, not of the program */
-    sl_mapfile_guard_install();
     for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++) {
         if (strcmp(name, subcommands[i].name) == 0) {
             return subcommands[i].run(argc - 1, argv + 1);
