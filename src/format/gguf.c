@@ -197,7 +197,7 @@ static sl_status gguf_load_path(sl_gguf *g, sl_gguf_part *p, const char *path, s
         return gguf_no_memory(path, err);
     }
     SL_TRY(sl_mapfile_open(path, &p->map, err));
-    p->size_bytes = sl_mapfile_size_bytes(p->map);
+    p->size_bytes = sl_mapfile_size(p->map);
     p->data = sl_mapfile_data(p->map);
     return gguf_load_header(g, p, err);
 }

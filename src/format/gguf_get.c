@@ -148,6 +148,11 @@ static void get_show_float(double value, int digits_max, char *out, size_t cap) 
     }
 }
 
+sl_slice sl_gguf_string_of(const sl_gguf *g, const sl_gguf_kv *kv) {
+    return kv->type == SL_GGUF_STRING ? get_string(sl_gguf_first_part(g), kv->data)
+                                      : (sl_slice){"", 0};
+}
+
 const char *sl_gguf_show_value(const sl_gguf *g, const sl_gguf_kv *kv, char *out, size_t cap) {
     bool negative;
     uint64_t magnitude;

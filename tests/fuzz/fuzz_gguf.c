@@ -1,4 +1,5 @@
-/* Fuzz target: any bytes as a GGUF file. Either one clear error, or a directory that can be walked whole. */
+/* Fuzz target: any bytes as a GGUF file. Either one clear error, or a directory that can be
+ * walked whole. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
