@@ -13,9 +13,16 @@ typedef struct sl_detokenizer {
     sl_slice stops[SL_STOP_MAX]; /* borrowed from the request */
     size_t n_stops;
     bool at_start, show_special, stopped;
-    sl_buf pending;              /* decoded, not yet given out */
+    sl_buf pending;              /* decoded, not yet given out: valid text, then at most 3 bytes of a character */
+    size_t n_text;               /* bytes of valid text in pending */
+    uint16_t n_matched[SL_STOP_MAX]; /* bytes of each stop string that the text so far ends with */
+    uint16_t *fail;              /* per byte of all stop strings: the KMP failure lengths; made on first use */
 } sl_detokenizer;
 
+/* Nothing is allocated here. Text goes on after a prompt: a caller that decodes from the very beginning of a
+ * text sets at_start to true afterwards (see sl_tokenizer_decode). Stop strings are UTF-8; empty ones are
+ * ignored, one that is too long or too many of them make the first push fail with SL_ERR_ARGUMENT.
+ * The text ends before the stop string that is complete first, or the longest of those that end together. */
 void sl_detokenizer_init(sl_detokenizer *d, const sl_tokenizer *tok, const sl_slice *stops, size_t n_stops,
                          bool show_special);
 void sl_detokenizer_deinit(sl_detokenizer *d);

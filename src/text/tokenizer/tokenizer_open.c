@@ -50,17 +50,6 @@ static sl_status open_tokens(sl_tokenizer *t, const sl_gguf *file, sl_error *err
     return SL_OK;
 }
 
-/* A SentencePiece vocabulary without types still has byte tokens: by their texts. */
-static void open_guess_types(sl_tokenizer *t) {
-    for (uint32_t id = 0; id < t->n_vocab && t->family == SL_TOKENIZER_SPM; id++) {
-        int byte = open_byte_value(&t->tokens[id]);
-        if (byte >= 0) {
-            t->tokens[id].type = SL_TOKEN_BYTE;
-            t->tokens[id].byte = (uint8_t)byte;
-        }
-    }
-}
-
 /* The usual names of tokens that end a generation. Files are known to list them as normal tokens, yet no
  * other text means them: they are made control tokens, so that content cannot spell them. */
 static bool open_is_eog_name(const sl_token *token) {
@@ -72,6 +61,19 @@ static bool open_is_eog_name(const sl_token *token) {
         }
     }
     return false;
+}
+
+/* A vocabulary without types still has byte tokens (SentencePiece) and ends: by their texts. */
+static void open_guess_types(sl_tokenizer *t) {
+    for (uint32_t id = 0; id < t->n_vocab; id++) {
+        int byte = t->family == SL_TOKENIZER_SPM ? open_byte_value(&t->tokens[id]) : -1;
+        if (byte >= 0) {
+            t->tokens[id].type = SL_TOKEN_BYTE;
+            t->tokens[id].byte = (uint8_t)byte;
+        } else if (open_is_eog_name(&t->tokens[id])) {
+            t->tokens[id].type = SL_TOKEN_CONTROL;
+        }
+    }
 }
 
 static sl_status open_types(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
