@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""Writes tests/golden/tok/*.json: two small vocabularies and the ids that other tokenisers give.
+
+usage: make_tok.py OUT_DIR        needs: pip install tokenizers==0.23.3 sentencepiece==0.2.3
+
+bpe.json: a byte-level BPE of 600 tokens, trained on the text below, and for each pre-tokeniser the ids by
+the library `tokenizers` with that pre-tokeniser's published expression over the same vocabulary.
+spm.json: a SentencePiece BPE of 500 tokens with byte fallback, and the ids by `sentencepiece`.
+The texts are written for this purpose, or drawn from their characters with a fixed seed.
+"""
+import io
+import json
+import random
+import sys
+
+import sentencepiece
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+TRAIN = """The tokenizer reads the text and the text becomes numbers. It isn't hard: letters, spaces and
+numbers are cut into words, and the words are merged from bytes. We'll see that they've been merged well
+when the numbers become the same text again. I'm sure you're going to test it, aren't you? He'd say so.
+In 2024 there were 365 or 366 days; 1,000,000 is a million, 3.14159 is nearly pi, and 0x1F is 31.
+    for (int i = 0; i < n; i++) {
+        total += values[i] * weights[i];   // the sum of products
+    }
+    if (total != 0) { return total / n; } else { return -1; }
+def add(self, other):\n\treturn self.value + other.value\n\n\nclass Number(object):\n    pass\n
+Größe, Straße und Übermut: die Bäume stehen grün. Où est la bibliothèque? Là-bas, près de l'été.
+Привет, мир! Мы читаем текст и считаем числа. Это не так уж трудно, как кажется.
+今天天气很好，我们去公园。東京は日本の首都です。カタカナとひらがな。 안녕하세요 세계.
+नमस्ते दुनिया। مرحبا بالعالم. שלום עולם. Γειά σου κόσμε. 🙂🙃👍🏽 — “quoted” … ½ ² Ⅳ ٣
+""" * 3
+
+TEXTS = ["", " ", "  ", "\n", "\n\n", "\r\n", "\t\t", " \n \n ", "a", " a", "a ", "  a  b   c", "Hello, World!",
+         "isn't WE'LL They'Ve 'S 's'd 't", "don''t ''re '", "x1y22z333w4444v55555", "1 22 333 4444 55555",
+         "3.14159 1,000,000 0x1F 1e-10", "٣٤٥ Ⅳ ½ ²³", "total += values[i] * weights[i];\n",
+         "def f(x):\n\treturn x\n\n\n", "if (a) {\r\n    b();\r\n}\r\n", "   \n   x", "\n   x\n\n   y  \n",
+         "Größe Straße ÜBER grün", "Où est l'été?", "Привет, мир! Мы", "今天天气很好，我们去公园。2024年",
+         "東京は日本の首都です", "안녕하세요 세계", "नमस्ते दुनिया।", "مرحبا بالعالم", "Γειά σου Κόσμε",
+         "🙂🙃👍🏽 🙂", "e\u0301a\u0308 \u0301x", "camelCaseWord HTTPServer iPhone XMLÄäÖ", "--- *** ___ ===//\n/",
+         "¿Qué? ¡Sí! «non» “so” …", "\u00a0nbsp\u2003em\u3000wide", "a\u200bb\ufeffc", "\x00\x01\x7f\x1b[0m",
+         "https://example.com/a?b=1&c=%20#d", "C:\\dir\\file.txt", "{\"k\": [1, null]}\n", "ababababab" * 4,
+         "the" * 20, " " * 40 + "x", "\n" * 20, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+         "the the the  the\nthe", "$100 +5 <a> `b` ~c^d|e", "ŉ ſs ŒǅŁ ªº", "ｆｕｌｌ　ＷＩＤＴＨ１２３", "▁▁a▁ b",
+         "<0x0A> <unk> </s> <s>", "日本 the 国", "\u2028\u2029\x85x"]
+
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+LLAMA3 = CONTRACTIONS + (r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+                         r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+QWEN2 = LLAMA3.replace("{1,3}", "")
+QWEN35 = CONTRACTIONS + (r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+                         r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+UP, LOW = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+TEKKEN = (r"[^\r\n\p{L}\p{N}]?" + UP + "*" + LOW + r"+|[^\r\n\p{L}\p{N}]?" + UP + "+" + LOW + "*"
+          r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+O200K = (r"[^\r\n\p{L}\p{N}]?" + UP + "*" + LOW + "+" + CONTRACTIONS + r"?|[^\r\n\p{L}\p{N}]?" + UP + "+" + LOW
+         + "*" + CONTRACTIONS + r"?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+DEEPSEEK3 = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+             r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
+PRE = {
+    "default": [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
+    "gpt-2": [GPT2],
+    "smollm": [r"\p{N}", GPT2],
+    "llama-bpe": [LLAMA3],
+    "qwen2": [QWEN2],
+    "qwen35": [QWEN35],
+    "gpt-4o": [O200K],
+    "tekken": [TEKKEN],
+    "falcon": [r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"],
+    "bloom": [BLOOM],
+    "deepseek-coder": ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", r"\p{N}"],
+    "deepseek-v3": [r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3],
+}
+IGNORE_MERGES = ("llama-bpe", "tekken")
+
+
+def random_texts(n):
+    rng = random.Random(3)
+    # Old Italic and later scripts may be classed differently by other Unicode versions; these are not.
+    letters = "aAbBzZéÉßжЖ中あア한ªǅ٣½²'’.,!?-_/\\|<>$+^~`()\"0123456789 \t\n\r\u00a0\u3000\u0301\u200b🙂€"
+    chars = list(letters) + [" "] * 6 + ["\n", "'s", "'LL", "the", "  ", "\r\n"] * 2
+    return ["".join(rng.choice(chars) for _ in range(rng.randint(2, 24))) for _ in range(n)]
+
+
+def splitter(expressions):
+    steps = [pre_tokenizers.Split(Regex(e), "isolated") for e in expressions]
+    return pre_tokenizers.Sequence(steps + [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def make_bpe(texts):
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = splitter([GPT2])
+    trained.train_from_iterator([TRAIN], trainers.BpeTrainer(
+        vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    model = json.loads(trained.to_str())["model"]
+    vocab = model["vocab"]
+    merges = [tuple(m) for m in model["merges"]]
+    # A whole word that its merges do not reach: only pre-tokenisers that ignore merges use it.
+    vocab["Ġtokenisers"] = len(vocab)
+    texts = texts + ["two tokenisers are", " tokenisers"]
+    cases = {}
+    for name, expressions in PRE.items():
+        one = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=name in IGNORE_MERGES))
+        one.pre_tokenizer = splitter(expressions)
+        cases[name] = [one.encode(t).ids for t in texts]
+    tokens = sorted(vocab, key=vocab.get)
+    return {"source": "tokenizers 0.23.3", "tokens": tokens, "merges": [" ".join(m) for m in merges],
+            "texts": texts, "ids": cases}
+
+
+def make_spm(texts):
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TRAIN.split("\n")), model_writer=out, vocab_size=500, model_type="bpe",
+        byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False,
+        add_dummy_prefix=True, character_coverage=0.98, num_threads=1, minloglevel=2)
+    sp = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
+    n = sp.get_piece_size()
+    kinds = [2 if sp.is_unknown(i) else 3 if sp.is_control(i) else 6 if sp.is_byte(i) else 1 for i in range(n)]
+    # Text that holds U+2581 itself does not survive; NUL is no text for the library.
+    texts = [t for t in texts if "\0" not in t]
+    return {"source": "sentencepiece 0.2.3", "tokens": [sp.id_to_piece(i) for i in range(n)],
+            "scores": [sp.get_score(i) for i in range(n)], "types": kinds, "texts": texts,
+            "ids": [sp.encode(t) for t in texts]}
+
+
+def write(path, data):
+    """One member a line, so that a change shows as lines."""
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("{\n" + ",\n".join(json.dumps(k) + ": " + json.dumps(v, ensure_ascii=False, separators=(",", ":"))
+                                   for k, v in data.items()) + "\n}\n")
+
+
+texts = TEXTS + random_texts(60)
+write(sys.argv[1] + "/bpe.json", make_bpe(texts))
+write(sys.argv[1] + "/spm.json", make_spm(texts))
