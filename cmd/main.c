@@ -58,10 +58,7 @@ int main(int argc, char **argv) {
         sl_cmd_error("", "%s", err.message);
         return SL_EXIT_USAGE;
     }
-    if (sl_mapfile_guard_install(&err) != SL_OK) {
-        sl_cmd_error("", "%s", err.message);
-        return SL_EXIT_FAILURE;
-    }
+    sl_mapfile_guard_install();
     (void)signal(SIGPIPE, SIG_IGN); /* a reader that left is an error of that write, not of the program */
     for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++) {
         if (strcmp(name, subcommands[i].name) == 0) {

@@ -91,7 +91,7 @@ sl_status sl_engine_create(const sl_model *model, const sl_engine_options *optio
         status = e->device->ops->compile(e->device, &model->plan, &e->options, &e->program, err);
     }
     if (status == SL_OK) {
-        status = sl_gguf_check_alive(model->file, err); /* zeros may have been packed */
+        status = sl_gguf_check_unchanged(model->file, err); /* or two versions may be packed */
     }
     if (status != SL_OK) {
         sl_engine_free(e);
