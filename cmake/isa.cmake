@@ -20,7 +20,11 @@ set(ISA_amx ${ISA_avx512bf16} -mamx-tile -mamx-int8 -mamx-bf16)
 
 foreach(source ${SLUICE_SOURCES})
     if(source MATCHES "/kernels/")
-        set(options -O3)
+        set(options "")
+        if(NOT SLUICE_SANITIZE AND NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+            # Not with sanitizers: checks in kernels this unrolled take minutes to compile.
+            set(options -O3)
+        endif()
         if(source MATCHES "/x86/.*_(avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx)\\.c$")
             list(APPEND options ${ISA_${CMAKE_MATCH_1}})
         endif()
