@@ -32,7 +32,8 @@ void *sl_alloc(size_t size_bytes) {
 }
 
 void *sl_alloc_zero(size_t n, size_t size_bytes) {
-    if (alloc_note()) {
+    size_t total;
+    if (alloc_note() || __builtin_mul_overflow(n, size_bytes, &total)) {
         return NULL;
     }
     return calloc(n == 0 ? 1 : n, size_bytes == 0 ? 1 : size_bytes);

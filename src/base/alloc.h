@@ -9,7 +9,7 @@
 
 /* NULL when there is no memory or a test asked for the failure. size 0 is treated as 1. */
 void *sl_alloc(size_t size_bytes);
-void *sl_alloc_zero(size_t n, size_t size_bytes); /* n * size is checked */
+void *sl_alloc_zero(size_t n, size_t size_bytes);             /* n * size is checked */
 void *sl_realloc_array(void *p, size_t n, size_t size_bytes); /* n * size is checked */
 char *sl_strdup(const char *text);
 char *sl_strndup(const char *text, size_t len);
@@ -26,7 +26,7 @@ void sl_pages_unmap(void *p, size_t size_bytes);
 /* Gives the physical pages behind [p, p+size) back to the system; they read as zero afterwards. */
 void sl_pages_release(void *p, size_t size_bytes);
 
-/* --- for tests --------------------------------------------------------------------------------- */
+/* --- for tests --- */
 /* Makes the n-th allocation from now (1 = the next) return NULL; 0 switches it off. With `for_ever`
  * all later ones fail too. */
 void sl_alloc_fail_nth(uint64_t n, bool for_ever);

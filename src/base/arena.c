@@ -1,10 +1,11 @@
 #include "base/arena.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #include "base/alloc.h"
 
-#define ARENA_ALIGN 16u
+#define ARENA_ALIGN     16u
 #define ARENA_CHUNK_MIN ((size_t)4096)
 #define ARENA_CHUNK_MAX ((size_t)1 << 20)
 
@@ -29,7 +30,8 @@ void sl_arena_deinit(sl_arena *a) {
 }
 
 void *sl_arena_alloc(sl_arena *a, size_t size_bytes) {
-    if (size_bytes > a->max_bytes || a->used_bytes > a->max_bytes - size_bytes) {
+    if (size_bytes > a->max_bytes || a->used_bytes > a->max_bytes - size_bytes ||
+        size_bytes > SIZE_MAX / 2) { /* room for the roundings below, whatever the maximum is */
         return NULL;
     }
     size_t need = (size_bytes + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);

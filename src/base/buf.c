@@ -32,7 +32,7 @@ char *sl_buf_reserve(sl_buf *b, size_t len) {
         return NULL;
     }
     size_t need = b->len + len;
-    if (need > b->cap) {
+    if (need > b->cap || b->data == NULL) { /* so that a room of 0 bytes has an address too */
         size_t cap = b->cap < 128 ? 128 : b->cap;
         while (cap < need) {
             cap = cap > SIZE_MAX / 2 ? need : cap * 2;
@@ -46,7 +46,7 @@ char *sl_buf_reserve(sl_buf *b, size_t len) {
         b->data = data;
         b->cap = cap;
     }
-    return b->data == NULL ? (b->data = sl_alloc(1)) : b->data + b->len;
+    return b->data + b->len;
 }
 
 sl_status sl_buf_append(sl_buf *b, const void *data, size_t len) {
@@ -90,12 +90,23 @@ sl_status sl_buf_printf(sl_buf *b, const char *format, ...) {
 
 static void buf_append_json_char(sl_buf *b, uint32_t c, const char *bytes, size_t n_bytes) {
     switch (c) {
-    case '"': sl_buf_append(b, "\\\"", 2); return;
-    case '\\': sl_buf_append(b, "\\\\", 2); return;
-    case '\n': sl_buf_append(b, "\\n", 2); return;
-    case '\r': sl_buf_append(b, "\\r", 2); return;
-    case '\t': sl_buf_append(b, "\\t", 2); return;
-    default: break;
+    case '"':
+        sl_buf_append(b, "\\\"", 2);
+        return;
+    case '\\':
+        sl_buf_append(b, "\\\\", 2);
+        return;
+    case '\n':
+        sl_buf_append(b, "\\n", 2);
+        return;
+    case '\r':
+        sl_buf_append(b, "\\r", 2);
+        return;
+    case '\t':
+        sl_buf_append(b, "\\t", 2);
+        return;
+    default:
+        break;
     }
     if (c < 0x20 || c == 0x7F) {
         sl_buf_printf(b, "\\u%04x", (unsigned)c);

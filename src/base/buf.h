@@ -10,7 +10,8 @@
 
 typedef struct sl_buf {
     char *data; /* NULL until the first append; not terminated unless sl_buf_cstr was called */
-    size_t len, cap, max;
+    size_t len, cap,
+        max; /* max: also of the bytes that sl_buf_printf and sl_buf_cstr need to terminate */
     sl_status status; /* SL_OK, or the first failure: SL_ERR_LIMIT or SL_ERR_MEMORY */
 } sl_buf;
 

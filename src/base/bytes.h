@@ -37,15 +37,15 @@ static inline bool sl_add_size(size_t a, size_t b, size_t *out) {
     return !__builtin_add_overflow(a, b, out);
 }
 
-/* Little-endian cursor over [pos, end). Each read returns false and moves nothing when too few bytes
- * are left. */
+/* Little-endian cursor over [pos, end). Each read returns false and moves nothing when too few
+ * bytes are left. */
 typedef struct sl_reader {
     const uint8_t *base, *pos, *end;
 } sl_reader;
 
 static inline sl_reader sl_reader_of(const void *data, size_t len) {
     const uint8_t *p = data;
-    return (sl_reader){p, p, p + len};
+    return (sl_reader){p, p, len == 0 ? p : p + len}; /* no bytes may be at NULL */
 }
 static inline size_t sl_reader_left(const sl_reader *r) {
     return (size_t)(r->end - r->pos);
@@ -57,15 +57,17 @@ static inline bool sl_reader_bytes(sl_reader *r, void *out, size_t len) {
     if (sl_reader_left(r) < len) {
         return false;
     }
-    memcpy(out, r->pos, len);
-    r->pos += len;
+    if (len > 0) {
+        memcpy(out, r->pos, len);
+        r->pos += len;
+    }
     return true;
 }
 static inline bool sl_reader_skip(sl_reader *r, uint64_t len) {
     if (sl_reader_left(r) < len) {
         return false;
     }
-    r->pos += len;
+    r->pos = len == 0 ? r->pos : r->pos + len;
     return true;
 }
 static inline bool sl_reader_u32(sl_reader *r, uint32_t *out) {

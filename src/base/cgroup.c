@@ -1,7 +1,7 @@
-/* Reads /proc/self/cgroup (which group) and /proc/self/mountinfo (where it is mounted), then walks from that
- * folder up to its mount point. A group cannot use more than any of its ancestors, so the smallest wins.
- * Any thread; no state. References: Linux Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/, and
- * proc(5) for mountinfo. */
+/* Reads /proc/self/cgroup (which group) and /proc/self/mountinfo (where it is mounted), then walks
+ * from that folder up to its mount point. A group cannot use more than any of its ancestors, so the
+ * smallest wins. Any thread; no state. References: Linux Documentation/admin-guide/cgroup-v2.rst,
+ * cgroup-v1/, and proc(5) for mountinfo. */
 #include "base/cgroup.h"
 
 #include <stdbool.h>
@@ -81,9 +81,10 @@ static bool cgroup_unescape(const char *s, size_t len, char *out) {
     return true;
 }
 
-/* Root (inside the hierarchy) and mount point of the v1 hierarchy with `controller`, or of v2 when it is
- * NULL. Both buffers hold CGROUP_PATH_MAX bytes. */
-static bool cgroup_find_mount(const cgroup_ctx *x, const char *controller, char *root, char *point) {
+/* Root (inside the hierarchy) and mount point of the v1 hierarchy with `controller`, or of v2 when
+ * it is NULL. Both buffers hold CGROUP_PATH_MAX bytes. */
+static bool cgroup_find_mount(const cgroup_ctx *x, const char *controller, char *root,
+                              char *point) {
     const char *text = x->mounts.data, *line;
     size_t len;
     while (cgroup_next_line(&text, &line, &len)) {
@@ -96,7 +97,8 @@ static bool cgroup_find_mount(const cgroup_ctx *x, const char *controller, char 
             continue;
         }
         size_t rest = len - (size_t)(dash - line);
-        if (!cgroup_field(dash, rest, 0, &f[0], &n[0]) || !cgroup_field(dash, rest, 2, &f[2], &n[2])) {
+        if (!cgroup_field(dash, rest, 0, &f[0], &n[0]) ||
+            !cgroup_field(dash, rest, 2, &f[2], &n[2])) {
             continue;
         }
         bool v2 = n[0] == 7 && memcmp(f[0], "cgroup2", 7) == 0;
@@ -112,20 +114,23 @@ static bool cgroup_find_mount(const cgroup_ctx *x, const char *controller, char 
     return false;
 }
 
-/* The group of this process in that hierarchy: lines are "number:controllers:path"; v2 is "0::path". */
+/* The group of this process in that hierarchy: lines are "number:controllers:path"; v2 is
+ * "0::path". */
 static bool cgroup_find_group(const cgroup_ctx *x, const char *controller, char *group) {
     const char *text = x->groups.data, *line;
     size_t len;
     while (cgroup_next_line(&text, &line, &len)) {
         const char *first = memchr(line, ':', len);
-        const char *second =
-            first == NULL ? NULL : memchr(first + 1, ':', len - (size_t)(first + 1 - line));
+        const char *second = first == NULL
+                                 ? NULL
+                                 : memchr(first + 1, ':', len - (size_t)(first + 1 - line));
         if (second == NULL) {
             continue;
         }
         size_t n_list = (size_t)(second - first - 1), n_path = len - (size_t)(second + 1 - line);
-        bool match = controller == NULL ? n_list == 0 && first == line + 1 && line[0] == '0'
-                                        : n_list > 0 && cgroup_has_word(first + 1, n_list, controller);
+        bool match = controller == NULL
+                         ? n_list == 0 && first == line + 1 && line[0] == '0'
+                         : n_list > 0 && cgroup_has_word(first + 1, n_list, controller);
         if (match && n_path < CGROUP_PATH_MAX) {
             memcpy(group, second + 1, n_path);
             group[n_path] = '\0';
@@ -159,7 +164,8 @@ static void cgroup_take_cpu(cgroup_ctx *x, uint64_t quota_us, uint64_t period_us
     }
 }
 
-/* File pages that were not used lately are given back before a limit hurts, so they do not count as used. */
+/* File pages that were not used lately are given back before a limit hurts, so they do not count as
+ * used. */
 static void cgroup_take_memory(cgroup_ctx *x, const char *dir, uint64_t limit, uint64_t used,
                                const char *inactive_key) {
     char path[CGROUP_PATH_MAX];
@@ -194,7 +200,8 @@ static void cgroup_read_v2(cgroup_ctx *x, const char *dir) {
 
 static void cgroup_read_v1_cpu(cgroup_ctx *x, const char *dir) {
     uint64_t quota, period; /* a quota of -1 means none */
-    if (cgroup_u64(dir, "cpu.cfs_quota_us", &quota) && cgroup_u64(dir, "cpu.cfs_period_us", &period)) {
+    if (cgroup_u64(dir, "cpu.cfs_quota_us", &quota) &&
+        cgroup_u64(dir, "cpu.cfs_period_us", &period)) {
         cgroup_take_cpu(x, quota, period);
     }
 }
@@ -213,14 +220,16 @@ static void cgroup_walk(cgroup_ctx *x, const char *controller,
                         void (*fn)(cgroup_ctx *x, const char *dir)) {
     char root[CGROUP_PATH_MAX], point[CGROUP_PATH_MAX], group[CGROUP_PATH_MAX];
     char dir[2 * CGROUP_PATH_MAX];
-    if (!cgroup_find_mount(x, controller, root, point) || !cgroup_find_group(x, controller, group)) {
+    if (!cgroup_find_mount(x, controller, root, point) ||
+        !cgroup_find_group(x, controller, group)) {
         return;
     }
     /* Inside a container the mount shows only the part of the hierarchy below `root`. */
     size_t n_root = strcmp(root, "/") == 0 ? 0 : strlen(root);
     const char *below = group;
     if (n_root > 0) {
-        bool inside = strncmp(group, root, n_root) == 0 && (group[n_root] == '/' || group[n_root] == '\0');
+        bool inside = strncmp(group, root, n_root) == 0 &&
+                      (group[n_root] == '/' || group[n_root] == '\0');
         below = inside ? group + n_root : "";
     }
     int n_point = snprintf(dir, sizeof(dir), "%s%s", x->root, point);

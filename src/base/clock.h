@@ -1,12 +1,12 @@
-/* Time. Monotonic nanoseconds for intervals, Unix seconds for people. Any thread. Code that must be testable
- * with a virtual clock (the scheduler) takes times as arguments and never calls these. */
+/* Time. Monotonic nanoseconds for intervals, Unix seconds for people. Any thread. Code that must be
+ * testable with a virtual clock (the scheduler) takes times as arguments and never calls these. */
 #ifndef SL_BASE_CLOCK_H
 #define SL_BASE_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>
 
-#define SL_NS_PER_S 1000000000ull
+#define SL_NS_PER_S  1000000000ull
 #define SL_NS_PER_MS 1000000ull
 #define SL_NS_PER_US 1000ull
 

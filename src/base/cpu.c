@@ -1,7 +1,8 @@
-/* CPUID and XGETBV, read once. What enters: the processor, SLUICE_CPU_MASK. What leaves: the ISA level and
- * readable names. An instruction set counts only when the processor has it AND the system saves its
- * registers (XCR0); AMX also needs the kernel's permission, which is asked for here, once per process.
- * Any thread. Reference: Intel SDM vol. 1 ch. 13-14 and 18, vol. 2 "CPUID"; AMD APM vol. 3 app. E. */
+/* CPUID and XGETBV, read once. What enters: the processor, SLUICE_CPU_MASK. What leaves: the ISA
+ * level and readable names. An instruction set counts only when the processor has it AND the system
+ * saves its registers (XCR0); AMX also needs the kernel's permission, which is asked for here, once
+ * per process. Any thread. Reference: Intel SDM vol. 1 ch. 13-14 and 18, vol. 2 "CPUID"; AMD APM
+ * vol. 3 app. E. */
 #define _GNU_SOURCE
 #include "base/cpu.h"
 
@@ -18,7 +19,7 @@
 #endif
 
 #define CPU_FEATURES_MAX 512
-#define CPU_MODEL_MAX 64
+#define CPU_MODEL_MAX    64
 
 static const char *const cpu_isa_names[SL_ISA_COUNT] = {
     "ref", "avx2", "avxvnni", "avx512", "avx512vnni", "amx",
@@ -70,21 +71,38 @@ static uint64_t cpu_xcr0(void) {
     return (uint64_t)hi << 32 | lo;
 }
 
-/* Tile data is off until a process asks for it: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA). The
- * permission covers all threads of the process. */
+/* Tile data is off until a process asks for it: arch_prctl(ARCH_REQ_XCOMP_PERM,
+ * XFEATURE_XTILEDATA). The permission covers all threads of the process. */
 static bool cpu_amx_permit(void) {
     enum { ARCH_REQ_XCOMP_PERM_ = 0x1023, XFEATURE_XTILEDATA_ = 18 };
     return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM_, XFEATURE_XTILEDATA_) == 0;
 }
 
 typedef enum cpu_feature {
-    CPU_SSE4_2, CPU_AVX, CPU_F16C, CPU_FMA, CPU_BMI2, CPU_AVX2, CPU_AVX_VNNI, CPU_AVX512F, CPU_AVX512BW,
-    CPU_AVX512DQ, CPU_AVX512VL, CPU_AVX512CD, CPU_AVX512_VBMI, CPU_AVX512_VNNI, CPU_AVX512_BF16,
-    CPU_AVX512_FP16, CPU_AMX_TILE, CPU_AMX_INT8, CPU_AMX_BF16, CPU_FEATURE_COUNT
+    CPU_SSE4_2,
+    CPU_AVX,
+    CPU_F16C,
+    CPU_FMA,
+    CPU_BMI2,
+    CPU_AVX2,
+    CPU_AVX_VNNI,
+    CPU_AVX512F,
+    CPU_AVX512BW,
+    CPU_AVX512DQ,
+    CPU_AVX512VL,
+    CPU_AVX512CD,
+    CPU_AVX512_VBMI,
+    CPU_AVX512_VNNI,
+    CPU_AVX512_BF16,
+    CPU_AVX512_FP16,
+    CPU_AMX_TILE,
+    CPU_AMX_INT8,
+    CPU_AMX_BF16,
+    CPU_FEATURE_COUNT
 } cpu_feature;
 
-#define XCR0_YMM 0x6u      /* SSE and AVX state */
-#define XCR0_ZMM 0xE6u     /* + opmask, upper ZMM0-15, ZMM16-31 */
+#define XCR0_YMM  0x6u     /* SSE and AVX state */
+#define XCR0_ZMM  0xE6u    /* + opmask, upper ZMM0-15, ZMM16-31 */
 #define XCR0_TILE 0x60000u /* tile configuration and data */
 
 /* Where CPUID reports each feature and which saved state it needs. Same order as cpu_feature. */
@@ -142,7 +160,8 @@ static void cpu_read_levels(const bool f[CPU_FEATURE_COUNT]) {
     has[SL_ISA_AVX512] = has[SL_ISA_AVX2] && f[CPU_AVX512F] && f[CPU_AVX512BW] && f[CPU_AVX512DQ] &&
                          f[CPU_AVX512VL] && f[CPU_AVX512CD];
     has[SL_ISA_AVX512VNNI] = has[SL_ISA_AVX512] && f[CPU_AVX512_VNNI];
-    has[SL_ISA_AMX] = has[SL_ISA_AVX512VNNI] && f[CPU_AMX_TILE] && f[CPU_AMX_INT8] && f[CPU_AMX_BF16];
+    has[SL_ISA_AMX] = has[SL_ISA_AVX512VNNI] && f[CPU_AMX_TILE] && f[CPU_AMX_INT8] &&
+                      f[CPU_AMX_BF16];
     g_cpu.has_bf16 = has[SL_ISA_AVX512VNNI] && f[CPU_AVX512_BF16];
 }
 
@@ -265,9 +284,10 @@ sl_status sl_cpu_check_mask(sl_error *err) {
     if (mask == NULL || sl_isa_from_name(mask, &isa)) {
         return SL_OK;
     }
-    return SL_FAIL(err, SL_ERR_ARGUMENT,
-                   "SLUICE_CPU_MASK is '%.64s'; it must be one of ref, avx2, avxvnni, avx512, avx512vnni, amx",
-                   mask);
+    return SL_FAIL(
+        err, SL_ERR_ARGUMENT,
+        "SLUICE_CPU_MASK is '%.64s'; it must be one of ref, avx2, avxvnni, avx512, avx512vnni, amx",
+        mask);
 }
 
 const char *sl_cpu_features(void) {

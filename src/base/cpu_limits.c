@@ -1,5 +1,6 @@
-/* What the system lets this process use: CPUs by affinity, topology and cgroup quota; memory by /proc/meminfo
- * and cgroups. Read anew at each call, since quotas change under a running process. Any thread; no state. */
+/* What the system lets this process use: CPUs by affinity, topology and cgroup quota; memory by
+ * /proc/meminfo and cgroups. Read anew at each call, since quotas change under a running process.
+ * Any thread; no state. */
 #define _GNU_SOURCE
 #include <sched.h>
 #include <stdio.h>
@@ -11,19 +12,21 @@
 
 #define CPU_NUMBER_MAX 8192 /* as large as Linux can be configured for */
 
-/* The process's CPUs. Asked for by process id: this is the main thread's mask, which pinned workers leave
- * alone. False if the system does not say. */
+/* The process's CPUs. Asked for by process id: this is the main thread's mask, which pinned workers
+ * leave alone. False if the system does not say. */
 static bool cpu_affinity(cpu_set_t *set, size_t set_bytes) {
     return sched_getaffinity(getpid(), set_bytes, set) == 0;
 }
 
-/* The lowest CPU of the core that `cpu` belongs to: it stands for the core. `cpu` itself if unknown. */
+/* The lowest CPU of the core that `cpu` belongs to: it stands for the core. `cpu` itself if
+ * unknown. */
 static uint32_t cpu_core_of(uint32_t cpu) {
     static const char *const names[] = {"core_cpus_list", "thread_siblings_list"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char path[128];
         uint64_t first;
-        (void)snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/topology/%s", cpu, names[i]);
+        (void)snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/topology/%s", cpu,
+                       names[i]);
         if (sl_procfile_u64(path, &first) && first <= cpu) {
             return (uint32_t)first;
         }
@@ -31,9 +34,10 @@ static uint32_t cpu_core_of(uint32_t cpu) {
     return cpu;
 }
 
-/* Appends the allowed CPUs whose core was seen (`siblings`) or was not seen before. Marks cores in `seen`. */
-static uint32_t cpu_list_pass(const cpu_set_t *set, size_t set_bytes, cpu_set_t *seen, cpu_set_t *taken,
-                              uint32_t *cpus, uint32_t n, uint32_t max) {
+/* Appends the allowed CPUs whose core was seen (`siblings`) or was not seen before. Marks cores in
+ * `seen`. */
+static uint32_t cpu_list_pass(const cpu_set_t *set, size_t set_bytes, cpu_set_t *seen,
+                              cpu_set_t *taken, uint32_t *cpus, uint32_t n, uint32_t max) {
     for (uint32_t i = 0; i < CPU_NUMBER_MAX && n < max; i++) {
         if (!CPU_ISSET_S(i, set_bytes, set) || CPU_ISSET_S(i, set_bytes, taken)) {
             continue;

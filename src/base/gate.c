@@ -1,5 +1,5 @@
-/* The sleeping half of gates: Linux futexes (private to the process). Any thread. See gate.h for why no
- * wake-up is lost. Reference: futex(2). */
+/* The sleeping half of gates: Linux futexes (private to the process). Any thread. See gate.h for
+ * why no wake-up is lost. Reference: futex(2). */
 #define _GNU_SOURCE
 #include "base/gate.h"
 
@@ -12,8 +12,8 @@
 void sl_futex_wait(atomic_uint *word, uint32_t expected, uint64_t timeout_ns) {
     struct timespec ts = {.tv_sec = (time_t)(timeout_ns / SL_NS_PER_S),
                           .tv_nsec = (long)(timeout_ns % SL_NS_PER_S)};
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, timeout_ns == UINT64_MAX ? NULL : &ts,
-                  NULL, 0);
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected,
+                  timeout_ns == UINT64_MAX ? NULL : &ts, NULL, 0);
 }
 
 void sl_futex_wake(atomic_uint *word, int n_threads) {

@@ -1,9 +1,10 @@
-/* A gate: a 32-bit word that threads wait on until it changes. Internal to base: the pool and sl_wake stand on
- * it. Waits spin first (the caller says how long), then sleep on a futex.
+/* A gate: a 32-bit word that threads wait on until it changes. Internal to base: the pool and
+ * sl_wake stand on it. Waits spin first (the caller says how long), then sleep on a futex.
  *
- * No wake-up is lost: a waiter announces itself in `sleepers` before the kernel compares `word` again, and an
- * opener changes `word` before it reads `sleepers`; both in the one total order of sequentially consistent
- * operations. So either the opener sees the sleeper, or the kernel sees the new word and does not sleep.
+ * No wake-up is lost: a waiter announces itself in `sleepers` before the kernel compares `word`
+ * again, and an opener changes `word` before it reads `sleepers`; both in the one total order of
+ * sequentially consistent operations. So either the opener sees the sleeper, or the kernel sees the
+ * new word and does not sleep.
  */
 #ifndef SL_BASE_GATE_H
 #define SL_BASE_GATE_H
@@ -14,7 +15,8 @@
 
 #define SL_CACHE_LINE 64
 
-/* On a line of its own: the opener owns the line when it looks for sleepers, which then costs nothing. */
+/* On a line of its own: the opener owns the line when it looks for sleepers, which then costs
+ * nothing. */
 typedef struct sl_gate {
     _Alignas(SL_CACHE_LINE) atomic_uint word;
     atomic_uint sleepers;
@@ -42,7 +44,8 @@ static inline uint32_t sl_gate_value(const sl_gate *g) {
 
 void sl_gate_wake(sl_gate *g); /* the second half of sl_gate_open, when somebody sleeps */
 
-/* Gives the word a new value. All that was written before is visible to those who pass. One opener at a time. */
+/* Gives the word a new value. All that was written before is visible to those who pass. One opener
+ * at a time. */
 static inline void sl_gate_open(sl_gate *g, uint32_t value) {
     atomic_store_explicit(&g->word, value, memory_order_seq_cst);
     if (__builtin_expect(atomic_load_explicit(&g->sleepers, memory_order_seq_cst) != 0, 0)) {
@@ -63,8 +66,8 @@ static inline bool sl_gate_spin(const sl_gate *g, uint32_t old, uint32_t n_spins
     }
 }
 
-/* Returns when the word differs from `old`; sleeps at once. The result is how long the gate stayed closed, in ns:
- * the time that waking up took is not in it. */
+/* Returns when the word differs from `old`; sleeps at once. The result is how long the gate stayed
+ * closed, in ns: the time that waking up took is not in it. */
 uint64_t sl_gate_sleep(sl_gate *g, uint32_t old);
 
 #endif

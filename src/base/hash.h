@@ -1,6 +1,7 @@
-/* A fast 64-bit hash for tables in memory. Not for anything that leaves the process or must resist an attacker
- * who can read hashes: use a secret seed where keys come from outside, and compare keys on a hit. The value
- * depends on the byte order of the machine. Method: multiply and fold, as in wyhash (public domain). */
+/* A fast 64-bit hash for tables in memory. Not for anything that leaves the process or must resist
+ * an attacker who can read hashes: use a secret seed where keys come from outside, and compare keys
+ * on a hit. The value depends on the byte order of the machine. Method: multiply and fold, as in
+ * wyhash (public domain). */
 #ifndef SL_BASE_HASH_H
 #define SL_BASE_HASH_H
 
@@ -14,7 +15,8 @@ static inline uint64_t sl_hash_mum(uint64_t a, uint64_t b) {
     return (uint64_t)p ^ (uint64_t)(p >> 64);
 }
 
-/* For keys that are integers. A bijection (the finaliser of splitmix64), so distinct keys never collide. */
+/* For keys that are integers. A bijection (the finaliser of splitmix64), so distinct keys never
+ * collide. */
 static inline uint64_t sl_hash_u64(uint64_t x) {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;

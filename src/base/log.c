@@ -1,4 +1,5 @@
-/* Formatting and escaping of log records (log.h). Any thread; the callback is set once, before threads. */
+/* Formatting and escaping of log records (log.h). Any thread; the callback is set once, before
+ * threads. */
 #include "base/log.h"
 
 #include <stdarg.h>
@@ -26,16 +27,21 @@ bool sl_log_wanted(sl_log_level level) {
 
 const char *sl_log_level_name(sl_log_level level) {
     switch (level) {
-    case SL_LOG_ERROR: return "error";
-    case SL_LOG_WARN: return "warn";
-    case SL_LOG_INFO: return "info";
-    case SL_LOG_DEBUG: return "debug";
+    case SL_LOG_ERROR:
+        return "error";
+    case SL_LOG_WARN:
+        return "warn";
+    case SL_LOG_INFO:
+        return "info";
+    case SL_LOG_DEBUG:
+        return "debug";
     }
     return "unknown";
 }
 
-/* The escaped form of what stands at text[0..len), len >= 1: its bytes go to out (room for 4), *used says how
- * many of the input it covers. C1 controls (U+0080 to U+009F) can steer a terminal as the others do. */
+/* The escaped form of what stands at text[0..len), len >= 1: its bytes go to out (room for 4),
+ * *used says how many of the input it covers. C1 controls (U+0080 to U+009F) can steer a terminal
+ * as the others do. */
 static size_t log_escape_one(const char *text, size_t len, char out[5], size_t *used) {
     uint32_t code;
     size_t n = sl_utf8_decode(text, len, &code);
@@ -77,7 +83,8 @@ void sl_log(sl_log_level level, const char *module, const char *format, ...) {
     if (!sl_log_wanted(level)) {
         return;
     }
-    char raw[SL_LOG_MESSAGE_MAX + 8], message[SL_LOG_MESSAGE_MAX]; /* what is cut in raw never fits message */
+    char raw[SL_LOG_MESSAGE_MAX + 8],
+        message[SL_LOG_MESSAGE_MAX]; /* what is cut in raw never fits message */
     va_list args;
     va_start(args, format);
     int n = vsnprintf(raw, sizeof(raw), format, args);

@@ -1,10 +1,11 @@
 /* Mapped files and the SIGBUS guard (mapfile.h).
  *
- * The handler runs in the thread that read the missing page, maybe in the middle of anything, so it only reads a
- * fixed table of atomics and makes one system call. A slot of the table describes one mapping; begin_addr is
- * written last on opening and cleared first on closing, so a slot with a begin_addr is complete. From the missing
- * page on, the whole rest of the mapping is replaced by zero pages at once: pages behind the end of a file are
- * missing together, and one replacement per page could exceed the number of mappings that a process may have.
+ * The handler runs in the thread that read the missing page, maybe in the middle of anything, so it
+ * only reads a fixed table of atomics and makes one system call. A slot of the table describes one
+ * mapping; begin_addr is written last on opening and cleared first on closing, so a slot with a
+ * begin_addr is complete. From the missing page on, the whole rest of the mapping is replaced by
+ * zero pages at once: pages behind the end of a file are missing together, and one replacement per
+ * page could exceed the number of mappings that a process may have.
  *
  * References: mmap(2), sigaction(2), signal-safety(7). */
 #define _GNU_SOURCE
@@ -72,7 +73,8 @@ static bool mapfile_mend(const siginfo_t *info) {
     if (slot == NULL) {
         return false;
     }
-    void *p = mmap((void *)page, end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    void *p = mmap((void *)page, end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                   0);
     if (p == MAP_FAILED) {
         return false;
     }
@@ -89,8 +91,8 @@ static void mapfile_on_sigbus(int number, siginfo_t *info, void *context) {
         } else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN) {
             before->sa_handler(number);
         } else if (before->sa_handler == SIG_DFL || info->si_code > 0) {
-            /* The instruction faults again after the return and ends the process, with the right signal and
-             * core; a signal that was sent is sent again. A fault cannot be ignored. */
+            /* The instruction faults again after the return and ends the process, with the right
+             * signal and core; a signal that was sent is sent again. A fault cannot be ignored. */
             struct sigaction act = {.sa_handler = SIG_DFL};
             (void)sigaction(SIGBUS, &act, NULL);
             if (info->si_code <= 0) {
@@ -103,7 +105,8 @@ static void mapfile_on_sigbus(int number, siginfo_t *info, void *context) {
 
 static void mapfile_guard_once(void) {
     g_guard.page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
-    struct sigaction act = {.sa_sigaction = mapfile_on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+    struct sigaction act = {.sa_sigaction = mapfile_on_sigbus,
+                            .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
     (void)sigemptyset(&act.sa_mask);
     /* What was there is stored before ours can run. Neither call can fail with these arguments. */
     (void)sigaction(SIGBUS, NULL, &g_guard.before);
@@ -114,7 +117,7 @@ void sl_mapfile_guard_install(void) {
     (void)pthread_once(&g_guard.once, mapfile_guard_once);
 }
 
-/* Opens the path without waiting (a FIFO would) and checks what it is. On success *out_fd is open. */
+/* Opens the path without waiting (a FIFO would) and checks what it is. *out_fd: open on success. */
 static sl_status mapfile_open_fd(const char *path, int *out_fd, struct stat *st, sl_error *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
@@ -122,11 +125,13 @@ static sl_status mapfile_open_fd(const char *path, int *out_fd, struct stat *st,
         if (code == ENOENT || code == ENOTDIR) {
             return SL_FAIL(err, SL_ERR_NOT_FOUND, "%s: there is no such file", path);
         }
-        return SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be opened: %s", path, sl_errno_text(code));
+        return SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be opened: %s", path,
+                       sl_errno_text(code));
     }
     sl_status status = SL_OK;
     if (fstat(fd, st) != 0) {
-        status = SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be examined: %s", path, sl_errno_text(errno));
+        status = SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be examined: %s", path,
+                         sl_errno_text(errno));
     } else if (S_ISDIR(st->st_mode)) {
         status = SL_FAIL(err, SL_ERR_ARGUMENT, "%s: this is a directory; name a file in it", path);
     } else if (!S_ISREG(st->st_mode)) {
@@ -135,8 +140,9 @@ static sl_status mapfile_open_fd(const char *path, int *out_fd, struct stat *st,
     } else if (st->st_size <= 0) {
         status = SL_FAIL(err, SL_ERR_FORMAT, "%s: the file is empty", path);
     } else if ((uintmax_t)st->st_size > SIZE_MAX / 2) {
-        status = SL_FAIL(err, SL_ERR_LIMIT, "%s: the file is too large for this machine's addresses (%jd bytes)",
-                         path, (intmax_t)st->st_size);
+        status = SL_FAIL(err, SL_ERR_LIMIT,
+                         "%s: the file is too large for this machine's addresses (%jd bytes)", path,
+                         (intmax_t)st->st_size);
     }
     if (status != SL_OK) {
         (void)close(fd);
@@ -162,13 +168,13 @@ static sl_status mapfile_map(sl_mapfile *m, const struct stat *st, sl_error *err
     m->modified = st->st_mtim;
     m->slot = mapfile_take_slot();
     if (m->slot == NULL) {
-        return SL_FAIL(err, SL_ERR_LIMIT, "%s: %d files are mapped already, the most at a time", m->path,
-                       SL_MAPFILE_MAX);
+        return SL_FAIL(err, SL_ERR_LIMIT, "%s: %d files are mapped already, the most at a time",
+                       m->path, SL_MAPFILE_MAX);
     }
     void *data = mmap(NULL, m->size_bytes, PROT_READ, MAP_PRIVATE, m->fd, 0);
     if (data == MAP_FAILED) {
-        return SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be mapped (%zu bytes): %s", m->path, m->size_bytes,
-                       sl_errno_text(errno));
+        return SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be mapped (%zu bytes): %s", m->path,
+                       m->size_bytes, sl_errno_text(errno));
     }
     m->data = data;
     atomic_store_explicit(&m->slot->failed, false, memory_order_relaxed);
@@ -237,17 +243,20 @@ bool sl_mapfile_failed(const sl_mapfile *m) {
 sl_status sl_mapfile_check(const sl_mapfile *m, sl_error *err) {
     struct stat st;
     if (fstat(m->fd, &st) != 0) {
-        return SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be examined: %s", m->path, sl_errno_text(errno));
+        return SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be examined: %s", m->path,
+                       sl_errno_text(errno));
     }
     if ((uintmax_t)st.st_size != m->size_bytes) {
-        return SL_FAIL(err, SL_ERR_IO, "%s: the file changed while in use: it had %zu bytes and now has %jd",
+        return SL_FAIL(err, SL_ERR_IO,
+                       "%s: the file changed while in use: it had %zu bytes and now has %jd",
                        m->path, m->size_bytes, (intmax_t)st.st_size);
     }
     if (sl_mapfile_failed(m)) {
         return SL_FAIL(err, SL_ERR_IO, "%s: part of the file could not be read", m->path);
     }
     if (st.st_mtim.tv_sec != m->modified.tv_sec || st.st_mtim.tv_nsec != m->modified.tv_nsec) {
-        return SL_FAIL(err, SL_ERR_IO, "%s: the file was written to while in use; open it again", m->path);
+        return SL_FAIL(err, SL_ERR_IO, "%s: the file was written to while in use; open it again",
+                       m->path);
     }
     return SL_OK;
 }

@@ -1,9 +1,10 @@
-/* Regular files mapped read-only, and the guard against files that shrink under us. Any thread may read a mapping
- * and ask whether it failed; open and close belong to the owner.
+/* Regular files mapped read-only, and the guard against files that shrink under us. Any thread may
+ * read a mapping and ask whether it failed; open and close belong to the owner.
  *
- * Reading a page of a mapping that the file no longer has raises SIGBUS. With the guard installed (by cmd; the
- * library changes no signal handler on its own) such a read sees zeros instead, and the mapping is marked: its
- * user asks sl_mapfile_failed after work that read it and throws the result away. */
+ * Reading a page of a mapping that the file no longer has raises SIGBUS. With the guard installed
+ * (by cmd; the library changes no signal handler on its own) such a read sees zeros instead, and
+ * the mapping is marked: its user asks sl_mapfile_failed after work that read it and throws the
+ * result away. */
 #ifndef SL_BASE_MAPFILE_H
 #define SL_BASE_MAPFILE_H
 
@@ -16,23 +17,25 @@
 
 typedef struct sl_mapfile sl_mapfile;
 
-/* Maps the whole file. SL_ERR_NOT_FOUND: no such file; SL_ERR_FORMAT: empty; SL_ERR_ARGUMENT: a directory or
- * other special file; SL_ERR_IO: not readable; SL_ERR_LIMIT: SL_MAPFILE_MAX reached. */
+/* Maps the whole file. SL_ERR_NOT_FOUND: no such file; SL_ERR_FORMAT: empty; SL_ERR_ARGUMENT: a
+ * directory or other special file; SL_ERR_IO: not readable; SL_ERR_LIMIT: SL_MAPFILE_MAX reached.
+ */
 SL_NODISCARD sl_status sl_mapfile_open(const char *path, sl_mapfile **out, sl_error *err);
 void sl_mapfile_close(sl_mapfile *m); /* unmaps; NULL is fine; nobody may be reading */
 
 const void *sl_mapfile_data(const sl_mapfile *m); /* page aligned */
-size_t sl_mapfile_size(const sl_mapfile *m);       /* bytes */
+size_t sl_mapfile_size(const sl_mapfile *m);      /* bytes */
 const char *sl_mapfile_path(const sl_mapfile *m); /* as given to open */
 
-/* True once a page could not be read: from there on the mapping reads as zeros. One relaxed load. */
+/* True once a page could not be read: from there on it reads as zeros. One relaxed load. */
 bool sl_mapfile_failed(const sl_mapfile *m);
-/* SL_ERR_IO when the mapping failed, or the file's size or modification time changed since it was opened, in which
- * case parts of two versions may have been read. For the end of a load; a system call. */
+/* SL_ERR_IO when the mapping failed, or the file's size or modification time changed since it was
+ * opened, in which case parts of two versions may have been read. For the end of a load; a system
+ * call. */
 SL_NODISCARD sl_status sl_mapfile_check(const sl_mapfile *m, sl_error *err);
 
-/* Installs the SIGBUS handler, once per process. Faults outside our mappings go to the handler that was there
- * before. */
+/* Installs the SIGBUS handler, once per process. Faults outside our mappings go to the handler that
+ * was there before. */
 void sl_mapfile_guard_install(void);
 
 #endif

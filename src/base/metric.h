@@ -1,6 +1,6 @@
-/* Counters, gauges and histograms that any thread may update: plain structs of relaxed atomics, owned by whoever
- * declares them. A reader may see some updates of a moment and not others, never a torn number. Rendering as
- * text is the server's. */
+/* Counters, gauges and histograms that any thread may update: plain structs of relaxed atomics,
+ * owned by whoever declares them. A reader may see some updates of a moment and not others, never a
+ * torn number. Rendering as text is the server's. */
 #ifndef SL_BASE_METRIC_H
 #define SL_BASE_METRIC_H
 
@@ -17,8 +17,8 @@ typedef struct sl_gauge {
     atomic_int_fast64_t value;
 } sl_gauge;
 
-/* Values in a unit that the owner names (ns, tokens). Bucket i counts values <= bounds[i] that no earlier bucket
- * counts; the last one, n_bounds, all others. */
+/* Values in a unit that the owner names (ns, tokens). Bucket i counts values <= bounds[i] that no
+ * earlier bucket counts; the last one, n_bounds, all others. */
 typedef struct sl_histogram {
     const uint64_t *bounds; /* rising; static */
     uint32_t n_bounds;      /* at most SL_HISTOGRAM_BOUNDS_MAX */

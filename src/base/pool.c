@@ -1,23 +1,26 @@
 /* The compute pool (pool.h). Owner thread: the caller of sl_pool_run, which is worker 0.
  *
- * One gate, `phase`, releases everybody: its word counts phases, a job's start and each barrier in it begin a
- * new one. Arrivals are counted in a tree of counters with four children each, so that on many cores no line
- * is fought over by all; up to four threads the tree is one counter. The last to arrive opens the gate (at a
- * barrier) or tells the caller (at a job's end). Idle workers are simply waiting for the next phase.
+ * One gate, `phase`, releases everybody: its word counts phases, a job's start and each barrier in
+ * it begin a new one. Arrivals are counted in a tree of counters with four children each, so that
+ * on many cores no line is fought over by all; up to four threads the tree is one counter. The last
+ * to arrive opens the gate (at a barrier) or tells the caller (at a job's end). Idle workers are
+ * simply waiting for the next phase.
  *
- * Waiting. A worker looks at the gate in a pause loop for its spin budget, then sleeps. Sleeping and waking up
- * cost about as much as the full budget, so spinning at worst doubles a wait. The budget adapts: after many
- * waits in a row that even the full one did not cover (uneven work, peers that do not get a processor) it is
- * halved each time, down to an eighth; a wait that it would have covered restores it. Starts of jobs and barriers
- * keep separate budgets, since a pause between steps says nothing about the barriers inside one.
+ * Waiting. A worker looks at the gate in a pause loop for its spin budget, then sleeps. Sleeping
+ * and waking up cost about as much as the full budget, so spinning at worst doubles a wait. The
+ * budget adapts: after many waits in a row that even the full one did not cover (uneven work, peers
+ * that do not get a processor) it is halved each time, down to an eighth; a wait that it would have
+ * covered restores it. Starts of jobs and barriers keep separate budgets, since a pause between
+ * steps says nothing about the barriers inside one.
  *
- * Stacking. Beside busy neighbours the system's scheduler likes to put two workers that wait for each other on
- * one processor: each sleeps while the other runs, which looks like little load, so it stays that way, and a
- * barrier then costs ten times as much. A worker whose waits keep failing and whose peer sleeps on the same
- * processor therefore moves to its own one, without staying bound to it. Pinned workers cannot be stacked.
+ * Stacking. Beside busy neighbours the system's scheduler likes to put two workers that wait for
+ * each other on one processor: each sleeps while the other runs, which looks like little load, so
+ * it stays that way, and a barrier then costs ten times as much. A worker whose waits keep failing
+ * and whose peer sleeps on the same processor therefore moves to its own one, without staying bound
+ * to it. Pinned workers cannot be stacked.
  *
- * Reference for the tree: Mellor-Crummey and Scott, "Algorithms for scalable synchronization on shared-memory
- * multiprocessors", ACM TOCS 9(1), 1991.
+ * Reference for the tree: Mellor-Crummey and Scott, "Algorithms for scalable synchronization on
+ * shared-memory multiprocessors", ACM TOCS 9(1), 1991.
  */
 #define _GNU_SOURCE
 #include "base/pool.h"
@@ -34,14 +37,14 @@
 #include "base/error.h"
 #include "base/gate.h"
 
-#define POOL_FAN_IN 4
-#define POOL_NODES_MAX 172      /* 128 + 32 + 8 + 2 + 1, and one to spare */
-#define POOL_SPIN_NS 20000         /* full spin budget */
-#define POOL_FAILS_MAX 16          /* failed waits in a row before the budget shrinks */
-#define POOL_STACKED_FAILS 8       /* ... and before a worker looks whether it is stacked */
-#define POOL_MOVE_NS SL_NS_PER_MS  /* least time between two moves of a worker */
-#define POOL_PAUSE_NS_MAX 1000     /* a measured pause longer than this is a preemption */
-#define POOL_NO_CPU UINT32_MAX
+#define POOL_FAN_IN        4
+#define POOL_NODES_MAX     172          /* 128 + 32 + 8 + 2 + 1, and one to spare */
+#define POOL_SPIN_NS       20000        /* full spin budget */
+#define POOL_FAILS_MAX     16           /* failed waits in a row before the budget shrinks */
+#define POOL_STACKED_FAILS 8            /* ... and before a worker looks whether it is stacked */
+#define POOL_MOVE_NS       SL_NS_PER_MS /* least time between two moves of a worker */
+#define POOL_PAUSE_NS_MAX  1000         /* a measured pause longer than this is a preemption */
+#define POOL_NO_CPU        UINT32_MAX
 
 typedef struct pool_node {
     _Alignas(SL_CACHE_LINE) atomic_uint n_arrived;
@@ -58,8 +61,8 @@ typedef struct pool_spin {
 typedef struct pool_worker {
     _Alignas(SL_CACHE_LINE) sl_pool *pool;
     uint32_t ith;
-    uint32_t cpu;         /* its own processor, shared when there are more workers; POOL_NO_CPU if unknown */
-    pool_spin at_start;   /* waiting for a job, or (worker 0) for its end */
+    uint32_t cpu;       /* its own processor, or POOL_NO_CPU if unknown; may be shared */
+    pool_spin at_start; /* waiting for a job, or (worker 0) for its end */
     pool_spin at_barrier;
     uint64_t moved_ns;    /* when it was last moved away from a peer */
     atomic_uint slept_on; /* processor on which it last went to sleep; read by peers */
@@ -71,8 +74,8 @@ typedef struct pool_counter {
 } pool_counter;
 
 struct sl_pool {
-    sl_gate phase; /* word: number of the present phase */
-    sl_gate joined; /* word: changes when a job ends and the caller was not the last; only it waits here */
+    sl_gate phase;  /* word: number of the present phase */
+    sl_gate joined; /* word: changes when a job ends and the caller, who waits here, was not last */
     pool_counter claims[2]; /* of even and odd phases */
     pool_node nodes[POOL_NODES_MAX];
     /* Written by the caller between jobs, read by workers after the phase that starts the job. */
@@ -80,15 +83,15 @@ struct sl_pool {
     void *arg;
     uint32_t n_threads, n_started; /* n_started: threads to be joined */
     uint32_t spins_full; /* pauses in POOL_SPIN_NS; 0 when there are more threads than CPUs */
-    bool may_move; /* not pinned, and each worker has a processor of its own */
+    bool may_move;       /* not pinned, and each worker has a processor of its own */
     bool pin, is_pinned;
     pthread_t pinned_thread;
     cpu_set_t mask_before; /* of the caller, restored when the pool is freed */
     pool_worker workers[];
 };
 
-/* Nanoseconds of one pause, at least 1: 5 to 60, depending on the processor. The least of a few runs, since
- * any of them may be interrupted. */
+/* Nanoseconds of one pause, at least 1: 5 to 60, depending on the processor. The least of a few
+ * runs, since any of them may be interrupted. */
 static uint32_t pool_pause_ns(void) {
     enum { PAUSES = 256, RUNS = 5 };
     uint64_t best = POOL_PAUSE_NS_MAX * PAUSES;
@@ -123,8 +126,8 @@ static bool pool_is_stacked(const sl_pool *p, const pool_worker *w, uint32_t cpu
     return false;
 }
 
-/* Moves the calling worker to its own processor if it shares one with a sleeping peer. The system may move it on
- * at once: its mask is as before. */
+/* Moves the calling worker to its own processor if it shares one with a sleeping peer. The system
+ * may move it on at once: its mask is as before. */
 static void pool_unstack(const sl_pool *p, pool_worker *w, uint32_t cpu) {
     uint64_t now = sl_clock_mono_ns();
     if (w->cpu == cpu || now - w->moved_ns < POOL_MOVE_NS || !pool_is_stacked(p, w, cpu)) {
@@ -172,8 +175,8 @@ static void pool_wait(pool_worker *w, sl_gate *g, uint32_t old, pool_spin *s) {
     }
 }
 
-/* Counts worker `ith` in; true for the last one of all. Counters are reset on the way, before anybody can
- * arrive again: that needs the gate which the last one is about to open. */
+/* Counts worker `ith` in; true for the last one of all. Counters are reset on the way, before
+ * anybody can arrive again: that needs the gate which the last one is about to open. */
 static bool pool_arrive(sl_pool *p, uint32_t ith) {
     uint32_t i = ith / POOL_FAN_IN;
     for (;;) {
@@ -234,7 +237,7 @@ static void *pool_thread_main(void *arg) {
     }
 }
 
-/* The caller becomes worker 0 with its first job, so it is pinned there and not in sl_pool_create. */
+/* The caller becomes worker 0 with its first job: it is pinned then, not in sl_pool_create. */
 static void pool_pin_caller(sl_pool *p) {
     p->pinned_thread = pthread_self();
     if (pthread_getaffinity_np(p->pinned_thread, sizeof(p->mask_before), &p->mask_before) == 0) {
@@ -300,8 +303,8 @@ static void pool_workers_init(sl_pool *p) {
     }
 }
 
-/* Starts the threads. They leave all signals to others but those that their own instructions raise: were these
- * blocked, the system would end the process instead of calling the handler. */
+/* Starts the threads. They leave all signals to others but those that their own instructions raise:
+ * were these blocked, the system would end the process instead of calling the handler. */
 static sl_status pool_threads_start(sl_pool *p, sl_error *err) {
     sigset_t block, before;
     (void)sigfillset(&block);
@@ -318,21 +321,24 @@ static sl_status pool_threads_start(sl_pool *p, sl_error *err) {
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (code != 0) {
-        return SL_FAIL(err, SL_ERR_MEMORY,
-                       "the system refused to start compute thread %u of %u (%s); use fewer threads",
-                       p->n_started + 2, p->n_threads, sl_errno_text(code));
+        return SL_FAIL(
+            err, SL_ERR_MEMORY,
+            "the system refused to start compute thread %u of %u (%s); use fewer threads",
+            p->n_started + 2, p->n_threads, sl_errno_text(code));
     }
     return SL_OK;
 }
 
 sl_status sl_pool_create(uint32_t n_threads, bool pin, sl_pool **out, sl_error *err) {
     if (n_threads == 0 || n_threads > SL_POOL_THREADS_MAX) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT, "the number of compute threads is %u; it must be 1 to %d",
-                       n_threads, SL_POOL_THREADS_MAX);
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "the number of compute threads is %u; it must be 1 to %d", n_threads,
+                       SL_POOL_THREADS_MAX);
     }
     sl_pool *p = sl_alloc_aligned(sizeof(*p) + n_threads * sizeof(p->workers[0]), SL_CACHE_LINE);
     if (p == NULL) {
-        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the table of %u compute threads", n_threads);
+        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the table of %u compute threads",
+                       n_threads);
     }
     p->n_threads = n_threads;
     p->pin = pin;

@@ -1,7 +1,7 @@
-/* The compute pool: n threads that run one job together. The caller of sl_pool_run is worker 0, the pool
- * owns the other n-1. Inside a job, phases are separated by sl_pool_barrier and uneven work is handed out
- * by sl_pool_claim. Waits spin for a few tens of microseconds, then sleep on a futex: an idle pool costs no
- * CPU, and a busy neighbour on the same core costs no more than its share.
+/* The compute pool: n threads that run one job together. The caller of sl_pool_run is worker 0, the
+ * pool owns the other n-1. Inside a job, phases are separated by sl_pool_barrier and uneven work is
+ * handed out by sl_pool_claim. Waits spin for a few tens of microseconds, then sleep on a futex: an
+ * idle pool costs no CPU, and a busy neighbour on the same core costs no more than its share.
  */
 #ifndef SL_BASE_POOL_H
 #define SL_BASE_POOL_H
@@ -17,23 +17,24 @@
 typedef struct sl_pool sl_pool;
 typedef void (*sl_pool_fn)(void *arg, uint32_t ith, uint32_t nth);
 
-/* n_threads counts the caller. `pin`: worker i is bound to the i-th CPU of sl_cpu_list (one of every core
- * first); the caller from its first job until sl_pool_free. */
+/* n_threads counts the caller. `pin`: worker i is bound to the i-th CPU of sl_cpu_list (one of
+ * every core first); the caller from its first job until sl_pool_free. */
 SL_NODISCARD sl_status sl_pool_create(uint32_t n_threads, bool pin, sl_pool **out, sl_error *err);
 void sl_pool_free(sl_pool *p); /* joins; only when no job runs; NULL is fine */
 uint32_t sl_pool_n_threads(const sl_pool *p);
 
-/* Runs fn(arg, i, n) on all workers and returns when all are done. One job at a time; always called by the
- * same thread. Allocates nothing. */
+/* Runs fn(arg, i, n) on all workers and returns when all are done. One job at a time; always called
+ * by the same thread. Allocates nothing. */
 void sl_pool_run(sl_pool *p, sl_pool_fn fn, void *arg);
 
-/* All workers of the running job meet here. Also resets the work counter that is used after it: see claim. */
+/* All workers of the running job meet here. Also resets the work counter that is used after it: see
+ * claim. */
 void sl_pool_barrier(sl_pool *p, uint32_t ith);
 
-/* Hands out the numbers 0..n_tasks-1 of the present phase, each once: the next `chunk` of them begin at the
- * returned number; n_tasks or more means no work is left. A phase is what lies between two barriers (or a
- * job's ends); each phase starts again at 0. One claim sequence per phase; n_tasks + n_threads * chunk
- * must stay below 2^32. */
+/* Hands out the numbers 0..n_tasks-1 of the present phase, each once: the next `chunk` of them
+ * begin at the returned number; n_tasks or more means no work is left. A phase is what lies between
+ * two barriers (or a job's ends); each phase starts again at 0. One claim sequence per phase;
+ * n_tasks + n_threads * chunk must stay below 2^32. */
 uint32_t sl_pool_claim(sl_pool *p, uint32_t ith, uint32_t chunk);
 
 #endif

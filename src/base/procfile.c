@@ -40,7 +40,8 @@ bool sl_parse_u64(const char **text, uint64_t *out) {
         return false;
     }
     for (; *s >= '0' && *s <= '9'; s++) {
-        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v)) {
+        if (__builtin_mul_overflow(v, 10u, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v)) {
             return false;
         }
     }

@@ -1,10 +1,11 @@
-/* Bounded rings. Positions count up for ever (32 bit, wrapping); a position modulo the capacity is a slot.
+/* Bounded rings. Positions count up for ever (32 bit, wrapping); a position modulo the capacity is
+ * a slot.
  *
- * SPSC: each side owns one position and keeps a copy of the other's, which it renews only when the ring looks
- * full or empty, so that the lines seldom travel. MPSC: a slot's `turn` says whose turn it is: equal to a
- * position: free for the producer that takes this position; position + 1: filled for the consumer. The consumer
- * hands it on as position + capacity. References: Lamport, "Specifying concurrent program modules", 1983;
- * D. Vyukov, "Bounded MPMC queue", 1024cores.net. */
+ * SPSC: each side owns one position and keeps a copy of the other's, which it renews only when the
+ * ring looks full or empty, so that the lines seldom travel. MPSC: a slot's `turn` says whose turn
+ * it is: equal to a position: free for the producer that takes this position; position + 1: filled
+ * for the consumer. The consumer hands it on as position + capacity. References: Lamport,
+ * "Specifying concurrent program modules", 1983; D. Vyukov, "Bounded MPMC queue", 1024cores.net. */
 #include "base/ring.h"
 
 #include <stdatomic.h>
@@ -40,8 +41,8 @@ static sl_status ring_alloc(uint32_t capacity, size_t head_bytes, size_t item_by
                             sl_error *err) {
     if (capacity < 2 || capacity > SL_RING_CAPACITY_MAX || (capacity & (capacity - 1)) != 0) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "the capacity of a ring is %u; it must be a power of two from 2 to %u", capacity,
-                       SL_RING_CAPACITY_MAX);
+                       "the capacity of a ring is %u; it must be a power of two from 2 to %u",
+                       capacity, SL_RING_CAPACITY_MAX);
     }
     void *p = sl_alloc_aligned(head_bytes + capacity * item_bytes, SL_CACHE_LINE);
     if (p == NULL) {
@@ -127,8 +128,8 @@ bool sl_mpsc_push(sl_mpsc *r, uint64_t value) {
         }
         if (ahead > 0) { /* another producer was faster */
             tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
-        } else if (atomic_compare_exchange_weak_explicit(&r->tail, &tail, tail + 1,
-                                                         memory_order_relaxed, memory_order_relaxed)) {
+        } else if (atomic_compare_exchange_weak_explicit(
+                       &r->tail, &tail, tail + 1, memory_order_relaxed, memory_order_relaxed)) {
             slot->value = value;
             atomic_store_explicit(&slot->turn, tail + 1, memory_order_release);
             return true;

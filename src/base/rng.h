@@ -1,7 +1,7 @@
-/* Philox4x32-10: random numbers as a pure function of a key and a counter. No state: the draw for (seed, choice,
- * position) is the same whatever was drawn before, so results do not depend on batching, preemption or
- * speculation. Any thread. Reference: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
- * SC11. */
+/* Philox4x32-10: random numbers as a pure function of a key and a counter. No state: the draw for
+ * (seed, choice, position) is the same whatever was drawn before, so results do not depend on
+ * batching, preemption or speculation. Any thread. Reference: Salmon, Moraes, Dror, Shaw, "Parallel
+ * random numbers: as easy as 1, 2, 3", SC11. */
 #ifndef SL_BASE_RNG_H
 #define SL_BASE_RNG_H
 

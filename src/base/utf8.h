@@ -6,13 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of the character at text[0..len), its code point in *out; 0 if no valid character is there. */
+/* Bytes of the character at text[0..len), its code point in *out; 0 if none valid is there. */
 size_t sl_utf8_decode(const char *text, size_t len, uint32_t *out);
 /* Writes 1 to 4 bytes and returns how many; 0 for a value that has no UTF-8 form. */
 size_t sl_utf8_encode(uint32_t code, char out[4]);
 /* Offset of the first invalid byte, or len when all is valid. */
 size_t sl_utf8_valid_prefix(const char *text, size_t len);
-/* How many bytes at the end of text are a correct but incomplete beginning of a character (0 to 3). */
+/* How many bytes at the end of text begin a character correctly but do not complete it: 0 to 3. */
 size_t sl_utf8_incomplete_tail(const char *text, size_t len);
 
 #endif

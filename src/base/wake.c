@@ -1,6 +1,7 @@
-/* States of sl_wake: EMPTY, SIGNALLED, and SLEEPING (the waiter is in the kernel or on its way there). All
- * changes are sequentially consistent exchanges: with a mere load a signaller could find the old SIGNALLED, skip
- * its signal, and have its push seen only after the waiter looked. Owner: see wake.h. */
+/* States of sl_wake: EMPTY, SIGNALLED, and SLEEPING (the waiter is in the kernel or on its way
+ * there). All changes are sequentially consistent exchanges: with a mere load a signaller could
+ * find the old SIGNALLED, skip its signal, and have its push seen only after the waiter looked.
+ * Owner: see wake.h. */
 #include "base/wake.h"
 
 #include "base/clock.h"

@@ -1,11 +1,12 @@
-/* The sparse count table of one request (sl_sample_history in sampler.h): a dense list of the distinct tokens, which
- * the penalties walk, and an open-addressed index into it. Owner: whoever owns the request. */
+/* The sparse count table of one request (sl_sample_history in sampler.h): a dense list of the
+ * distinct tokens, which the penalties walk, and an open-addressed index into it. Owner: whoever
+ * owns the request. */
 #include <string.h>
 
 #include "base/hash.h"
 #include "sample/sampler.h"
 
-#define HISTORY_MAX (1u << 30)
+#define HISTORY_MAX       (1u << 30)
 #define HISTORY_COUNT_MAX 0x7FFFFFFFu /* what 31 bits hold */
 
 /* Slots of the index: a power of two, at least twice the entries, so that a free one is near. */
@@ -29,14 +30,16 @@ size_t sl_sample_history_bytes(uint32_t n_tokens_max) {
 void sl_sample_history_init(sl_sample_history *h, void *memory, uint32_t n_tokens_max) {
     uint32_t n = history_clamp(n_tokens_max), n_slots = history_n_slots(n);
     sl_sample_seen *seen = memory;
-    *h = (sl_sample_history){.seen = seen, .slots = (uint32_t *)(void *)(seen + n), .mask = n_slots - 1, .n_max = n};
+    *h = (sl_sample_history){
+        .seen = seen, .slots = (uint32_t *)(void *)(seen + n), .mask = n_slots - 1, .n_max = n};
     memset(h->slots, 0, n_slots * sizeof(*h->slots));
 }
 
 /* The entry of `id`, made if there is none; NULL when the table is full. */
 static sl_sample_seen *history_entry(sl_sample_history *h, int32_t id) {
     uint32_t i = (uint32_t)sl_hash_u64((uint32_t)id) & h->mask;
-    for (; h->slots[i] != 0; i = (i + 1) & h->mask) { /* ends: at most half of the slots are taken */
+    for (; h->slots[i] != 0;
+         i = (i + 1) & h->mask) { /* ends: at most half of the slots are taken */
         sl_sample_seen *e = &h->seen[h->slots[i] - 1];
         if (e->id == id) {
             return e;

@@ -1,6 +1,7 @@
-/* Radix selection (sample_select.h): the weight of each value of the key's first byte, then the one value in which
- * the target is reached is looked at by its next byte, and so on. At most eight passes over shrinking sets, whatever
- * the numbers are: logits come from files that nobody vouches for. No state. */
+/* Radix selection (sample_select.h): the weight of each value of the key's first byte, then the one
+ * value in which the target is reached is looked at by its next byte, and so on. At most eight
+ * passes over shrinking sets, whatever the numbers are: logits come from files that nobody vouches
+ * for. No state. */
 #include "sample/sample_select.h"
 
 #include <stdbool.h>
@@ -35,7 +36,8 @@ typedef struct select_bins {
     uint32_t count[256];
 } select_bins;
 
-static void select_fill(select_bins *b, const uint64_t *keys, const float *weights, size_t n, int shift) {
+static void select_fill(select_bins *b, const uint64_t *keys, const float *weights, size_t n,
+                        int shift) {
     *b = (select_bins){.mass = {0}};
     for (size_t i = 0; i < n; i++) {
         uint32_t d = keys[i] >> shift & 0xFF;
@@ -44,8 +46,8 @@ static void select_fill(select_bins *b, const uint64_t *keys, const float *weigh
     }
 }
 
-/* The bin, from the top, in which *acc plus the masses reaches target; the lowest filled bin if none does. *acc
- * becomes the mass above it. */
+/* The bin, from the top, in which *acc plus the masses reaches target; the lowest filled bin if
+ * none does. *acc becomes the mass above it. */
 static uint32_t select_bin(const select_bins *b, double target, double *acc) {
     uint32_t found = 0;
     double above = *acc;

@@ -1,12 +1,14 @@
-/* The sampler (sampler.h). Owner: one worker thread per sl_sampler; rows of different requests follow each other.
+/* The sampler (sampler.h). Owner: one worker thread per sl_sampler; rows of different requests
+ * follow each other.
  *
- * What is fast and why. Greedy rows cost one pass of the argmax kernel. All others first take the maximum of every
- * block of 128 logits; the blocks that a threshold excludes are then never looked at again:
- *   top-k: the k-th largest block maximum is not above the k-th largest logit, so candidates come from k blocks;
- *   top-p: candidates within d * temperature of the maximum, d doubling until their mass reaches p of the whole row's
- *   (one pass of the sum_exp kernel); min-p: the threshold is known at once.
- * Candidates stay in order of ids through all filters, and the draw walks them in that order, so a filter that
- * removes nothing changes nothing. Nothing is sorted but the few tokens of the log-probabilities. */
+ * What is fast and why. Greedy rows cost one pass of the argmax kernel. All others first take the
+ * maximum of every block of 128 logits; the blocks that a threshold excludes are then never looked
+ * at again: top-k: the k-th largest block maximum is not above the k-th largest logit, so
+ * candidates come from k blocks; top-p: candidates within d * temperature of the maximum, d
+ * doubling until their mass reaches p of the whole row's (one pass of the sum_exp kernel); min-p:
+ * the threshold is known at once. Candidates stay in order of ids through all filters, and the draw
+ * walks them in that order, so a filter that removes nothing changes nothing. Nothing is sorted but
+ * the few tokens of the log-probabilities. */
 #include "sample/sampler.h"
 
 #include <float.h>
@@ -18,10 +20,10 @@
 #include "base/rng.h"
 #include "sample/sample_select.h"
 
-#define SAMPLE_BLOCK 128u      /* logits that share a maximum */
-#define SAMPLE_SUM_BLOCK 1024u /* logits that share a partial sum in an unfiltered draw */
+#define SAMPLE_BLOCK        128u  /* logits that share a maximum */
+#define SAMPLE_SUM_BLOCK    1024u /* logits that share a partial sum in an unfiltered draw */
 #define SAMPLE_GREEDY_BELOW 1e-5f
-#define SAMPLE_DEPTH_MAX 128.0f /* exp(-128) is 0 in float32: whatever lies deeper weighs nothing */
+#define SAMPLE_DEPTH_MAX    128.0f /* exp(-128) is 0 in float32: deeper logits weigh nothing */
 
 typedef struct sample_saved {
     int32_t id;
@@ -34,21 +36,21 @@ struct sl_sampler {
     /* Of the present row. */
     float max;
     uint32_t n_saved;
-    float *block_max;      /* [n_blocks] */
-    double *block_sum;     /* [n_sum_blocks] */
-    sample_saved *saved;   /* [n_vocab + SL_SAMPLE_BIAS_MAX] */
+    float *block_max;    /* [n_blocks] */
+    double *block_sum;   /* [n_sum_blocks] */
+    sample_saved *saved; /* [n_vocab + SL_SAMPLE_BIAS_MAX] */
     /* Candidates, in rising order of ids. */
     size_t n;
-    uint64_t *keys;        /* [n_vocab] by logit */
-    float *weights;        /* [n_vocab] exp((logit - max) / temperature) */
+    uint64_t *keys;         /* [n_vocab] by logit */
+    float *weights;         /* [n_vocab] exp((logit - max) / temperature) */
     uint64_t *keys_typical; /* [n_vocab] */
-    uint64_t *select_keys; /* [n_vocab] scratch of sl_sample_cut */
-    float *select_weights; /* [n_vocab] */
+    uint64_t *select_keys;  /* [n_vocab] scratch of sl_sample_cut */
+    float *select_weights;  /* [n_vocab] */
     void *memory;
     size_t memory_bytes;
 };
 
-/* --- life ---------------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 /* Places `n` items of `item_bytes` at *offset, 64-byte aligned. With base NULL only counts. */
 static void *sampler_place(char *base, size_t *offset, size_t n, size_t item_bytes) {
@@ -70,10 +72,11 @@ static size_t sampler_layout(sl_sampler *s, char *base) {
     return used;
 }
 
-sl_status sl_sampler_create(const sl_kernels *k, uint32_t n_vocab, sl_sampler **out, sl_error *err) {
+sl_status sl_sampler_create(const sl_kernels *k, uint32_t n_vocab, sl_sampler **out,
+                            sl_error *err) {
     if (n_vocab == 0 || n_vocab > INT32_MAX) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT, "a vocabulary of %" PRIu32 " tokens cannot be sampled from",
-                       n_vocab);
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "a vocabulary of %" PRIu32 " tokens cannot be sampled from", n_vocab);
     }
     sl_sampler *s = sl_alloc_zero(1, sizeof(*s));
     if (s != NULL) {
@@ -86,8 +89,8 @@ sl_status sl_sampler_create(const sl_kernels *k, uint32_t n_vocab, sl_sampler **
     }
     if (s == NULL || s->memory == NULL) {
         sl_free(s);
-        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for sampling from a vocabulary of %" PRIu32 " tokens",
-                       n_vocab);
+        return SL_FAIL(err, SL_ERR_MEMORY,
+                       "no memory for sampling from a vocabulary of %" PRIu32 " tokens", n_vocab);
     }
     (void)sampler_layout(s, s->memory);
     *out = s;
@@ -101,11 +104,12 @@ void sl_sampler_free(sl_sampler *s) {
     }
 }
 
-/* --- the row ------------------------------------------------------------------------------------------- */
+/* --- the row --- */
 
 static sl_status sampler_numeric(uint64_t position, sl_error *err) {
     return SL_FAIL(err, SL_ERR_NUMERIC,
-                   "the logits for position %" PRIu64 " hold NaN or infinity; the model's weights or their "
+                   "the logits for position %" PRIu64
+                   " hold NaN or infinity; the model's weights or their "
                    "computation are broken",
                    position);
 }
@@ -168,7 +172,7 @@ static void sampler_modify(sl_sampler *s, float *logits, const sl_sample_options
     }
 }
 
-/* --- candidates ---------------------------------------------------------------------------------------- */
+/* --- candidates --- */
 
 /* All logits >= least (a finite number) become the candidates. */
 static void sampler_collect(sl_sampler *s, const float *logits, float least) {
@@ -195,7 +199,8 @@ static void sampler_collect_top(sl_sampler *s, const float *logits, uint32_t k) 
         for (uint32_t b = 0; b < s->n_blocks; b++) {
             s->keys[b] = sl_sample_key(s->block_max[b], b);
         }
-        uint64_t cut = sl_sample_cut(s->keys, NULL, s->n_blocks, k, s->select_keys, s->select_weights);
+        uint64_t cut = sl_sample_cut(s->keys, NULL, s->n_blocks, k, s->select_keys,
+                                     s->select_weights);
         float kth = s->block_max[sl_sample_key_id(cut)];
         least = kth > least ? kth : least;
     }
@@ -223,7 +228,8 @@ static double sampler_weigh(sl_sampler *s, const float *logits, float inv_t) {
     return sum;
 }
 
-/* Keeps the candidates whose order key (of the i-th: order[i]) is >= cut; returns the sum of their weights. */
+/* Keeps the candidates whose order key (of the i-th: order[i]) is >= cut; returns the sum of their
+ * weights. */
 static double sampler_keep(sl_sampler *s, const uint64_t *order, uint64_t cut) {
     double sum = 0;
     size_t n = 0;
@@ -239,7 +245,8 @@ static double sampler_keep(sl_sampler *s, const uint64_t *order, uint64_t cut) {
     return sum;
 }
 
-/* Candidates that hold at least the mass top_p of the row, and little more; returns the mass of the whole row. */
+/* Candidates that hold at least the mass top_p of the row, and little more; returns the mass of the
+ * whole row. */
 static double sampler_collect_mass(sl_sampler *s, const float *logits, float inv_t, float top_p) {
     double whole = s->k->sum_exp(logits, s->n_vocab, s->max, inv_t);
     for (float depth = 4;; depth *= 2) {
@@ -251,13 +258,16 @@ static double sampler_collect_mass(sl_sampler *s, const float *logits, float inv
     }
 }
 
-/* Locally typical: the tokens whose surprise is nearest to the mean surprise, up to the mass `p`. `sum`: of all
- * weights; returns that of the survivors. */
-static double sampler_typical(sl_sampler *s, const float *logits, float inv_t, float p, double sum) {
-    double mean = 0; /* of (logit - max) / T; the entropy is log(sum) - mean, the surprise log(sum) - that */
+/* Locally typical: the tokens whose surprise is nearest to the mean surprise, up to the mass `p`.
+ * `sum`: of all weights; returns that of the survivors. */
+static double sampler_typical(sl_sampler *s, const float *logits, float inv_t, float p,
+                              double sum) {
+    double mean =
+        0; /* of (logit - max) / T; the entropy is log(sum) - mean, the surprise log(sum) - that */
     for (size_t i = 0; i < s->n; i++) {
         if (s->weights[i] > 0) {
-            mean += s->weights[i] * (double)((logits[sl_sample_key_id(s->keys[i])] - s->max) * inv_t);
+            mean += s->weights[i] *
+                    (double)((logits[sl_sample_key_id(s->keys[i])] - s->max) * inv_t);
         }
     }
     mean /= sum;
@@ -286,18 +296,20 @@ static void sampler_min_p(sl_sampler *s, float min_p) {
     s->n = n;
 }
 
-/* --- the draw ------------------------------------------------------------------------------------------ */
+/* --- the draw --- */
 
-/* From all tokens of the row, u in [0, 1): partial sums by the kernel, then a walk inside one block. */
+/* From all tokens of the row, u in [0, 1): partial sums by the kernel, then a walk inside one
+ * block. */
 static uint32_t sampler_draw_row(sl_sampler *s, const float *logits, float inv_t, double u) {
     double sum = 0, below = 0;
     for (uint32_t b = 0; b < s->n_sum_blocks; b++) {
         uint32_t begin = b * SAMPLE_SUM_BLOCK, left = s->n_vocab - begin;
-        s->block_sum[b] =
-            s->k->sum_exp(logits + begin, left < SAMPLE_SUM_BLOCK ? left : SAMPLE_SUM_BLOCK, s->max, inv_t);
+        s->block_sum[b] = s->k->sum_exp(
+            logits + begin, left < SAMPLE_SUM_BLOCK ? left : SAMPLE_SUM_BLOCK, s->max, inv_t);
         sum += s->block_sum[b];
     }
-    /* Rounding may leave the target just unreached: then the last block and the last token with any weight. */
+    /* Rounding may leave the target just unreached: then the last block and the last token with any
+     * weight. */
     double target = u * sum, acc = 0;
     uint32_t found = 0;
     for (uint32_t b = 0; b < s->n_sum_blocks && below <= target; b++) {
@@ -334,7 +346,8 @@ static uint32_t sampler_draw_candidates(const sl_sampler *s, double u) {
 }
 
 /* Filters and draw. The row is scanned. */
-static uint32_t sampler_draw(sl_sampler *s, const float *logits, const sl_sample_options *o, double u) {
+static uint32_t sampler_draw(sl_sampler *s, const float *logits, const sl_sample_options *o,
+                             double u) {
     const float inv_t = 1 / o->temperature;
     const bool by_k = o->top_k > 0 && o->top_k < s->n_vocab;
     const bool by_typical = o->typical_p > 0 && o->typical_p < 1;
@@ -361,8 +374,8 @@ static uint32_t sampler_draw(sl_sampler *s, const float *logits, const sl_sample
     }
     if (by_p) {
         (void)sampler_keep(s, s->keys,
-                           sl_sample_cut(s->keys, s->weights, s->n, (double)o->top_p * sum, s->select_keys,
-                                         s->select_weights));
+                           sl_sample_cut(s->keys, s->weights, s->n, (double)o->top_p * sum,
+                                         s->select_keys, s->select_weights));
     }
     if (o->min_p > 0) {
         sampler_min_p(s, o->min_p);
@@ -370,7 +383,7 @@ static uint32_t sampler_draw(sl_sampler *s, const float *logits, const sl_sample
     return sampler_draw_candidates(s, u);
 }
 
-/* --- log-probabilities --------------------------------------------------------------------------------- */
+/* --- log-probabilities --- */
 
 /* Logarithm of the sum of exponentials of the scanned row. */
 static double sampler_log_sum(const sl_sampler *s, const float *logits) {
@@ -388,8 +401,9 @@ static void sampler_list_top(sl_sampler *s, const float *logits, uint32_t n_top,
     }
 }
 
-sl_status sl_sample_row(sl_sampler *s, float *logits, const sl_sample_options *o, const sl_sample_history *h,
-                        uint32_t choice, uint64_t position, sl_sample_out *out, sl_error *err) {
+sl_status sl_sample_row(sl_sampler *s, float *logits, const sl_sample_options *o,
+                        const sl_sample_history *h, uint32_t choice, uint64_t position,
+                        sl_sample_out *out, sl_error *err) {
     const bool greedy = o->temperature < SAMPLE_GREEDY_BELOW;
     const bool wanted = o->want_logprob || o->n_top > 0;
     sl_sample_out result = {.id = -1};

@@ -85,7 +85,8 @@ static void test_barriers_separate_phases(void **state) {
     for (size_t s = 0; s < N_SIZES; s++) {
         sl_pool *p = make_pool(sizes[s]);
         uint32_t values[64] = {0};
-        round_job j = {.pool = p, .n_rounds = sizes[s] <= 2 ? 5000 : 2000 / sizes[s], .values = values};
+        round_job j = {
+            .pool = p, .n_rounds = sizes[s] <= 2 ? 5000 : 2000 / sizes[s], .values = values};
         for (int k = 0; k < 3; k++) {
             sl_pool_run(p, round_fn, &j);
         }
@@ -126,7 +127,8 @@ static void test_claims_hand_out_each_task_once(void **state) {
     assert_non_null(taken);
     for (size_t s = 0; s < N_SIZES; s++) {
         sl_pool *p = make_pool(sizes[s]);
-        for (uint32_t run = 0; run < 6; run++) { /* odd and even numbers of phases before the next job */
+        for (uint32_t run = 0; run < 6;
+             run++) { /* odd and even numbers of phases before the next job */
             memset(taken, 0, PHASES * TASKS);
             claim_job j = {p, PHASES - run % 3, TASKS, 1 + run, taken};
             sl_pool_run(p, claim_fn, &j);
@@ -144,7 +146,8 @@ static void claim_some_fn(void *arg, uint32_t ith, uint32_t nth) {
     claim_job *j = arg;
     for (uint32_t ph = 0; ph < j->n_phases; ph++) {
         if (ph % 3 == 0 && ith == ph % nth) {
-            uint32_t first = sl_pool_claim(j->pool, ith, 5), second = sl_pool_claim(j->pool, ith, 5);
+            uint32_t first = sl_pool_claim(j->pool, ith, 5),
+                     second = sl_pool_claim(j->pool, ith, 5);
             atomic_store(&j->taken[ph], first == 0 && second == 5 ? 1 : 2);
         }
         sl_pool_barrier(j->pool, ith);
@@ -173,7 +176,8 @@ static void pause_us(uint32_t us) {
     (void)nanosleep(&ts, NULL);
 }
 
-/* One worker comes late, by more and less than the spin budget: the others fall asleep and must be woken. */
+/* One worker comes late, by more and less than the spin budget: the others fall asleep and must be
+ * woken. */
 static void late_fn(void *arg, uint32_t ith, uint32_t nth) {
     round_job *j = arg;
     for (uint32_t r = 0; r < j->n_rounds; r++) {

@@ -1,5 +1,6 @@
-/* The sampler against a plain reference (sort everything, doubles, one filter after the other), at every ISA
- * level of the machine; ties, masks, broken numbers, extreme values, distributions, log-probs, determinism. */
+/* The sampler against a plain reference (sort everything, doubles, one filter after the other), at
+ * every ISA level of the machine; ties, masks, broken numbers, extreme values, distributions,
+ * log-probs, determinism. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -107,10 +108,12 @@ static size_t ref_mass(const ref_token *t, size_t n, double p) {
     return n;
 }
 
-/* The survivors of all filters in order of ids, with their probabilities. `nudge` moves every limit by a relative
- * 1e-5, to find out whether a row sits on an edge. counts: [n] output counts; in_prompt: [n]. */
+/* The survivors of all filters in order of ids, with their probabilities. `nudge` moves every limit
+ * by a relative 1e-5, to find out whether a row sits on an edge. counts: [n] output counts;
+ * in_prompt: [n]. */
 static size_t ref_survivors(const float *logits, uint32_t n_vocab, const sl_sample_options *o,
-                            const uint32_t *counts, const bool *in_prompt, double nudge, ref_token *t) {
+                            const uint32_t *counts, const bool *in_prompt, double nudge,
+                            ref_token *t) {
     size_t n = 0;
     for (uint32_t i = 0; i < n_vocab; i++) {
         double x = logits[i];
@@ -364,8 +367,8 @@ static void check_broken(const sl_kernels *k) {
     static const uint32_t at[] = {0, 63, 128, 700, 1152, N - 1};
     float logits[N];
     sl_sampler *s = make_sampler(k, N);
-    sl_sample_options options[4] = {{.temperature = 0}, sl_sample_options_default(),
-                                    sl_sample_options_default(), {.n_top = 3}};
+    sl_sample_options options[4] = {
+        {.temperature = 0}, sl_sample_options_default(), sl_sample_options_default(), {.n_top = 3}};
     options[2].top_k = 40;
     for (int i = 0; i < 4; i++) {
         for (size_t j = 0; j < 6; j++) {
@@ -384,7 +387,8 @@ static void check_broken(const sl_kernels *k) {
             logits[j] = -INFINITY;
         }
         sl_sample_out out;
-        assert_int_equal(sl_sample_row(s, logits, &options[i], NULL, 0, 0, &out, NULL), SL_ERR_NUMERIC);
+        assert_int_equal(sl_sample_row(s, logits, &options[i], NULL, 0, 0, &out, NULL),
+                         SL_ERR_NUMERIC);
         logits[1290] = -3e38f; /* the only possible token */
         assert_int_equal(sample(s, logits, N, &options[i], NULL, 0, &out), 1290);
         if (i == 3) {
@@ -414,7 +418,8 @@ static void check_extreme(const sl_kernels *k) {
                     logits[i] = (float)(i % 7 - 3) * 1e38f;
                 }
                 logits[333] = 3.3e38f;
-                sl_sample_options o = {.temperature = temperatures[t], .top_p = top_ps[p], .min_p = min_ps[m]};
+                sl_sample_options o = {
+                    .temperature = temperatures[t], .top_p = top_ps[p], .min_p = min_ps[m]};
                 assert_int_equal(sample(s, logits, N, &o, NULL, 0, NULL), 333);
                 o.typical_p = 0.5f;
                 assert_int_equal(sample(s, logits, N, &o, NULL, 0, NULL), 333);
@@ -431,8 +436,8 @@ static void test_extreme_values(void **state) {
     each_level(check_extreme);
 }
 
-/* Pearson's statistic over many positions stays below a limit that a right sampler exceeds once in a million
- * times; the seed is fixed, so the test gives the same answer each time. */
+/* Pearson's statistic over many positions stays below a limit that a right sampler exceeds once in
+ * a million times; the seed is fixed, so the test gives the same answer each time. */
 static void check_distribution(const sl_kernels *k) {
     enum { N = 12, DRAWS = 20000 };
     float logits[N];
@@ -522,7 +527,8 @@ static void test_logprob_of_a_token_that_was_changed(void **state) {
     sl_sampler *s = make_sampler(&k, 3);
     const float logits[3] = {0, 1, 2};
     const sl_logit_bias bias[2] = {{0, 50}, {0, 50}};
-    sl_sample_options o = {.bias = bias, .n_bias = 2, .want_logprob = true, .repetition_penalty = 2};
+    sl_sample_options o = {
+        .bias = bias, .n_bias = 2, .want_logprob = true, .repetition_penalty = 2};
     uint64_t memory[32];
     sl_sample_history h;
     assert_true(sl_sample_history_bytes(8) <= sizeof(memory));
@@ -547,7 +553,8 @@ static void test_penalties_change_what_they_name(void **state) {
     sl_sample_history_add_output(&h, 2);
     sl_sample_history_add_output(&h, 2);
     float row[4] = {4, -1, 4, 3};
-    sl_sample_options o = {.repetition_penalty = 2, .presence_penalty = 0.5f, .frequency_penalty = 0.25f};
+    sl_sample_options o = {
+        .repetition_penalty = 2, .presence_penalty = 0.5f, .frequency_penalty = 0.25f};
     sl_sample_out out;
     assert_int_equal(sl_sample_row(s, row, &o, &h, 0, 0, &out, NULL), SL_OK);
     assert_float_equal(row[0], 2, 0);    /* prompt only: repetition, once */
@@ -602,7 +609,8 @@ static void test_draws_depend_on_seed_choice_and_position_only(void **state) {
     sl_sample_options o = sl_sample_options_default();
     int32_t first[3][3][3];
     uint32_t n_equal = 0;
-    for (int pass = 0; pass < 2; pass++) { /* the second time in another order, by another sampler */
+    for (int pass = 0; pass < 2;
+         pass++) { /* the second time in another order, by another sampler */
         for (int i = 0; i < 27; i++) {
             int j = pass == 0 ? i : 26 - i;
             o.seed = (uint64_t)(j / 9) << 40;
@@ -643,7 +651,8 @@ static void test_inactive_filters_change_nothing(void **state) {
     wide.min_p = 1e-9f;
     uint32_t n_same = 0;
     for (uint32_t pos = 0; pos < 200; pos++) {
-        n_same += sample(s, logits, N, &plain, NULL, pos, NULL) == sample(s, logits, N, &wide, NULL, pos, NULL);
+        n_same += sample(s, logits, N, &plain, NULL, pos, NULL) ==
+                  sample(s, logits, N, &wide, NULL, pos, NULL);
     }
     assert_true(n_same >= 195);
     sl_sampler_free(s);
@@ -715,11 +724,11 @@ static void test_options_are_checked(void **state) {
     assert_int_equal(sl_sample_options_check(&zero, 100, NULL), SL_OK);
     assert_false(sl_sample_needs_history(&ok));
     assert_false(sl_sample_needs_history(&zero));
-#define REFUSED(member, bad, text)                                                                   \
-    do {                                                                                             \
-        sl_sample_options o = sl_sample_options_default();                                           \
-        o.member = (bad);                                                                            \
-        check_refused(&o, text);                                                                     \
+#define REFUSED(member, bad, text)                         \
+    do {                                                   \
+        sl_sample_options o = sl_sample_options_default(); \
+        o.member = (bad);                                  \
+        check_refused(&o, text);                           \
     } while (0)
     REFUSED(temperature, -0.5f, "temperature is -0.5");
     REFUSED(temperature, NAN, "temperature");
