@@ -5,7 +5,7 @@ typedef struct attend_case {
     sl_attend a;
     sl_kv_type type;
     uint32_t n_keys;
-    guarded g_store, g_q, g_scratch;
+    guarded g[3]; /* store, q, scratch */
     int32_t table[128];
 } attend_case;
 
@@ -22,7 +22,7 @@ static void attend_make(attend_case *c, sl_kv_type type, uint32_t n_rows, uint32
                        .d_k = d_k, .d_v = d_v, .pos0 = pos0, .table = c->table,
                        .page_bytes = 64 + k_bytes + v_bytes, .k_offset = 64, .v_offset = 64 + k_bytes,
                        .scale = 1.0f / sqrtf((float)d_k), .out_stride = (size_t)n_group * d_v + 5};
-    uint8_t *store = guarded_alloc(&c->g_store, n_pages * c->a.page_bytes);
+    uint8_t *store = guarded_alloc(&c->g[0], n_pages * c->a.page_bytes);
     memset(store, 0xff, n_pages * c->a.page_bytes); /* NaN in both formats */
     c->a.store = store;
     for (uint32_t i = 0; i < n_pages; i++) { /* a random order of pages */
@@ -41,13 +41,13 @@ static void attend_make(attend_case *c, sl_kv_type type, uint32_t n_rows, uint32
     }
     sl_free(key);
     sl_free(value);
-    float *q = guarded_alloc(&c->g_q, n_rows * c->a.q_stride * 4);
+    float *q = guarded_alloc(&c->g[1], n_rows * c->a.q_stride * 4);
     rng_fill(&state.rng, q, n_rows * c->a.q_stride);
     c->a.q = q;
-    c->a.scratch = guarded_alloc(&c->g_scratch, sl_attend_scratch_floats(n_rows, n_group, d_k, d_v) * 4);
+    c->a.scratch = guarded_alloc(&c->g[2], sl_attend_scratch_floats(n_rows, n_group, d_k, d_v) * 4);
 }
 static bool attend_drop(attend_case *c) {
-    return guarded_free(&c->g_store) & guarded_free(&c->g_q) & guarded_free(&c->g_scratch);
+    return guarded_free_all(c->g, 3);
 }
 
 static void attend_check(sl_kv_type type, uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v,
@@ -86,7 +86,9 @@ static void attend_check(sl_kv_type type, uint32_t n_rows, uint32_t n_group, uin
               type == SL_KV_F16 ? "f16" : "f32", sl_isa_name(k->isa), n_rows, n_group);
     }
     sl_free_aligned(rows);
-    CHECK(guarded_free(&g_want) & guarded_free(&g_got) & attend_drop(&c), "attend writes outside");
+    const bool case_whole = attend_drop(&c);
+    const bool want_whole = guarded_free(&g_want);
+    CHECK(guarded_free(&g_got) && want_whole && case_whole, "attend writes outside");
 }
 
 static void check_attend(void) {
@@ -118,7 +120,7 @@ static void check_attend_nan(void) {
         float *out = sl_alloc_aligned(6 * c.a.out_stride * 4, 64);
         c.a.out = out;
         const uint32_t bad = 63; /* seen by rows 3, 4, 5 */
-        uint8_t *page = c.g_store.base + GUARD_BYTES + (size_t)c.table[bad / 32] * c.a.page_bytes;
+        uint8_t *page = c.g[0].base + GUARD_BYTES + (size_t)c.table[bad / 32] * c.a.page_bytes;
         float *value = (float *)(void *)(page + c.a.v_offset) + (size_t)(bad % 32) * 32;
         value[5] = NAN;
         k->attend[SL_KV_F32](&c.a);
@@ -160,7 +162,7 @@ static void check_kv_store(void) {
                 state.level[l].kv_store[type](key, d_k, value, d_v, k, v, slot);
                 CHECK(memcmp(k, want_k, d_k * 32 * elem) == 0 && memcmp(v, want_v, d_v * 32 * elem) == 0,
                       "kv_store at %s: d %u/%u", sl_isa_name(state.level[l].isa), d_k, d_v);
-                CHECK(guarded_free(&g[2]) & guarded_free(&g[3]), "kv_store writes outside");
+                CHECK(guarded_free_all(g + 2, 2), "kv_store writes outside");
             }
             guarded_free(&g[0]);
             guarded_free(&g[1]);

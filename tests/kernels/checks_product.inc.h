@@ -176,12 +176,12 @@ static void mul_f32_case(sl_type type, uint32_t n_in, uint32_t n_out, uint32_t n
     const size_t row_bytes = n_in / info->block_elems * info->block_bytes + rng_below(&state.rng, 2) * 2;
     const uint32_t w_begin = n_out > 16 ? 16 * rng_below(&state.rng, n_out / 16) : 0;
     const size_t x_stride = n_in + rng_below(&state.rng, 5), out_stride = n_out + rng_below(&state.rng, 5);
-    guarded g_weights, g_x, g_out, g_scratch, g_want;
-    uint8_t *weights = guarded_alloc(&g_weights, n_out * row_bytes);
-    float *x = guarded_alloc(&g_x, n_rows * x_stride * 4);
-    float *out = guarded_alloc(&g_out, n_rows * out_stride * 4);
-    float *want = guarded_alloc(&g_want, n_rows * out_stride * 4);
-    float *scratch = guarded_alloc(&g_scratch, sl_mul_f32_scratch_floats(n_in) * 4);
+    guarded g[5];
+    uint8_t *weights = guarded_alloc(&g[0], n_out * row_bytes);
+    float *x = guarded_alloc(&g[1], n_rows * x_stride * 4);
+    float *out = guarded_alloc(&g[2], n_rows * out_stride * 4);
+    float *want = guarded_alloc(&g[3], n_rows * out_stride * 4);
+    float *scratch = guarded_alloc(&g[4], sl_mul_f32_scratch_floats(n_in) * 4);
     for (uint32_t i = 0; i < n_out; i++) {
         random_row(&state.rng, type, weights + i * row_bytes, n_in);
     }
@@ -205,9 +205,7 @@ static void mul_f32_case(sl_type type, uint32_t n_in, uint32_t n_out, uint32_t n
               type_name(type), sl_isa_name(state.level[l].isa), n_in, w_begin, n_out, n_rows);
     }
     sl_free_aligned(start);
-    const bool whole = guarded_free(&g_weights) & guarded_free(&g_x) & guarded_free(&g_out) &
-                       guarded_free(&g_want) & guarded_free(&g_scratch);
-    CHECK(whole, "mul_f32 %s writes outside", type_name(type));
+    CHECK(guarded_free_all(g, 5), "mul_f32 %s writes outside", type_name(type));
 }
 
 static void check_mul_f32(void) {

@@ -72,7 +72,7 @@ static void row_alloc(row_buffers *b, uint32_t n) {
     b->got = guarded_alloc(&b->g[3], n * 4);
 }
 static bool row_free(row_buffers *b) {
-    return guarded_free(&b->g[0]) & guarded_free(&b->g[1]) & guarded_free(&b->g[2]) & guarded_free(&b->g[3]);
+    return guarded_free_all(b->g, 4);
 }
 
 static void check_elementwise(void) {
@@ -135,7 +135,8 @@ static void check_rope(void) {
             k->rope_neox(b.got, n_head, d, n_rot, cs);
             CHECK(near(b.got, b.want, n, 2e-7f, 4e-7f), "rope_neox at %s: d %u n_rot %u", sl_isa_name(k->isa), d, n_rot);
         }
-        CHECK(row_free(&b) & guarded_free(&g_cs), "rope writes outside: d %u", d);
+        const bool rows_whole = row_free(&b);
+        CHECK(guarded_free(&g_cs) && rows_whole, "rope writes outside: d %u", d);
     }
 }
 

@@ -70,6 +70,14 @@ static inline bool guarded_free(guarded *g) {
     return whole;
 }
 
+static inline bool guarded_free_all(guarded *g, size_t n) {
+    bool whole = true;
+    for (size_t i = 0; i < n; i++) {
+        whole = guarded_free(&g[i]) && whole;
+    }
+    return whole;
+}
+
 /* --- comparisons -------------------------------------------------------------------------------- */
 static inline bool same_bits(const float *a, const float *b, size_t n) {
     for (size_t i = 0; i < n; i++) {

@@ -11,6 +11,13 @@
 
 #include "kernels/x86/panel.h"
 
+#if VEC_INSTRUMENTED
+#undef TILE_ROWS
+#undef TILE_CASES
+#define TILE_ROWS 3
+#define TILE_CASES(X) X(1) X(2) X(3)
+#endif
+
 #define PREFETCH_BYTES 4096 /* ahead in the panels' stream, when a panel is read for the first time */
 
 /* Step v (0..7) of a group as unsigned bytes; `lane_bytes` is where the tile's lanes begin in a quad. */
@@ -156,8 +163,9 @@ INLINE void tile_group(sl_type type, uint32_t R, const uint8_t *unit, const uint
     }
 }
 
-/* Rows [row, row + R) of act times VL weight rows, from row `lane` of the panel; o is the place of the first. */
-INLINE void tile_mul(sl_type type, uint32_t R, bool prefetch, const uint8_t *panel, uint32_t n_groups,
+/* Rows [row, row + R) of act times VL weight rows, from row `lane` of the panel; o is the place of the first.
+ * What lies `ahead` bytes of the weights in use is fetched (0: nothing to fetch, the panel is in the cache). */
+INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *panel, uint32_t n_groups,
                      uint32_t lane, const sl_act8 *act, uint32_t row, float *o, size_t out_stride,
                      bool add) {
     const panel_shape shape = panel_shape_of(type);
@@ -178,10 +186,8 @@ INLINE void tile_mul(sl_type type, uint32_t R, bool prefetch, const uint8_t *pan
         const uint8_t *group = unit + shape.header_bytes;
         const uint32_t end = n_groups - g < shape.unit_groups ? n_groups : g + shape.unit_groups;
         for (uint32_t in_unit = 0; g < end; g++, in_unit++, group += shape.group_bytes) {
-            if (prefetch) {
-                for (uint32_t at = 0; at < shape.group_bytes + 64; at += 64) {
-                    _mm_prefetch((const char *)group + PREFETCH_BYTES + at, _MM_HINT_T0);
-                }
+            for (uint32_t at = 0; at < shape.group_bytes + 64; at += 64) {
+                _mm_prefetch((const char *)group + ahead + at, _MM_HINT_T0);
             }
             vf scale, minimum = vf_zero(), value[TILE_ROWS];
             tile_scales(type, unit, in_unit, lane, &scale, &minimum);
@@ -215,13 +221,7 @@ INLINE uint32_t tile_height(uint32_t n, uint32_t max) {
 #define TILE_CASE(R)                                                                               \
     case R:                                                                                        \
         if (R <= max_rows) {                                                                       \
-            if (first) {                                                                           \
-                tile_mul(type, R <= max_rows ? R : 1, true, panel, n_groups, lane, act, row, o,    \
-                         out_stride, add);                                                         \
-            } else {                                                                               \
-                tile_mul(type, R <= max_rows ? R : 1, false, panel, n_groups, lane, act, row, o,   \
-                         out_stride, add);                                                         \
-            }                                                                                      \
+            tile_mul(type, R, ahead, panel, n_groups, lane, act, row, o, out_stride, add);         \
         }                                                                                          \
         break;
 
@@ -239,7 +239,7 @@ INLINE void product_mul(sl_type type, const uint8_t *panels, uint32_t n_in, uint
             const uint8_t *panel = panels + p * panel_stride;
             uint32_t height;
             for (uint32_t row = block; row < block + rows; row += height) {
-                const bool first = row == block;
+                const size_t ahead = row == block ? PREFETCH_BYTES : 0;
                 height = tile_height(block + rows - row, max_rows);
                 for (uint32_t lane = 0; lane < SL_PANEL_ROWS; lane += VL) {
                     float *o = out + row * out_stride + (size_t)p * SL_PANEL_ROWS + lane;

@@ -4,6 +4,19 @@
 
 #include <immintrin.h>
 
+/* Built for a sanitizer: templates then keep their register tiles small, since instrumenting the large ones takes
+ * minutes of compilation and checks nothing more. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define VEC_INSTRUMENTED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define VEC_INSTRUMENTED 1
+#endif
+#endif
+#if !defined(VEC_INSTRUMENTED)
+#define VEC_INSTRUMENTED 0
+#endif
+
 #define INLINE static inline __attribute__((always_inline, unused))
 
 INLINE float vec_sum_256(__m256 x) {
