@@ -6,6 +6,7 @@ files() {
         xargs -r grep -LE 'not to be edited|do not edit|lint: generated' | sort
 }
 if [ "${1:-}" = --fix ]; then
+    files | xargs -r tools/wrap_comments.py
     files | xargs -r clang-format-14 -i
     exit 0
 fi
