@@ -68,7 +68,7 @@ INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
                                   : after;
         for (uint32_t part = 0; part < PAGE_PARTS; part += 2) {
             vf acc[TILE_PAIRS][2];
-#pragma GCC unroll 8
+            UNROLL(8)
             for (uint32_t p = 0; p < P; p++) {
                 acc[p][0] = vf_zero();
                 acc[p][1] = vf_zero();
@@ -77,14 +77,14 @@ INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
                 const size_t at = (size_t)i * PAGE + part * VL;
                 const vf k0 = kv_load(type, k, at), k1 = kv_load(type, k, at + VL);
                 kv_prefetch(next + at * kv_bytes(type), 2 * VL * kv_bytes(type));
-#pragma GCC unroll 8
+                UNROLL(8)
                 for (uint32_t p = 0; p < P; p++) {
                     const vf x = vf_set1(q[p * c->q_stride + i]);
                     acc[p][0] = vf_fma(x, k0, acc[p][0]);
                     acc[p][1] = vf_fma(x, k1, acc[p][1]);
                 }
             }
-#pragma GCC unroll 8
+            UNROLL(8)
             for (uint32_t p = 0; p < P; p++) {
                 vf_store(scores + (size_t)p * BLOCK + part * VL, acc[p][0]);
                 vf_store(scores + (size_t)p * BLOCK + (part + 1) * VL, acc[p][1]);
@@ -133,9 +133,9 @@ INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n
                              const uint8_t *after) {
     const sl_attend *a = c->a;
     vf acc[TILE_PAIRS][CHUNK];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (uint32_t p = 0; p < P; p++) {
-#pragma GCC unroll 4
+        UNROLL(4)
         for (uint32_t w = 0; w < W; w++) {
             acc[p][w] = vf_mul(vf_load(o + p * c->o_stride + at + w * VL), vf_set1(factor[p]));
         }
@@ -152,24 +152,24 @@ INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n
         for (; t < stop; t++) {
             const uint8_t *row = values + (t % PAGE) * row_bytes;
             vf v[CHUNK];
-#pragma GCC unroll 4
+            UNROLL(4)
             for (uint32_t w = 0; w < W; w++) {
                 v[w] = n_part ? kv_load_part(type, row, at, n_part) : kv_load(type, row, at + w * VL);
             }
             kv_prefetch(next + (t % PAGE) * row_bytes + at * kv_bytes(type), W * VL * kv_bytes(type));
-#pragma GCC unroll 8
+            UNROLL(8)
             for (uint32_t p = 0; p < P; p++) {
                 const vf x = vf_set1(weights[p * BLOCK + t]);
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (uint32_t w = 0; w < W; w++) {
                     acc[p][w] = vf_fma(x, v[w], acc[p][w]);
                 }
             }
         }
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (uint32_t p = 0; p < P; p++) {
-#pragma GCC unroll 4
+        UNROLL(4)
         for (uint32_t w = 0; w < W; w++) {
             vf_store(o + p * c->o_stride + at + w * VL, acc[p][w]);
         }

@@ -28,14 +28,14 @@ INLINE vf plain_load(sl_type type, const uint8_t *row, uint32_t k, uint32_t n) {
 INLINE void panel_put(vf rows[VL], float *panel, uint32_t n) {
     vf_transpose(rows);
     if (n == VL) {
-#pragma GCC unroll 16
+        UNROLL(16)
         for (uint32_t j = 0; j < VL; j++) {
             vf_store(panel + (size_t)j * SL_PANEL_ROWS, rows[j]);
         }
         return;
     }
     float line[VL][VL];
-#pragma GCC unroll 16
+    UNROLL(16)
     for (uint32_t j = 0; j < VL; j++) {
         vf_store(line[j], rows[j]);
     }
@@ -51,7 +51,7 @@ INLINE void panel_plain(sl_type type, const uint8_t *rows, size_t row_bytes, uin
         const uint32_t n = n_in - k < VL ? n_in - k : VL;
         for (uint32_t part = 0; part < PANEL_PARTS; part++) {
             vf lines[VL];
-#pragma GCC unroll 16
+            UNROLL(16)
             for (uint32_t i = 0; i < VL; i++) {
                 const uint32_t row = part * VL + i;
                 lines[i] = row < n_rows ? plain_load(type, rows + row * row_bytes, k, n) : vf_zero();
@@ -99,7 +99,7 @@ static void panel_decode(sl_type type, const uint8_t *rows, size_t row_bytes, ui
 INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n_in, uint32_t n_out, const float *x,
                          size_t x_stride, float *out, size_t out_stride, bool add) {
     vf acc[TILE_ROWS][PANEL_PARTS];
-#pragma GCC unroll 16
+    UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
         for (uint32_t part = 0; part < PANEL_PARTS; part++) {
             acc[r][part] = vf_zero();
@@ -107,22 +107,22 @@ INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n_in, uint32_t
     }
     for (uint32_t k = 0; k < n_in; k++) {
         vf w[PANEL_PARTS];
-#pragma GCC unroll 2
+        UNROLL(2)
         for (uint32_t part = 0; part < PANEL_PARTS; part++) {
             w[part] = vf_load(panel + (size_t)k * SL_PANEL_ROWS + part * VL);
         }
-#pragma GCC unroll 16
+        UNROLL(16)
         for (uint32_t r = 0; r < R; r++) {
             const vf v = vf_set1(x[r * x_stride + k]);
-#pragma GCC unroll 2
+            UNROLL(2)
             for (uint32_t part = 0; part < PANEL_PARTS; part++) {
                 acc[r][part] = vf_fma(w[part], v, acc[r][part]);
             }
         }
     }
-#pragma GCC unroll 16
+    UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
-#pragma GCC unroll 2
+        UNROLL(2)
         for (uint32_t part = 0; part < PANEL_PARTS; part++) {
             const uint32_t begin = part * VL;
             const uint32_t n = n_out <= begin ? 0 : n_out - begin < VL ? n_out - begin : VL;

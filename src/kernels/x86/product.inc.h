@@ -45,10 +45,10 @@ INLINE vi unpack_step(sl_type type, const uint8_t *group, uint32_t lane_bytes, u
 INLINE void tile_dot(sl_type type, uint32_t R, const uint8_t *group, uint32_t lane_bytes,
                      uint32_t begin, uint32_t end, const int8_t *q, size_t q_stride, vi *dot) {
 #if PRODUCT_VNNI
-#pragma GCC unroll 8
+    UNROLL(8)
     for (uint32_t v = begin; v < end; v++) {
         const vi w = unpack_step(type, group, lane_bytes, v);
-#pragma GCC unroll 16
+        UNROLL(16)
         for (uint32_t r = 0; r < R; r++) {
             int32_t four;
             memcpy(&four, q + r * q_stride + 4 * (size_t)v, 4);
@@ -62,17 +62,17 @@ INLINE void tile_dot(sl_type type, uint32_t R, const uint8_t *group, uint32_t la
                            : type == SL_TYPE_Q5_0 ? 4
                                                   : 8;
     const vi ones = vi_set1_16(1);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (uint32_t v = begin; v < end; v += flush) {
         vi part[TILE_ROWS];
-#pragma GCC unroll 8
+        UNROLL(8)
         for (uint32_t u = v; u < v + flush; u++) {
             vi w = unpack_step(type, group, lane_bytes, u);
             const vi sign = vi_xor(w, vi_set1_8(-128)); /* Q8_0: the weight itself */
             if (type == SL_TYPE_Q8_0) {
                 w = vi_abs8(sign);
             }
-#pragma GCC unroll 16
+            UNROLL(16)
             for (uint32_t r = 0; r < R; r++) {
                 int32_t four;
                 memcpy(&four, q + r * q_stride + 4 * (size_t)u, 4);
@@ -81,7 +81,7 @@ INLINE void tile_dot(sl_type type, uint32_t R, const uint8_t *group, uint32_t la
                 part[r] = u == v ? pairs : vi_add16(part[r], pairs);
             }
         }
-#pragma GCC unroll 16
+        UNROLL(16)
         for (uint32_t r = 0; r < R; r++) {
             dot[r] = vi_add(dot[r], vi_madd(part[r], ones));
         }
@@ -131,18 +131,18 @@ INLINE void tile_group(sl_type type, uint32_t R, const uint8_t *unit, const uint
         const uint8_t *bytes = unit + 64 + 32 * (size_t)g;
         const vf scale_0 = vf_of_int(vi_load_i8(bytes + lane));
         const vf scale_1 = vf_of_int(vi_load_i8(bytes + 16 + lane));
-#pragma GCC unroll 16
+        UNROLL(16)
         for (uint32_t r = 0; r < R; r++) {
             dot[r] = dot_start(sum16 + r * sum_stride, 32, 0);
         }
         tile_dot(type, R, group, 4 * lane, 0, 4, q, q_stride, dot);
-#pragma GCC unroll 16
+        UNROLL(16)
         for (uint32_t r = 0; r < R; r++) {
             value[r] = vf_mul(vf_of_int(dot[r]), scale_0);
             dot[r] = dot_start(sum16 + r * sum_stride, 0, 32);
         }
         tile_dot(type, R, group, 4 * lane, 4, 8, q, q_stride, dot);
-#pragma GCC unroll 16
+        UNROLL(16)
         for (uint32_t r = 0; r < R; r++) {
             value[r] = vf_fma(vf_of_int(dot[r]), scale_1, value[r]);
         }
@@ -152,12 +152,12 @@ INLINE void tile_group(sl_type type, uint32_t R, const uint8_t *unit, const uint
                        : type == SL_TYPE_Q5_0                 ? 16
                        : type == SL_TYPE_Q8_0 && PRODUCT_VNNI ? 128
                                                               : 0;
-#pragma GCC unroll 16
+    UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
         dot[r] = offset ? dot_start(sum16 + r * sum_stride, offset, offset) : vi_zero();
     }
     tile_dot(type, R, group, 4 * lane, 0, 8, q, q_stride, dot);
-#pragma GCC unroll 16
+    UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
         value[r] = vf_of_int(dot[r]);
     }
@@ -177,7 +177,7 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
     const size_t q_stride = act->q_stride;
     const size_t g_stride = act->g_stride;
     vf acc[TILE_ROWS];
-#pragma GCC unroll 16
+    UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
         acc[r] = vf_zero();
     }
@@ -193,7 +193,7 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
             tile_scales(type, unit, in_unit, lane, &scale, &minimum);
             tile_group(type, R, unit, group, in_unit, lane, q + (size_t)g * 32, q_stride,
                        sum16 + 2 * (size_t)g, 2 * g_stride, value);
-#pragma GCC unroll 16
+            UNROLL(16)
             for (uint32_t r = 0; r < R; r++) {
                 acc[r] = vf_fma(vf_mul(scale, vf_set1(d[r * g_stride + g])), value[r], acc[r]);
                 if (has_minimum) {
@@ -202,7 +202,7 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
             }
         }
     }
-#pragma GCC unroll 16
+    UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
         float *p = o + r * out_stride;
         vf_store(p, add ? vf_add(vf_load(p), acc[r]) : acc[r]);

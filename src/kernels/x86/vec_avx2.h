@@ -161,7 +161,7 @@ INLINE double vd_sum(vd s) {
 /* VL x VL floats, rows become columns. */
 INLINE void vf_transpose(vf r[VL]) {
     vf t[VL];
-#pragma GCC unroll 2
+    UNROLL(2)
     for (int i = 0; i < 2; i++) { /* 4 x 4 within the 128-bit parts of four rows */
         const vf a = _mm256_unpacklo_ps(r[4 * i], r[4 * i + 1]);
         const vf b = _mm256_unpackhi_ps(r[4 * i], r[4 * i + 1]);
@@ -172,7 +172,7 @@ INLINE void vf_transpose(vf r[VL]) {
         t[4 * i + 2] = _mm256_shuffle_ps(b, d, 0x44);
         t[4 * i + 3] = _mm256_shuffle_ps(b, d, 0xEE);
     }
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int j = 0; j < 4; j++) {
         r[j] = _mm256_permute2f128_ps(t[j], t[4 + j], 0x20);
         r[4 + j] = _mm256_permute2f128_ps(t[j], t[4 + j], 0x31);

@@ -139,7 +139,7 @@ INLINE double vd_sum(vd s) { return _mm512_reduce_add_pd(_mm512_add_pd(s.low, s.
 /* VL x VL floats, rows become columns. */
 INLINE void vf_transpose(vf r[VL]) {
     vf t[VL];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int i = 0; i < 4; i++) { /* 4 x 4 within the 128-bit parts of four rows */
         const vf a = _mm512_unpacklo_ps(r[4 * i], r[4 * i + 1]);
         const vf b = _mm512_unpackhi_ps(r[4 * i], r[4 * i + 1]);
@@ -150,7 +150,7 @@ INLINE void vf_transpose(vf r[VL]) {
         t[4 * i + 2] = _mm512_shuffle_ps(b, d, 0x44);
         t[4 * i + 3] = _mm512_shuffle_ps(b, d, 0xEE);
     }
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int j = 0; j < 4; j++) { /* then the parts themselves */
         const vf a = _mm512_shuffle_f32x4(t[j], t[4 + j], 0x88);
         const vf b = _mm512_shuffle_f32x4(t[8 + j], t[12 + j], 0x88);

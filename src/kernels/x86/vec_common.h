@@ -17,6 +17,14 @@
 #define VEC_INSTRUMENTED 0
 #endif
 
+/* Before a loop of at most n rounds, known when compiled: its arrays of vectors must become registers. */
+#define VEC_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define UNROLL(n) VEC_PRAGMA(clang loop unroll(full))
+#else
+#define UNROLL(n) VEC_PRAGMA(GCC unroll n)
+#endif
+
 #define INLINE static inline __attribute__((always_inline, unused))
 
 INLINE float vec_sum_256(__m256 x) {
