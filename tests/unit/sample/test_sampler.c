@@ -220,6 +220,9 @@ static sl_sample_options random_options(sl_logit_bias *bias, uint32_t n) {
             bias[i] = (sl_logit_bias){(int32_t)rnd_below(n), (float)(rnd() * 8 - 4)};
         }
     }
+    if (rnd_below(3) == 0) { /* log-probs look at the row before it is changed */
+        o.n_top = 1 + rnd_below(20);
+    }
     if (rnd_below(2) == 0) {
         o.repetition_penalty = (float)(0.5 + rnd() * 1.5);
         o.presence_penalty = (float)(rnd() * 4 - 2);
