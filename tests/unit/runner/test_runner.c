@@ -131,7 +131,6 @@ static void stop(sl_runner *r) {
 /* --- one request --- */
 
 typedef struct direct {
-    uint32_t n_vocab;
     float logits[TINY_N_VOCAB];
 } direct;
 
@@ -185,6 +184,38 @@ static void test_greedy_is_the_argmax(void **state) {
         }
         ids[n] = best;
     }
+}
+
+/* A draw is the sampler's for this seed, choice and position in the sequence, prompt included. */
+static void test_draws_are_the_samplers(void **state) {
+    (void)state;
+    sl_sample_options options = sl_sample_options_default();
+    options.seed = 1234;
+    sl_runner *r = plain_runner();
+    job *j = fill(r, 0, 40, 20);
+    j->request->sample = options;
+    j->request->choice = 3;
+    assert_int_equal(run(r, j), SL_FINISH_LENGTH);
+    sl_runner_release(r, j->handle);
+    stop(r);
+
+    sl_sampler *sampler = NULL;
+    sl_error err;
+    assert_int_equal(
+        sl_sampler_create(sl_engine_kernels(g_tiny.engine), TINY_N_VOCAB, &sampler, &err), SL_OK);
+    int32_t ids[60], table[2] = {1, 0};
+    memcpy(ids, j->prompt, 40 * sizeof(ids[0]));
+    for (uint32_t n = 40; n < 60; n++) {
+        const sl_step_run a_run = {.n_rows = n, .n_logits = 1, .tables = {table}};
+        const sl_step step = {.ids = ids, .n_rows = n, .runs = &a_run, .n_runs = 1, .n_logits = 1};
+        direct d;
+        sl_sample_out out;
+        assert_int_equal(sl_engine_step(g_tiny.engine, &step, direct_logits, &d, &err), SL_OK);
+        assert_int_equal(sl_sample_row(sampler, d.logits, &options, NULL, 3, n, &out, &err), SL_OK);
+        assert_int_equal(j->out[n - 40], out.id);
+        ids[n] = out.id;
+    }
+    sl_sampler_free(sampler);
 }
 
 static void test_stop_and_eos(void **state) {
@@ -248,6 +279,33 @@ static void test_seed_choice_and_position(void **state) {
         }
         sl_runner_release(r, j->handle);
     }
+    stop(r);
+}
+
+/* Penalties see what was generated: with a hard one no token comes twice, or comes from the prompt.
+ */
+static void test_penalties_need_history(void **state) {
+    (void)state;
+    sl_runner *r = plain_runner();
+    sl_error err = {0};
+    job *j = fill(r, 0, 10, 60);
+    j->request->sample.frequency_penalty = 2.0f;
+    assert_int_equal(sl_runner_submit(r, j->handle, &err), SL_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "history"));
+    j->request->sample.frequency_penalty = 0.0f;
+    j->request->sample.repetition_penalty = 100.0f;
+    void *memory = sl_alloc(sl_sample_history_bytes(70));
+    sl_sample_history history;
+    sl_sample_history_init(&history, memory, 70);
+    sl_sample_history_add_prompt(&history, j->prompt, 10);
+    j->request->history = &history;
+    assert_int_equal(run(r, j), SL_FINISH_LENGTH);
+    for (uint32_t i = 0; i < 60; i++) {
+        for (uint32_t k = 0; k < i + 10; k++) {
+            assert_int_not_equal(j->out[i], k < 10 ? j->prompt[k] : j->out[k - 10]);
+        }
+    }
+    sl_free(memory);
     stop(r);
 }
 
@@ -598,8 +656,10 @@ static void test_no_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greedy_is_the_argmax),
+        cmocka_unit_test(test_draws_are_the_samplers),
         cmocka_unit_test(test_stop_and_eos),
         cmocka_unit_test(test_seed_choice_and_position),
+        cmocka_unit_test(test_penalties_need_history),
         cmocka_unit_test(test_whole_context),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_pool_too_small),
