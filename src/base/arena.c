@@ -5,7 +5,7 @@
 
 #include "base/alloc.h"
 
-#define ARENA_ALIGN     16u
+#define ARENA_ALIGN 16u
 #define ARENA_CHUNK_MIN ((size_t)4096)
 #define ARENA_CHUNK_MAX ((size_t)1 << 20)
 

@@ -19,7 +19,7 @@
 #endif
 
 #define CPU_FEATURES_MAX 512
-#define CPU_MODEL_MAX    64
+#define CPU_MODEL_MAX 64
 
 static const char *const cpu_isa_names[SL_ISA_COUNT] = {
     "ref", "avx2", "avxvnni", "avx512", "avx512vnni", "amx",
@@ -101,8 +101,8 @@ typedef enum cpu_feature {
     CPU_FEATURE_COUNT
 } cpu_feature;
 
-#define XCR0_YMM  0x6u     /* SSE and AVX state */
-#define XCR0_ZMM  0xE6u    /* + opmask, upper ZMM0-15, ZMM16-31 */
+#define XCR0_YMM 0x6u      /* SSE and AVX state */
+#define XCR0_ZMM 0xE6u     /* + opmask, upper ZMM0-15, ZMM16-31 */
 #define XCR0_TILE 0x60000u /* tile configuration and data */
 
 /* Where CPUID reports each feature and which saved state it needs. Same order as cpu_feature. */

@@ -37,14 +37,14 @@
 #include "base/error.h"
 #include "base/gate.h"
 
-#define POOL_FAN_IN        4
-#define POOL_NODES_MAX     172          /* 128 + 32 + 8 + 2 + 1, and one to spare */
-#define POOL_SPIN_NS       20000        /* full spin budget */
-#define POOL_FAILS_MAX     16           /* failed waits in a row before the budget shrinks */
-#define POOL_STACKED_FAILS 8            /* ... and before a worker looks whether it is stacked */
-#define POOL_MOVE_NS       SL_NS_PER_MS /* least time between two moves of a worker */
-#define POOL_PAUSE_NS_MAX  1000         /* a measured pause longer than this is a preemption */
-#define POOL_NO_CPU        UINT32_MAX
+#define POOL_FAN_IN 4
+#define POOL_NODES_MAX 172        /* 128 + 32 + 8 + 2 + 1, and one to spare */
+#define POOL_SPIN_NS 20000        /* full spin budget */
+#define POOL_FAILS_MAX 16         /* failed waits in a row before the budget shrinks */
+#define POOL_STACKED_FAILS 8      /* ... and before a worker looks whether it is stacked */
+#define POOL_MOVE_NS SL_NS_PER_MS /* least time between two moves of a worker */
+#define POOL_PAUSE_NS_MAX 1000    /* a measured pause longer than this is a preemption */
+#define POOL_NO_CPU UINT32_MAX
 
 typedef struct pool_node {
     _Alignas(SL_CACHE_LINE) atomic_uint n_arrived;

@@ -6,7 +6,7 @@
 #include "base/hash.h"
 #include "sample/sampler.h"
 
-#define HISTORY_MAX       (1u << 30)
+#define HISTORY_MAX (1u << 30)
 #define HISTORY_COUNT_MAX 0x7FFFFFFFu /* what 31 bits hold */
 
 /* Slots of the index: a power of two, at least twice the entries, so that a free one is near. */

@@ -20,10 +20,10 @@
 #include "base/rng.h"
 #include "sample/sample_select.h"
 
-#define SAMPLE_BLOCK        128u  /* logits that share a maximum */
-#define SAMPLE_SUM_BLOCK    1024u /* logits that share a partial sum in an unfiltered draw */
+#define SAMPLE_BLOCK 128u      /* logits that share a maximum */
+#define SAMPLE_SUM_BLOCK 1024u /* logits that share a partial sum in an unfiltered draw */
 #define SAMPLE_GREEDY_BELOW 1e-5f
-#define SAMPLE_DEPTH_MAX    128.0f /* exp(-128) is 0 in float32: deeper logits weigh nothing */
+#define SAMPLE_DEPTH_MAX 128.0f /* exp(-128) is 0 in float32: deeper logits weigh nothing */
 
 typedef struct sample_saved {
     int32_t id;

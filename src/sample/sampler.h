@@ -26,7 +26,7 @@
 #include "kernels/kernels.h"
 
 #define SL_SAMPLE_BIAS_MAX 1024
-#define SL_SAMPLE_TOP_MAX  20
+#define SL_SAMPLE_TOP_MAX 20
 
 typedef struct sl_logit_bias {
     int32_t id;

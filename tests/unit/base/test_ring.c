@@ -45,25 +45,27 @@ static void test_spsc_fills_and_empties(void **state) {
 
 static void test_mpsc_fills_and_empties(void **state) {
     (void)state;
-    sl_mpsc *r = NULL;
-    assert_int_equal(sl_mpsc_create(4, &r, NULL), SL_OK);
-    uint64_t v, next_in = 0, next_out = 0;
-    for (uint32_t round = 0; round < 100; round++) {
-        uint32_t n = round % 5;
-        for (uint32_t i = 0; i < n; i++) {
-            assert_true(sl_mpsc_push(r, next_in++));
+    for (uint32_t capacity = 2; capacity <= 16; capacity *= 2) {
+        sl_mpsc *r = NULL;
+        assert_int_equal(sl_mpsc_create(capacity, &r, NULL), SL_OK);
+        uint64_t v, next_in = 0, next_out = 0;
+        for (uint32_t round = 0; round < 100; round++) {
+            uint32_t n = round % (capacity + 1);
+            for (uint32_t i = 0; i < n; i++) {
+                assert_true(sl_mpsc_push(r, next_in++));
+            }
+            assert_int_equal(sl_mpsc_count(r), n);
+            if (n == capacity) {
+                assert_false(sl_mpsc_push(r, 7));
+            }
+            for (uint32_t i = 0; i < n; i++) {
+                assert_true(sl_mpsc_pop(r, &v));
+                assert_int_equal(v, next_out++);
+            }
+            assert_false(sl_mpsc_pop(r, &v));
         }
-        assert_int_equal(sl_mpsc_count(r), n);
-        if (n == 4) {
-            assert_false(sl_mpsc_push(r, 7));
-        }
-        for (uint32_t i = 0; i < n; i++) {
-            assert_true(sl_mpsc_pop(r, &v));
-            assert_int_equal(v, next_out++);
-        }
-        assert_false(sl_mpsc_pop(r, &v));
+        sl_mpsc_free(r);
     }
-    sl_mpsc_free(r);
 }
 
 static void test_capacity_is_checked(void **state) {

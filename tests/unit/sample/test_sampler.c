@@ -727,11 +727,11 @@ static void test_options_are_checked(void **state) {
     assert_int_equal(sl_sample_options_check(&zero, 100, NULL), SL_OK);
     assert_false(sl_sample_needs_history(&ok));
     assert_false(sl_sample_needs_history(&zero));
-#define REFUSED(member, bad, text)                         \
-    do {                                                   \
-        sl_sample_options o = sl_sample_options_default(); \
-        o.member = (bad);                                  \
-        check_refused(&o, text);                           \
+#define REFUSED(member, bad, text)                                                                 \
+    do {                                                                                           \
+        sl_sample_options o = sl_sample_options_default();                                         \
+        o.member = (bad);                                                                          \
+        check_refused(&o, text);                                                                   \
     } while (0)
     REFUSED(temperature, -0.5f, "temperature is -0.5");
     REFUSED(temperature, NAN, "temperature");
