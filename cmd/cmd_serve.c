@@ -1,0 +1,310 @@
+/* sluice serve: a model behind the OpenAI API. */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "cmd.h"
+#include "load.h"
+#include "runner/runner.h"
+#include "serve/service.h"
+#include "text/chat.h"
+
+typedef struct serve_flags {
+    sl_load_flags load;
+    const char *host, *alias;
+    uint32_t port, parallel, queue, connections, drain_s, lame_duck_s, stall_s;
+    uint64_t queue_tokens;
+    uint32_t header_timeout_s, body_timeout_s, idle_timeout_s, write_timeout_s;
+    sl_flag_size body_max, output_max;
+    bool strict_api, log_prompts, access_log, log_json;
+} serve_flags;
+
+/* --- logs ------------------------------------------------------------------------------------ */
+
+/* One line to stderr in one write, so that lines of several threads do not mix. */
+static void log_to_stderr(void *user, const sl_log_record *record) {
+    const bool *as_json = user;
+    struct timespec now;
+    struct tm tm;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    char stamp[48], line[SL_LOG_MESSAGE_MAX * 2 + 256];
+    if (gmtime_r(&now.tv_sec, &tm) == NULL ||
+        strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm) == 0) {
+        stamp[0] = '\0';
+    }
+    int ms = (int)(now.tv_nsec / 1000000);
+    sl_buf out;
+    sl_buf_init(&out, sizeof(line));
+    if (*as_json) {
+        (void)sl_buf_printf(
+            &out, "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"module\":\"%s\",\"message\":\"", stamp,
+            ms, sl_log_level_name(record->level), record->module);
+        (void)sl_buf_append_json(&out, record->message, strlen(record->message));
+        (void)sl_buf_append_str(&out, "\"}\n");
+    } else {
+        (void)sl_buf_printf(&out, "%s.%03dZ %-5s %s: %s\n", stamp, ms,
+                            sl_log_level_name(record->level), record->module, record->message);
+    }
+    if (out.status == SL_OK) {
+        (void)!write(STDERR_FILENO, out.data, out.len); /* nowhere to report a failure to */
+    }
+    sl_buf_deinit(&out);
+}
+
+/* --- signals --------------------------------------------------------------------------------- */
+
+/* Set once before the handlers are installed. */
+static sl_service *g_service;
+static unsigned g_give_up_s;
+static volatile sig_atomic_t g_signals;
+
+/* The first signal drains; the second ends the program at once; so does a drain that never ends. */
+static void on_signal(int number) {
+    if (number == SIGALRM || g_signals > 0) {
+        _exit(number == SIGALRM ? SL_EXIT_FAILURE : SL_EXIT_INTERRUPTED);
+    }
+    g_signals = 1;
+    (void)alarm(g_give_up_s);
+    sl_service_stop(g_service);
+}
+
+static void install_signals(sl_service *service, const serve_flags *f) {
+    g_service = service;
+    g_give_up_s = f->drain_s + f->lame_duck_s + 10;
+    struct sigaction action = {.sa_handler = on_signal};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGALRM, &action, NULL);
+}
+
+/* Each client needs a descriptor: as many as the system lets us have. */
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE,
+                        &limit); /* the server counts what it has, whatever that is */
+    }
+}
+
+/* --- serving --------------------------------------------------------------------------------- */
+
+static void on_listening(void *user, uint16_t port) {
+    const serve_flags *f = user;
+    bool is_v6 = strchr(f->host, ':') != NULL;
+    (void)printf("listening on http://%s%s%s:%u\n", is_v6 ? "[" : "", f->host, is_v6 ? "]" : "",
+                 port);
+    (void)fflush(stdout);
+}
+
+/* The name that clients use: --alias, or the file's name without folder and ending. */
+static char *model_name(const char *path, const serve_flags *f) {
+    if (f->alias != NULL) {
+        return sl_strdup(f->alias);
+    }
+    const char *slash = strrchr(path, '/');
+    const char *base = slash != NULL ? slash + 1 : path;
+    size_t len = strlen(base);
+    if (len > 5 && strcmp(base + len - 5, ".gguf") == 0) {
+        len -= 5;
+    }
+    return sl_strndup(base, len);
+}
+
+static sl_service_options service_options(const serve_flags *f) {
+    sl_service_options o = {.version = SLUICE_VERSION,
+                            .host = f->host,
+                            .port = (uint16_t)f->port,
+                            .queue_max = f->queue,
+                            .drain_timeout_ms = f->drain_s * 1000ull,
+                            .lame_duck_ms = f->lame_duck_s * 1000ull,
+                            .stall_ms = f->stall_s * 1000ull,
+                            .strict_api = f->strict_api,
+                            .log_prompts = f->log_prompts,
+                            .access_log = f->access_log,
+                            .on_listening = on_listening,
+                            .user = (void *)(uintptr_t)f};
+    o.http = (sl_http_server_options){.limits = sl_http_limits_default(),
+                                      .connections_max = f->connections,
+                                      .header_timeout_ms = f->header_timeout_s * 1000,
+                                      .body_timeout_ms = f->body_timeout_s * 1000,
+                                      .idle_timeout_ms = f->idle_timeout_s * 1000,
+                                      .write_timeout_ms = f->write_timeout_s * 1000,
+                                      .output_max = f->output_max.bytes};
+    if (f->body_max.bytes > 0) {
+        o.http.limits.body_bytes = f->body_max.bytes;
+    }
+    return o;
+}
+
+/* Runs the service over a loaded model until it is stopped. */
+static sl_status serve_loaded(sl_service *service, const serve_flags *f, const sl_loaded *l,
+                              const sl_chat *chat, const char *name, sl_error *err) {
+    const int32_t *eog;
+    size_t n_eog = sl_tokenizer_eog(l->tokenizer, &eog);
+    /* A slot each for what runs and what waits, and some for what ends just now. */
+    sl_runner_options options = {.n_slots = f->parallel + f->queue + 64,
+                                 .queue_max = f->queue,
+                                 .queue_tokens_max = f->queue_tokens,
+                                 .eog_ids = eog,
+                                 .n_eog_ids = n_eog,
+                                 .wake = sl_service_wake,
+                                 .wake_user = service};
+    sl_runner *runner;
+    SL_TRY(sl_runner_create(l->engine, &options, &runner, err));
+    install_signals(service, f);
+    sl_service_model model = {
+        .name = name, .tokenizer = l->tokenizer, .chat = chat, .runner = runner};
+    sl_status status = sl_service_run(service, &model, err);
+    g_signals = 1; /* a signal from now on ends the program: the service goes */
+    sl_runner_free(runner);
+    return status;
+}
+
+static sl_status serve_model(sl_service *service, const char *path, const serve_flags *f,
+                             sl_error *err) {
+    sl_engine_options engine_options = sl_load_options(&f->load);
+    engine_options.runs_max = f->parallel;
+    sl_loaded l;
+    SL_TRY(sl_load(path, &engine_options, true, f->load.quiet, &l, err));
+    char *name = model_name(path, f);
+    sl_chat *chat = NULL;
+    sl_error chat_err;
+    if (sl_chat_open(l.file, l.tokenizer, &chat, &chat_err) != SL_OK) {
+        chat = NULL; /* completions still work */
+        sl_log(SL_LOG_WARN, "serve", "no chat completions: %s", chat_err.message);
+    }
+    sl_log(SL_LOG_INFO, "serve",
+           "%s loaded in %.0f ms: context %" PRIu32 " tokens, %" PRIu32 " KV pages", path,
+           l.load_ms, sl_engine_ctx_max(l.engine), sl_engine_n_pages(l.engine));
+    sl_status status = name != NULL ? serve_loaded(service, f, &l, chat, name, err)
+                                    : SL_FAIL(err, SL_ERR_MEMORY, "no memory");
+    sl_chat_close(chat);
+    sl_free(name);
+    sl_loaded_close(&l);
+    return status;
+}
+
+static sl_status serve(const char *path, const serve_flags *f, sl_error *err) {
+    sl_service *service;
+    sl_service_options options = service_options(f);
+    SL_TRY(sl_service_create(&options, &service, err));
+    sl_status status = serve_model(service, path, f, err);
+    sl_service_free(service);
+    return status;
+}
+
+int sl_cmd_serve(int argc, char **argv) {
+    /* lint: long because it is the table of flags, their help included */
+    serve_flags f = {.host = "127.0.0.1",
+                     .port = 8080,
+                     .parallel = 256,
+                     .queue = 256,
+                     .drain_s = 60,
+                     .header_timeout_s = 10,
+                     .body_timeout_s = 30,
+                     .idle_timeout_s = 75,
+                     .write_timeout_s = 30,
+                     .stall_s = 60,
+                     .access_log = true};
+    const sl_flag flags[] = {
+        {"--host", NULL, SL_FLAG_STRING, &f.host, "ADDRESS",
+         "Address to listen on (default: 127.0.0.1).", 0, 0, NULL},
+        {"--port", "-p", SL_FLAG_U32, &f.port, "P",
+         "Port; 0 picks a free one and prints it (default: 8080).", 0, 65535, NULL},
+        {"--alias", NULL, SL_FLAG_STRING, &f.alias, "NAME",
+         "Name of the model for clients (default: the file's name without .gguf).", 0, 0, NULL},
+        SL_LOAD_FLAG_THREADS(&f.load),
+        SL_LOAD_FLAG_PIN(&f.load),
+        SL_LOAD_FLAG_CTX(&f.load),
+        SL_LOAD_FLAG_KV_MEMORY(&f.load),
+        SL_LOAD_FLAG_KV_TYPE(&f.load),
+        SL_LOAD_FLAG_EXACT(&f.load),
+        SL_LOAD_FLAG_BATCH_INVARIANT(&f.load),
+        {"--quiet", "-q", SL_FLAG_BOOL, &f.load.quiet, NULL, "Only warnings and errors on stderr.",
+         0, 0, NULL},
+        {"--parallel", NULL, SL_FLAG_U32, &f.parallel, "N",
+         "Sequences computed in one step at most (default: 256).", 1, 4096, NULL},
+        {"--queue", NULL, SL_FLAG_U32, &f.queue, "N",
+         "Requests that may wait; beyond that 429 (default: 256).", 1, 16384, NULL},
+        {"--queue-tokens", NULL, SL_FLAG_U64, &f.queue_tokens, "N",
+         "Their prompts and longest answers together, in tokens (default: 4 times the KV pool).", 1,
+         1e15, NULL},
+        {"--connections", NULL, SL_FLAG_U32, &f.connections, "N",
+         "Client connections; beyond that 503 (default: 10000, as far as descriptors last).", 1,
+         1000000, NULL},
+        {"--drain-timeout", NULL, SL_FLAG_U32, &f.drain_s, "SECONDS",
+         "After SIGTERM, how long running requests may take to finish (default: 60).", 0, 86400,
+         NULL},
+        {"--lame-duck", NULL, SL_FLAG_U32, &f.lame_duck_s, "SECONDS",
+         "After SIGTERM, how long the port stays open at least, answering 503 (default: 0).", 0,
+         3600, NULL},
+        {"--stall-timeout", NULL, SL_FLAG_U32, &f.stall_s, "SECONDS",
+         "Work but no step for so long: /health and /readyz say 503 (default: 60).", 1, 86400,
+         NULL},
+        {"--header-timeout", NULL, SL_FLAG_U32, &f.header_timeout_s, "SECONDS",
+         "For a request's headers to arrive (default: 10).", 1, 86400, NULL},
+        {"--body-timeout", NULL, SL_FLAG_U32, &f.body_timeout_s, "SECONDS",
+         "For a request's body, and 1 s more for each 16 KB that came (default: 30).", 1, 86400,
+         NULL},
+        {"--idle-timeout", NULL, SL_FLAG_U32, &f.idle_timeout_s, "SECONDS",
+         "For the next request on a connection (default: 75).", 1, 86400, NULL},
+        {"--write-timeout", NULL, SL_FLAG_U32, &f.write_timeout_s, "SECONDS",
+         "For a client that takes nothing of its answer (default: 30).", 1, 86400, NULL},
+        {"--max-body", NULL, SL_FLAG_SIZE, &f.body_max, "SIZE",
+         "Largest request body (default: 8M).", 0, 0, NULL},
+        {"--max-output", NULL, SL_FLAG_SIZE, &f.output_max, "SIZE",
+         "Held of a stream for a client that reads too slowly (default: 1M).", 0, 0, NULL},
+        {"--strict-api", NULL, SL_FLAG_BOOL, &f.strict_api, NULL,
+         "Refuse requests with unknown fields instead of ignoring these.", 0, 0, NULL},
+        {"--access-log", NULL, SL_FLAG_BOOL, &f.access_log, NULL,
+         "One line for each request on stderr (default; --no-access-log: none).", 0, 0, NULL},
+        {"--log-json", NULL, SL_FLAG_BOOL, &f.log_json, NULL, "Log records as JSON objects.", 0, 0,
+         NULL},
+        {"--log-prompts", NULL, SL_FLAG_BOOL, &f.log_prompts, NULL,
+         "Log the text of prompts. It is the clients' own: off by default.", 0, 0, NULL},
+    };
+    const sl_command command = {
+        .name = "serve",
+        .usage = "sluice serve MODEL [flags]",
+        .summary =
+            "Serves a model over HTTP: /v1/chat/completions, /v1/completions, /v1/models, "
+            "/health,\n"
+            "/readyz, /livez, /metrics. SIGTERM finishes what runs, then ends; a second one ends\n"
+            "at once.",
+        .examples =
+            "  sluice serve model.gguf\n"
+            "  sluice serve model.gguf --host 0.0.0.0 --port 80 --alias my-model --kv-memory 4G\n"
+            "  curl http://127.0.0.1:8080/v1/chat/completions \\\n"
+            "    -H 'Content-Type: application/json' \\\n"
+            "    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'\n",
+        .flags = flags,
+        .n_flags = sizeof(flags) / sizeof(flags[0]),
+        .n_args_min = 1,
+        .n_args_max = 1,
+    };
+    const char *args[1];
+    int code = sl_flags_parse(&command, argc, argv, args);
+    if (code != SL_FLAGS_GO_ON) {
+        return code;
+    }
+    sl_log_init(log_to_stderr, &f.log_json, f.load.quiet ? SL_LOG_WARN : SL_LOG_INFO);
+    raise_descriptor_limit();
+    sl_error err = {0};
+    sl_status status = serve(args[0], &f, &err);
+    sl_flags_free(&command);
+    if (status != SL_OK) {
+        sl_cmd_error("serve", "%s", err.message);
+        return SL_EXIT_FAILURE;
+    }
+    return SL_EXIT_OK;
+}

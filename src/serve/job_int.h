@@ -1,0 +1,66 @@
+/* One generation request while it is being answered, and its choices. Private to src/serve: job.c
+ * (life), job_prompt.c (what goes in), job_reply.c (what comes out).
+ *
+ * A job belongs to its io thread. It answers one exchange; when the client is gone, or the answer
+ * was given early, it lives on without one until the runner has let go of its requests, because
+ * these point into its memory. */
+#ifndef SL_SERVE_JOB_INT_H
+#define SL_SERVE_JOB_INT_H
+
+#include "serve/service_int.h"
+
+typedef struct serve_choice {
+    serve_job *job;
+    uint32_t index, i_prompt;
+    sl_handle handle;    /* SL_HANDLE_NONE: the runner does not know it (any more) */
+    sl_request *request; /* valid while handle is */
+    bool submitted, ended;
+    bool announced;   /* its first event was written */
+    sl_finish finish; /* valid once ended: STOP or LENGTH */
+    uint32_t n_seen;  /* tokens of request->out_ids that are part of the answer */
+    uint32_t n_told;  /* of these, told to the client */
+    sl_detokenizer detok;
+    sl_buf text;          /* certain, not yet told */
+    uint64_t text_offset; /* characters, for the log-probs of completions */
+    uint64_t last_token_ns;
+    int32_t *out_ids;
+    float *out_logprobs;
+    sl_sample_top *out_top;
+    sl_sample_history history;
+    void *history_memory;
+} serve_choice;
+
+struct serve_job {
+    serve_loop *loop;
+    serve_job *prev, *next;
+    sl_http_exchange *x; /* NULL: nobody waits for an answer */
+    bool canary;
+    bool streaming; /* the head of the stream is out */
+    bool closed;    /* no answer is owed any more; freed when the runner holds nothing of it */
+    sl_api_params params;
+    bool has_params;
+    sl_ids *prompts; /* [n_prompts] */
+    size_t n_prompts;
+    serve_choice *choices; /* [n_choices], index = prompt * n + number */
+    uint32_t n_choices;
+    uint32_t n_ended, n_held; /* choices whose answer is complete; that the runner holds */
+    char id[40];
+    int64_t created_s;
+    uint64_t begin_ns, told_ns; /* first byte of the request; last time something was sent */
+    sl_buf head;                /* what every event of a stream begins with */
+};
+
+/* --- job_prompt.c ---------------------------------------------------------------------------- */
+/* Fills params, prompts: reads the body, renders, tokenises. */
+SL_NODISCARD sl_status sl_job_read(serve_job *j, sl_api_kind kind, sl_api_error *e);
+
+/* --- job_reply.c ----------------------------------------------------------------------------- */
+SL_NODISCARD sl_status sl_job_reply_head(serve_job *j); /* SL_ERR_MEMORY */
+/* Stream: what is new of one choice. SL_ERR_MEMORY: nothing was sent. */
+SL_NODISCARD sl_status sl_job_reply_events(serve_choice *c, sl_error *err);
+/* Each of these ends the exchange: j->x is NULL afterwards. */
+void sl_job_reply_end(serve_job *j); /* all choices have ended: the rest of the answer */
+void sl_job_reply_error(serve_job *j, const sl_api_error *e); /* instead of the rest */
+void sl_job_reply_heartbeat(serve_job *j);
+
+#endif

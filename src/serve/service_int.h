@@ -1,0 +1,77 @@
+/* Inside of the service: what service.c, routes.c and the job files share. Private to src/serve. */
+#ifndef SL_SERVE_SERVICE_INT_H
+#define SL_SERVE_SERVICE_INT_H
+
+#include <stdatomic.h>
+
+#include "serve/api/api_error.h"
+#include "serve/api/params.h"
+#include "serve/serve_metrics.h"
+#include "serve/service.h"
+#include "text/tokenizer/detokenizer.h"
+
+typedef struct serve_job serve_job;
+
+/* One io thread: its loop, its connections, its jobs. A connection never changes thread. */
+typedef struct serve_loop {
+    sl_service *service;
+    uint32_t owner; /* of the runner's news */
+    uv_loop_t uv;
+    uv_async_t wake; /* news from the runner, or stop */
+    uv_timer_t tick; /* once a second while it has work: heartbeats, drain, stall */
+    sl_http_server *http;
+    serve_job *jobs;         /* all that the runner still knows of */
+    uint32_t n_jobs, n_open; /* jobs, and those of them that still owe an answer */
+    sl_buf scratch;          /* one event being written */
+    uint64_t next_id;
+    bool ticking;
+} serve_loop;
+
+typedef enum serve_state {
+    SERVE_STARTING, /* the test token is being computed */
+    SERVE_READY,
+    SERVE_DRAINING,
+    SERVE_STOPPED
+} serve_state;
+
+struct sl_service {
+    sl_service_options options;
+    sl_service_model model;
+    sl_runner *runner; /* model.runner; NULL once it is gone */
+    serve_metrics metrics;
+    serve_loop loop; /* one for each io thread; one so far */
+    serve_state state;
+    atomic_bool stop; /* asked for */
+    uint16_t port;
+    uint64_t stop_ns;     /* when draining began */
+    uint64_t busy_ns;     /* since when there is work without a pause */
+    int64_t created_s;    /* wall clock, for /v1/models */
+    uint64_t random[2];   /* makes ids and seeds differ between processes */
+    sl_status run_status; /* why it stopped */
+    sl_error run_error;
+};
+
+/* --- service.c ------------------------------------------------------------------------------- */
+bool sl_serve_healthy(sl_service *s, const char **why_out);
+void sl_serve_listen(sl_service *s);                    /* the test token is there */
+void sl_serve_fail(sl_service *s, const sl_error *err); /* it cannot serve: run ends with this */
+uint64_t sl_serve_random(serve_loop *l);
+void sl_serve_tick_start(serve_loop *l);
+
+/* --- routes.c -------------------------------------------------------------------------------- */
+void sl_serve_on_headers(void *user, sl_http_exchange *x);
+void sl_serve_on_request(void *user, sl_http_exchange *x);
+void sl_serve_on_record(void *user, const sl_http_record *record);
+const char *sl_serve_error_body(void *user, int status, const char *message, sl_buf *out);
+void sl_serve_respond_error(sl_http_exchange *x, const sl_api_error *e);
+
+/* --- job.c ----------------------------------------------------------------------------------- */
+void sl_job_start(serve_loop *l, sl_http_exchange *x, sl_api_kind kind);
+SL_NODISCARD sl_status sl_job_start_canary(serve_loop *l, sl_error *err);
+void sl_job_gone(serve_job *j);
+void sl_job_poll(serve_loop *l);       /* takes all news of the runner */
+void sl_job_cancel_all(serve_loop *l); /* the drain took too long */
+void sl_job_free_all(serve_loop *l);   /* when the runner is gone */
+void sl_job_heartbeat(serve_loop *l, uint64_t now_ns);
+
+#endif
