@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/bytes.h"
+#include "text/span.h"
 #include "text/template/value.h"
 
 typedef struct sl_template sl_template;
@@ -25,22 +26,15 @@ SL_NODISCARD sl_status sl_template_compile(const char *name, sl_slice source, sl
 void sl_template_free(sl_template *t);
 
 typedef struct sl_template_limits {
-    uint64_t fuel;          /* evaluation steps + bytes moved */
-    uint32_t depth;         /* nesting of calls and expressions */
+    uint64_t fuel;       /* evaluation steps + eighths of the bytes moved or searched */
+    uint32_t depth;      /* nested calls (macros, recursive loops); expressions and statements may be
+                          * nested 12 times as deep in all, which bounds the C stack */
     size_t output_bytes;
-    size_t memory_bytes;    /* of all values made while rendering */
+    size_t memory_bytes; /* of all values made while rendering */
 } sl_template_limits;
-sl_template_limits sl_template_limits_default(void); /* 10^6+ steps, 100, 16 MB, 32 MB */
+sl_template_limits sl_template_limits_default(void); /* 16 M steps, 100, 16 MB, 32 MB */
 
-/* Part of the output that came from a value (message content, tool text) and not from the template's own
- * text: special tokens are recognised only outside such spans. */
-typedef struct sl_span {
-    size_t begin, end; /* bytes of the output, sorted, not overlapping */
-} sl_span;
-typedef struct sl_spans {
-    sl_span *spans;
-    size_t n;
-} sl_spans;
+/* See text/span.h. */
 void sl_spans_deinit(sl_spans *s);
 
 /* Renders with the members of the object `vars` as global variables. `now_unix_s` is what strftime_now
