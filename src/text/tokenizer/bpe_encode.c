@@ -1,7 +1,7 @@
-/* Byte-level BPE, the encoding half: text is classified and cut into words, each word's bytes are merged by
- * rank, leftmost first (Sennrich et al., 2016, as GPT-2 applies it to bytes). Short words are merged by
- * looking for the best pair each time; long ones by a queue, so that any text takes O(n log n).
- * Any thread; scratch memory is the caller's. */
+/* Byte-level BPE, the encoding half: text is classified and cut into words, each word's bytes are
+ * merged by rank, leftmost first (Sennrich et al., 2016, as GPT-2 applies it to bytes). Short words
+ * are merged by looking for the best pair each time; long ones by a queue, so that any text takes
+ * O(n log n). Any thread; scratch memory is the caller's. */
 #include "base/utf8.h"
 #include "text/tokenizer/merge_heap.h"
 #include "text/tokenizer/tokenizer_internal.h"
@@ -13,7 +13,8 @@ typedef struct bpe_node {
     uint32_t rank, result;       /* of the pair with the next node; rank UINT32_MAX: no rule */
 } bpe_node;
 
-/* A symbol that is no token, or one that plain text must not become: its bytes, as far as they have tokens. */
+/* A symbol that is no token, or one that plain text must not become: its bytes, as far as they have
+ * tokens. */
 static sl_status bpe_emit_bytes(const sl_tokenizer *t, uint32_t symbol, sl_ids *ids) {
     const sl_token *token = &t->tokens[symbol];
     for (uint32_t i = 0; i < token->len;) {
@@ -39,7 +40,8 @@ static inline sl_status bpe_emit(const sl_tokenizer *t, uint32_t symbol, sl_ids 
     return bpe_emit_bytes(t, symbol, ids);
 }
 
-static sl_status bpe_merge_short(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word, sl_ids *ids) {
+static sl_status bpe_merge_short(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word,
+                                 sl_ids *ids) {
     uint32_t symbols[BPE_SHORT], ranks[BPE_SHORT], results[BPE_SHORT];
     size_t n = word.len;
     uint64_t work = n;
@@ -83,13 +85,15 @@ static sl_status bpe_merge_short(const sl_tokenizer *t, sl_encode_scratch *s, sl
 }
 
 /* Looks up the pair that begins at node i and queues it. */
-static void bpe_queue_pair(const sl_tokenizer *t, bpe_node *nodes, uint32_t i, sl_merge_heap *heap) {
+static void bpe_queue_pair(const sl_tokenizer *t, bpe_node *nodes, uint32_t i,
+                           sl_merge_heap *heap) {
     bpe_node *node = &nodes[i];
     node->rank = UINT32_MAX;
     if (node->next == UINT32_MAX) {
         return;
     }
-    const sl_merge *m = sl_merge_map_find(&t->merges, node->symbol, nodes[node->next].symbol, &heap->work);
+    const sl_merge *m = sl_merge_map_find(&t->merges, node->symbol, nodes[node->next].symbol,
+                                          &heap->work);
     if (m != NULL) {
         node->rank = m->rank;
         node->result = m->result;
@@ -119,7 +123,8 @@ static void bpe_merge_all(const sl_tokenizer *t, bpe_node *nodes, sl_merge_heap 
     }
 }
 
-static sl_status bpe_merge_long(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word, sl_ids *ids) {
+static sl_status bpe_merge_long(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word,
+                                sl_ids *ids) {
     if (!sl_encode_scratch_room(&s->nodes, &s->nodes_bytes, word.len, sizeof(bpe_node)) ||
         !sl_encode_scratch_room(&s->heap, &s->heap_bytes, word.len, 2 * sizeof(uint64_t))) {
         return SL_ERR_MEMORY;
@@ -185,7 +190,8 @@ static sl_status bpe_replace_invalid(const sl_tokenizer *t, sl_encode_scratch *s
     return SL_OK;
 }
 
-static sl_status bpe_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word, sl_ids *ids) {
+static sl_status bpe_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word,
+                                 sl_ids *ids) {
     sl_status status = sl_encode_check_room(t, word.len, ids);
     if (status != SL_OK) {
         return status;
@@ -196,7 +202,8 @@ static sl_status bpe_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl
             return sl_ids_push(ids, (int32_t)id);
         }
     }
-    return word.len <= BPE_SHORT ? bpe_merge_short(t, s, word, ids) : bpe_merge_long(t, s, word, ids);
+    return word.len <= BPE_SHORT ? bpe_merge_short(t, s, word, ids)
+                                 : bpe_merge_long(t, s, word, ids);
 }
 
 sl_status sl_bpe_encode(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice text, sl_ids *ids) {

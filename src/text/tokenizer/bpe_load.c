@@ -1,7 +1,7 @@
-/* Byte-level BPE, the loading half: pre-tokeniser and merge rules from a file's metadata into the hash of
- * merges. Every merge is kept by the ids of its two parts; a part or result that is no token of the
- * vocabulary becomes a symbol of its own beyond n_vocab, so that rules work exactly as they do on texts.
- * Owner: the thread that opens the tokenizer. */
+/* Byte-level BPE, the loading half: pre-tokeniser and merge rules from a file's metadata into the
+ * hash of merges. Every merge is kept by the ids of its two parts; a part or result that is no
+ * token of the vocabulary becomes a symbol of its own beyond n_vocab, so that rules work exactly as
+ * they do on texts. Owner: the thread that opens the tokenizer. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/utf8.h"
@@ -33,7 +33,8 @@ static sl_status bpe_load_pre(sl_tokenizer *t, const sl_gguf *file, sl_error *er
 }
 
 /* The id of a text, made a symbol if it is none yet. */
-static sl_status bpe_intern(bpe_loader *l, const char *text, size_t len, uint32_t *id_out, sl_error *err) {
+static sl_status bpe_intern(bpe_loader *l, const char *text, size_t len, uint32_t *id_out,
+                            sl_error *err) {
     sl_tokenizer *t = l->t;
     uint32_t id = sl_token_map_find(&t->by_text, t->tokens, text, len, &l->work);
     if (id != UINT32_MAX) {
@@ -53,7 +54,8 @@ static sl_status bpe_intern(bpe_loader *l, const char *text, size_t len, uint32_
     if (copy == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY, "%s: no memory for the vocabulary", l->path);
     }
-    t->tokens[t->n_symbols] = (sl_token){.text = copy, .len = (uint32_t)len, .type = SL_TOKEN_NORMAL};
+    t->tokens[t->n_symbols] = (sl_token){
+        .text = copy, .len = (uint32_t)len, .type = SL_TOKEN_NORMAL};
     uint32_t twin;
     sl_status status = sl_token_map_add(&t->by_text, t->tokens, t->n_symbols, &twin);
     if (status != SL_OK) {
@@ -78,11 +80,13 @@ static sl_status bpe_load_bytes(bpe_loader *l, sl_error *err) {
 }
 
 /* One rule "left right": the first space after the first byte parts them. */
-static sl_status bpe_load_merge(bpe_loader *l, uint32_t rank, sl_slice rule, char *joined, sl_error *err) {
+static sl_status bpe_load_merge(bpe_loader *l, uint32_t rank, sl_slice rule, char *joined,
+                                sl_error *err) {
     const char *space = rule.len < 3 ? NULL : memchr(rule.ptr + 1, ' ', rule.len - 2);
     if (space == NULL || rule.len > 2 * SL_TOKEN_BYTES_MAX) {
         return SL_FAIL(err, SL_ERR_FORMAT,
-                       "%s: entry %u of " KEY_MERGES " is '%.*s', which is not two texts with a space between",
+                       "%s: entry %u of " KEY_MERGES
+                       " is '%.*s', which is not two texts with a space between",
                        l->path, (unsigned)rank, rule.len > 64 ? 64 : (int)rule.len, rule.ptr);
     }
     size_t n_left = (size_t)(space - rule.ptr), n_right = rule.len - n_left - 1;
@@ -93,7 +97,8 @@ static sl_status bpe_load_merge(bpe_loader *l, uint32_t rank, sl_slice rule, cha
     SL_TRY(bpe_intern(l, space + 1, n_right, &merge.right, err));
     SL_TRY(bpe_intern(l, joined, n_left + n_right, &merge.result, err));
     if (sl_merge_map_add(&l->t->merges, merge) != SL_OK) {
-        return SL_FAIL(err, SL_ERR_LIMIT, "%s: the entries of " KEY_MERGES " collide; the file looks crafted",
+        return SL_FAIL(err, SL_ERR_LIMIT,
+                       "%s: the entries of " KEY_MERGES " collide; the file looks crafted",
                        l->path);
     }
     return SL_OK;
@@ -103,11 +108,12 @@ static sl_status bpe_load_merges(bpe_loader *l, const sl_gguf *file, sl_error *e
     sl_gguf_iter it;
     SL_TRY(sl_gguf_array(file, KEY_MERGES, SL_GGUF_STRING, &it, err));
     if (it.left > SL_MERGES_MAX) {
-        return SL_FAIL(err, SL_ERR_LIMIT, "%s: " KEY_MERGES " has %llu entries, more than %u", l->path,
-                       (unsigned long long)it.left, SL_MERGES_MAX);
+        return SL_FAIL(err, SL_ERR_LIMIT, "%s: " KEY_MERGES " has %llu entries, more than %u",
+                       l->path, (unsigned long long)it.left, SL_MERGES_MAX);
     }
     char *joined = sl_alloc(2 * (size_t)SL_TOKEN_BYTES_MAX);
-    sl_status status = joined == NULL ? SL_ERR_MEMORY : sl_merge_map_init(&l->t->merges, (size_t)it.left);
+    sl_status status = joined == NULL ? SL_ERR_MEMORY
+                                      : sl_merge_map_init(&l->t->merges, (size_t)it.left);
     if (status != SL_OK) {
         sl_free(joined);
         return SL_FAIL(err, SL_ERR_MEMORY, "%s: no memory for %llu merge rules", l->path,

@@ -1,5 +1,6 @@
-/* The 256 code points by which byte-level vocabularies write bytes: printable Latin-1 stands for itself, the
- * other bytes for U+0100 and up, in order (Radford et al., GPT-2, 2019). Constant; any thread. */
+/* The 256 code points by which byte-level vocabularies write bytes: printable Latin-1 stands for
+ * itself, the other bytes for U+0100 and up, in order (Radford et al., GPT-2, 2019). Constant; any
+ * thread. */
 #include "text/tokenizer/tokenizer_internal.h"
 
 static bool byte_is_itself(uint32_t byte) {

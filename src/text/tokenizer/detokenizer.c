@@ -1,8 +1,9 @@
-/* Streaming detokenizer. Ids enter one at a time, valid UTF-8 that no stop string can claim any more
- * leaves. Owner: one thread.
+/* Streaming detokenizer. Ids enter one at a time, valid UTF-8 that no stop string can claim any
+ * more leaves. Owner: one thread.
  *
- * Stop strings are followed by one Knuth-Morris-Pratt automaton each (SIAM J. Comput. 6, 1977), so a byte
- * costs amortised O(1) per stop string, and what must be held back is the longest automaton state. */
+ * Stop strings are followed by one Knuth-Morris-Pratt automaton each (SIAM J. Comput. 6, 1977), so
+ * a byte costs amortised O(1) per stop string, and what must be held back is the longest automaton
+ * state. */
 #include "text/tokenizer/detokenizer.h"
 
 #include "base/alloc.h"
@@ -14,8 +15,8 @@
 /* Held back text and the text of one token, each byte of which may become U+FFFD. */
 #define DETOKENIZER_PENDING_MAX (SL_STOP_BYTES_MAX + 4 * SL_TOKEN_BYTES_MAX)
 
-void sl_detokenizer_init(sl_detokenizer *d, const sl_tokenizer *tok, const sl_slice *stops, size_t n_stops,
-                         bool show_special) {
+void sl_detokenizer_init(sl_detokenizer *d, const sl_tokenizer *tok, const sl_slice *stops,
+                         size_t n_stops, bool show_special) {
     *d = (sl_detokenizer){.tok = tok, .n_stops = n_stops, .show_special = show_special};
     for (size_t i = 0; i < n_stops && i < SL_STOP_MAX; i++) {
         d->stops[i] = stops[i];
@@ -44,13 +45,14 @@ static void detokenizer_set_fail(sl_slice stop, uint16_t *fail) {
 
 static sl_status detokenizer_prepare(sl_detokenizer *d, sl_error *err) {
     if (d->n_stops > SL_STOP_MAX) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT, "%zu stop strings are more than the %d allowed", d->n_stops,
-                       SL_STOP_MAX);
+        return SL_FAIL(err, SL_ERR_ARGUMENT, "%zu stop strings are more than the %d allowed",
+                       d->n_stops, SL_STOP_MAX);
     }
     size_t n_bytes = 0;
     for (size_t i = 0; i < d->n_stops; i++) {
         if (d->stops[i].len > SL_STOP_BYTES_MAX) {
-            return SL_FAIL(err, SL_ERR_ARGUMENT, "a stop string of %zu bytes is longer than the %d allowed",
+            return SL_FAIL(err, SL_ERR_ARGUMENT,
+                           "a stop string of %zu bytes is longer than the %d allowed",
                            d->stops[i].len, SL_STOP_BYTES_MAX);
         }
         n_bytes += d->stops[i].len;
@@ -72,8 +74,8 @@ static sl_status detokenizer_prepare(sl_detokenizer *d, sl_error *err) {
     return SL_OK;
 }
 
-/* One more byte of text. Returns the length of the stop string that it completes, the longest of several; 0
- * if none. */
+/* One more byte of text. Returns the length of the stop string that it completes, the longest of
+ * several; 0 if none. */
 static size_t detokenizer_step(sl_detokenizer *d, char c) {
     size_t completed = 0;
     const uint16_t *fail = d->fail;
@@ -97,8 +99,8 @@ static size_t detokenizer_step(sl_detokenizer *d, char c) {
     return completed;
 }
 
-/* How many bytes at the beginning of text, which begins with no character, are one wrong unit: the longest
- * correct but incomplete beginning of a character, or one byte. */
+/* How many bytes at the beginning of text, which begins with no character, are one wrong unit: the
+ * longest correct but incomplete beginning of a character, or one byte. */
 static size_t detokenizer_wrong_len(const char *text, size_t len) {
     size_t n = len < 3 ? len : 3;
     while (n > 1 && sl_utf8_incomplete_tail(text, n) != n) {
@@ -107,8 +109,8 @@ static size_t detokenizer_wrong_len(const char *text, size_t len) {
     return n;
 }
 
-/* Appends raw bytes as valid text; with `last`, an incomplete character at their end too. Returns how many
- * bytes were used. */
+/* Appends raw bytes as valid text; with `last`, an incomplete character at their end too. Returns
+ * how many bytes were used. */
 static size_t detokenizer_add_text(sl_buf *text, const char *raw, size_t len, bool last) {
     size_t i = 0;
     size_t tail = last ? 0 : sl_utf8_incomplete_tail(raw, len);
@@ -124,7 +126,8 @@ static size_t detokenizer_add_text(sl_buf *text, const char *raw, size_t len, bo
     return i;
 }
 
-/* Turns the bytes of pending behind the text into text, but for an incomplete character at their end. */
+/* Turns the bytes of pending behind the text into text, but for an incomplete character at their
+ * end. */
 static sl_status detokenizer_extend_text(sl_detokenizer *d, bool last, sl_error *err) {
     size_t n_raw = d->pending.len - d->n_text;
     const char *raw = d->pending.data + d->n_text;
@@ -178,7 +181,8 @@ sl_status sl_detokenizer_push(sl_detokenizer *d, int32_t id, sl_buf *out, bool *
                               sl_error *err) {
     if (!d->stopped) {
         SL_TRY(detokenizer_prepare(d, err));
-        SL_TRY(sl_tokenizer_decode_one(d->tok, id, d->show_special, &d->at_start, &d->pending, err));
+        SL_TRY(
+            sl_tokenizer_decode_one(d->tok, id, d->show_special, &d->at_start, &d->pending, err));
         SL_TRY(detokenizer_release(d, false, out, err));
     }
     *stopped_out = d->stopped;

@@ -1,6 +1,6 @@
-/* The queue of possible merges: a binary min-heap of 64 bit keys {priority, position}, so that equal
- * priorities leave from the left. The caller owns the memory and knows the bound (2 n for n symbols: n - 1
- * pairs at first, and each merge takes one out and puts at most two in). */
+/* The queue of possible merges: a binary min-heap of 64 bit keys {priority, position}, so that
+ * equal priorities leave from the left. The caller owns the memory and knows the bound (2 n for n
+ * symbols: n - 1 pairs at first, and each merge takes one out and puts at most two in). */
 #ifndef SL_TEXT_MERGE_HEAP_H
 #define SL_TEXT_MERGE_HEAP_H
 

@@ -1,9 +1,9 @@
-/* The matchers of pre-tokenisers: one function per regular expression, written by hand so that each runs in
- * time linear in its piece. A position in a piece enters, the end of the match there leaves. No state
- * beyond the piece; any thread.
+/* The matchers of pre-tokenisers: one function per regular expression, written by hand so that each
+ * runs in time linear in its piece. A position in a piece enters, the end of the match there
+ * leaves. No state beyond the piece; any thread.
  *
- * Runs of white space are where a backtracking engine goes quadratic; here the end of the run that was
- * looked at last is kept in the piece. */
+ * Runs of white space are where a backtracking engine goes quadratic; here the end of the run that
+ * was looked at last is kept in the piece. */
 #include "text/tokenizer/pretokenizer.h"
 
 #define WORD_MASK (SL_CHAR_LETTER | SL_CHAR_NUMBER)
@@ -74,7 +74,8 @@ static size_t match_contraction(const sl_pretoken_piece *p, size_t pos, bool fol
     if (code_at(p, pos) != '\'') {
         return pos;
     }
-    uint32_t bit = fold ? 0x20 : 0; /* maps capitals to small letters, and no other character to one of ours */
+    /* Maps capitals to small letters, and no other character to one of ours. */
+    uint32_t bit = fold ? 0x20 : 0;
     uint32_t a = code_at(p, pos + 1) | bit;
     if (a == 's' || a == 't' || a == 'm' || a == 'd') {
         return pos + 2;
@@ -103,8 +104,8 @@ size_t sl_pretoken_gpt2(sl_pretoken_piece *p, size_t pos) {
     return match_spaces(p, pos);
 }
 
-/* ` ?[^\s\p{L}\p{N}]+[\r\n]*`, with classes `none` in place of the negated ones, and `/` in the tail if
- * `slash` */
+/* ` ?[^\s\p{L}\p{N}]+[\r\n]*`, with classes `none` in place of the negated ones, and `/` in the
+ * tail if `slash` */
 static size_t match_other(sl_pretoken_piece *p, size_t pos, uint32_t none, bool slash) {
     size_t start = code_at(p, pos) == ' ' ? pos + 1 : pos;
     if (!is_none(p, start, none)) {
@@ -135,7 +136,8 @@ static size_t match_digits(const sl_pretoken_piece *p, size_t pos, size_t max) {
 
 /* `[^\r\n\p{L}\p{N}]?` + a run of the classes `letters` */
 static size_t match_letters(sl_pretoken_piece *p, size_t pos, uint32_t letters) {
-    if (is_none(p, pos, WORD_MASK) && !is_line_break(code_at(p, pos)) && is_any(p, pos + 1, letters)) {
+    if (is_none(p, pos, WORD_MASK) && !is_line_break(code_at(p, pos)) &&
+        is_any(p, pos + 1, letters)) {
         return run_end(p, pos + 1, letters, true);
     }
     return run_end(p, pos, letters, true);
@@ -184,9 +186,9 @@ static size_t cased_run(sl_pretoken_piece *p, size_t pos, bool upper) {
     return i;
 }
 
-/* UPPER*LOWER+ from `pos`. Letters without case are in both sets: when no small letter follows the run, it
- * is given back up to and without its last such letter. After that only capitals are left of the run, so a
- * run is walked back at most twice. */
+/* UPPER*LOWER+ from `pos`. Letters without case are in both sets: when no small letter follows the
+ * run, it is given back up to and without its last such letter. After that only capitals are left
+ * of the run, so a run is walked back at most twice. */
 static size_t match_upper_lower(sl_pretoken_piece *p, size_t pos) {
     size_t upper_end = cased_run(p, pos, true);
     if (is_lower_set(p, upper_end)) {
@@ -235,7 +237,8 @@ static size_t match_o200k(sl_pretoken_piece *p, size_t pos, bool contractions, s
 }
 
 /* [^\r\n\p{L}\p{N}]?UPPER*LOWER+(?i:'s|'t|'re|'ve|'m|'ll|'d)?
- * |[^\r\n\p{L}\p{N}]?UPPER+LOWER*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*
+ * |[^\r\n\p{L}\p{N}]?UPPER+LOWER*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}
+ * | ?[^\s\p{L}\p{N}]+[\r\n/]*
  * |\s*[\r\n]+|\s+(?!\S)|\s+ */
 size_t sl_pretoken_o200k(sl_pretoken_piece *p, size_t pos) {
     return match_o200k(p, pos, true, 3);
@@ -276,8 +279,8 @@ static size_t match_punct(sl_pretoken_piece *p, size_t pos, bool tick) {
     size_t i = pos;
     for (; i < p->end; i++) {
         uint32_t c = code_at(p, i);
-        bool listed = c == '$' || c == '+' || (c >= '<' && c <= '>') || c == '^' || c == '~' || c == '|' ||
-                      (tick && c == '`');
+        bool listed = c == '$' || c == '+' || (c >= '<' && c <= '>') || c == '^' || c == '~' ||
+                      c == '|' || (tick && c == '`');
         if (!listed && !is_any(p, i, SL_CHAR_PUNCT)) {
             break;
         }
@@ -296,10 +299,24 @@ size_t sl_pretoken_punct_falcon(sl_pretoken_piece *p, size_t pos) {
 
 static bool is_bloom_stop(const sl_pretoken_piece *p, size_t pos) {
     switch (code_at(p, pos)) {
-    case UINT32_MAX: case '(': case ')': case '|': case '.': case ',': case '!': case '?':
-    case 0x2026: case 0x3002: case 0xFF0C: case 0x3001: case 0x0964: case 0x06D4: case 0x060C:
+    case UINT32_MAX:
+    case '(':
+    case ')':
+    case '|':
+    case '.':
+    case ',':
+    case '!':
+    case '?':
+    case 0x2026:
+    case 0x3002:
+    case 0xFF0C:
+    case 0x3001:
+    case 0x0964:
+    case 0x06D4:
+    case 0x060C:
         return true;
-    default: return is_any(p, pos, SL_CHAR_SPACE);
+    default:
+        return is_any(p, pos, SL_CHAR_SPACE);
     }
 }
 
@@ -358,7 +375,8 @@ static size_t range_run_end(sl_pretoken_piece *p, size_t pos, const char_range *
 }
 
 /* \s? + a run of characters in ranges */
-static size_t match_space_ranges(sl_pretoken_piece *p, size_t pos, const char_range *ranges, size_t n) {
+static size_t match_space_ranges(sl_pretoken_piece *p, size_t pos, const char_range *ranges,
+                                 size_t n) {
     if (is_any(p, pos, SL_CHAR_SPACE)) {
         size_t end = range_run_end(p, pos + 1, ranges, n);
         if (end > pos + 1) {
@@ -372,22 +390,26 @@ static size_t match_space_ranges(sl_pretoken_piece *p, size_t pos, const char_ra
 
 /* Letters with case, as DeepSeek's tokenizer lists them. */
 static const char_range CASED_LETTERS[] = {
-    {0x41, 0x5A}, {0x61, 0x7A}, {0xB5, 0xB5}, {0xC0, 0xD6}, {0xD8, 0xF6}, {0xF8, 0x1BA},
-    {0x1BC, 0x1BF}, {0x1C4, 0x293}, {0x295, 0x2AF}, {0x370, 0x373}, {0x376, 0x377},
-    {0x37B, 0x37D}, {0x37F, 0x37F}, {0x386, 0x386}, {0x388, 0x38A}, {0x38C, 0x38C},
-    {0x38E, 0x3A1}, {0x3A3, 0x3F5}, {0x3F7, 0x481}, {0x48A, 0x52F}, {0x531, 0x556},
-    {0x10A0, 0x10C5}, {0x13A0, 0x13F5}, {0x13F8, 0x13FD}, {0x1C90, 0x1CBA}, {0x1CBD, 0x1CBF},
-    {0x1D00, 0x1D2B}, {0x1D6B, 0x1D77}, {0x1D79, 0x1D9A}, {0x1E00, 0x1F15}, {0x1F18, 0x1F1D},
-    {0x1F20, 0x1F45}, {0x1F48, 0x1F4D}, {0x1F50, 0x1F57}, {0x1F59, 0x1F59}, {0x1F5B, 0x1F5B},
-    {0x1F5D, 0x1F5D}, {0x1F5F, 0x1F7D}, {0x1F80, 0x1FB4}, {0x1FB6, 0x1FBC}, {0x1FBE, 0x1FBE},
-    {0x1FC2, 0x1FC4}, {0x1FC6, 0x1FCC}, {0x1FD0, 0x1FD3}, {0x1FD6, 0x1FDB}, {0x1FE0, 0x1FEC},
-    {0x1FF2, 0x1FF4}, {0x1FF6, 0x1FFC}, {0x2102, 0x2102}, {0x2107, 0x2107}, {0x210A, 0x2113},
-    {0x2115, 0x2115}, {0x2119, 0x211D}, {0x2124, 0x2124}, {0x2126, 0x2126}, {0x2128, 0x2128},
-    {0x212A, 0x212D}, {0x212F, 0x2134}, {0x2139, 0x2139}, {0x213C, 0x213F}, {0x2145, 0x2149},
-    {0x214E, 0x214E}, {0x2183, 0x2184}, {0x2C00, 0x2C7B}, {0x2C7E, 0x2CE4}, {0x2CEB, 0x2CEE},
-    {0x2CF2, 0x2CF3}, {0xA640, 0xA66D}, {0xA680, 0xA69B}, {0xA722, 0xA76F}, {0xA771, 0xA787},
-    {0xA78B, 0xA78E}, {0xAB70, 0xABBF}, {0xFB00, 0xFB06}, {0xFB13, 0xFB17}, {0xFF21, 0xFF3A},
-    {0xFF41, 0xFF5A}, {0x10400, 0x1044F}, {0x104B0, 0x104D3}, {0x104D8, 0x104FB},
+    {0x41, 0x5A},       {0x61, 0x7A},       {0xB5, 0xB5},       {0xC0, 0xD6},
+    {0xD8, 0xF6},       {0xF8, 0x1BA},      {0x1BC, 0x1BF},     {0x1C4, 0x293},
+    {0x295, 0x2AF},     {0x370, 0x373},     {0x376, 0x377},     {0x37B, 0x37D},
+    {0x37F, 0x37F},     {0x386, 0x386},     {0x388, 0x38A},     {0x38C, 0x38C},
+    {0x38E, 0x3A1},     {0x3A3, 0x3F5},     {0x3F7, 0x481},     {0x48A, 0x52F},
+    {0x531, 0x556},     {0x10A0, 0x10C5},   {0x13A0, 0x13F5},   {0x13F8, 0x13FD},
+    {0x1C90, 0x1CBA},   {0x1CBD, 0x1CBF},   {0x1D00, 0x1D2B},   {0x1D6B, 0x1D77},
+    {0x1D79, 0x1D9A},   {0x1E00, 0x1F15},   {0x1F18, 0x1F1D},   {0x1F20, 0x1F45},
+    {0x1F48, 0x1F4D},   {0x1F50, 0x1F57},   {0x1F59, 0x1F59},   {0x1F5B, 0x1F5B},
+    {0x1F5D, 0x1F5D},   {0x1F5F, 0x1F7D},   {0x1F80, 0x1FB4},   {0x1FB6, 0x1FBC},
+    {0x1FBE, 0x1FBE},   {0x1FC2, 0x1FC4},   {0x1FC6, 0x1FCC},   {0x1FD0, 0x1FD3},
+    {0x1FD6, 0x1FDB},   {0x1FE0, 0x1FEC},   {0x1FF2, 0x1FF4},   {0x1FF6, 0x1FFC},
+    {0x2102, 0x2102},   {0x2107, 0x2107},   {0x210A, 0x2113},   {0x2115, 0x2115},
+    {0x2119, 0x211D},   {0x2124, 0x2124},   {0x2126, 0x2126},   {0x2128, 0x2128},
+    {0x212A, 0x212D},   {0x212F, 0x2134},   {0x2139, 0x2139},   {0x213C, 0x213F},
+    {0x2145, 0x2149},   {0x214E, 0x214E},   {0x2183, 0x2184},   {0x2C00, 0x2C7B},
+    {0x2C7E, 0x2CE4},   {0x2CEB, 0x2CEE},   {0x2CF2, 0x2CF3},   {0xA640, 0xA66D},
+    {0xA680, 0xA69B},   {0xA722, 0xA76F},   {0xA771, 0xA787},   {0xA78B, 0xA78E},
+    {0xAB70, 0xABBF},   {0xFB00, 0xFB06},   {0xFB13, 0xFB17},   {0xFF21, 0xFF3A},
+    {0xFF41, 0xFF5A},   {0x10400, 0x1044F}, {0x104B0, 0x104D3}, {0x104D8, 0x104FB},
     {0x10C80, 0x10CB2}, {0x10CC0, 0x10CF2}, {0x118A0, 0x118DF}, {0x1E900, 0x1E943},
 };
 
@@ -398,8 +420,8 @@ size_t sl_pretoken_space_cased(sl_pretoken_piece *p, size_t pos) {
 
 /* \s?[!-/:-~ and their wide, quoting and ideographic forms]+ */
 size_t sl_pretoken_space_marks(sl_pretoken_piece *p, size_t pos) {
-    static const char_range MARKS[] = {{'!', '/'}, {':', '~'}, {0x2018, 0x201F}, {0x3000, 0x3002},
-                                       {0xFF01, 0xFF0F}, {0xFF1A, 0xFF5E}};
+    static const char_range MARKS[] = {{'!', '/'},       {':', '~'},       {0x2018, 0x201F},
+                                       {0x3000, 0x3002}, {0xFF01, 0xFF0F}, {0xFF1A, 0xFF5E}};
     return match_space_ranges(p, pos, MARKS, N_RANGES(MARKS));
 }
 
@@ -436,7 +458,8 @@ static size_t match_mark_ascii_word(sl_pretoken_piece *p, size_t pos) {
     return end > pos + 1 ? end : pos;
 }
 
-/* [ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+
+/* [ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+
+ * | ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+
  * |\s+(?!\S)|\s+ */
 size_t sl_pretoken_deepseek3(sl_pretoken_piece *p, size_t pos) {
     const uint32_t letters = SL_CHAR_LETTER | SL_CHAR_MARK;

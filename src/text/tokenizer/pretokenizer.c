@@ -1,8 +1,8 @@
-/* The table of pre-tokenisers and the loop that applies one. Text and its length enter, marks at word
- * beginnings leave. No state; any thread.
+/* The table of pre-tokenisers and the loop that applies one. Text and its length enter, marks at
+ * word beginnings leave. No state; any thread.
  *
- * The expressions are those of the models' published tokenizer.json files; which name stands for which is
- * given by the GGUF key tokenizer.ggml.pre. */
+ * The expressions are those of the models' published tokenizer.json files; which name stands for
+ * which is given by the GGUF key tokenizer.ggml.pre. */
 #include "text/tokenizer/pretokenizer.h"
 
 #include <string.h>
@@ -11,14 +11,19 @@
 
 static const sl_pretokenizer PRETOKENIZERS[] = {
     {.names = {"default"}, /* also for files without the key */
-     .stages = {sl_pretoken_punct_default, sl_pretoken_gpt2, sl_pretoken_digits, sl_pretoken_ascii_digits_3}},
-    {.names = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "jina-es", "jina-de", "jina-v1-en", "jina-v2-en",
-               "jina-v2-es", "jina-v2-de", "jina-v2-code", "roberta-bpe", "modern-bert", "exaone4", "trillion"},
+     .stages = {sl_pretoken_punct_default, sl_pretoken_gpt2, sl_pretoken_digits,
+                sl_pretoken_ascii_digits_3}},
+    {.names = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "jina-es", "jina-de", "jina-v1-en",
+               "jina-v2-en", "jina-v2-es", "jina-v2-de", "jina-v2-code", "roberta-bpe",
+               "modern-bert", "exaone4", "trillion"},
      .stages = {sl_pretoken_gpt2}},
     {.names = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"},
      .stages = {sl_pretoken_digit, sl_pretoken_gpt2}},
-    {.names = {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"},
-     .stages = {sl_pretoken_llama3}, .ignore_merges = true, .adds_bos = true},
+    {.names = {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0",
+               "lfm2"},
+     .stages = {sl_pretoken_llama3},
+     .ignore_merges = true,
+     .adds_bos = true},
     {.names = {"dbrx", "smaug-bpe"}, .stages = {sl_pretoken_llama3}},
     {.names = {"qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "hunyuan", "solar-open"},
      .stages = {sl_pretoken_qwen2}},

@@ -1,7 +1,8 @@
-/* Pre-tokenisers: how a byte-level BPE vocabulary cuts text into words before merging. Each is a row of a
- * table: its names in tokenizer.ggml.pre, its options and up to SL_PRETOKEN_STAGES patterns. Each pattern
- * is a hand-written matcher for one regular expression; patterns are applied one after the other, each to
- * the pieces that those before left, and both what matches and what lies between matches become pieces. */
+/* Pre-tokenisers: how a byte-level BPE vocabulary cuts text into words before merging. Each is a
+ * row of a table: its names in tokenizer.ggml.pre, its options and up to SL_PRETOKEN_STAGES
+ * patterns. Each pattern is a hand-written matcher for one regular expression; patterns are applied
+ * one after the other, each to the pieces that those before left, and both what matches and what
+ * lies between matches become pieces. */
 #ifndef SL_TEXT_PRETOKENIZER_H
 #define SL_TEXT_PRETOKENIZER_H
 
@@ -42,7 +43,7 @@ typedef size_t (*sl_pretoken_match)(sl_pretoken_piece *p, size_t pos);
 #define SL_PRETOKEN_NAMES 16
 
 typedef struct sl_pretokenizer {
-    const char *names[SL_PRETOKEN_NAMES]; /* the first one is shown; NULL ends the list */
+    const char *names[SL_PRETOKEN_NAMES];         /* the first one is shown; NULL ends the list */
     sl_pretoken_match stages[SL_PRETOKEN_STAGES]; /* NULL ends the list */
     bool ignore_merges; /* a word that is a token as a whole is not merged up */
     bool adds_bos;      /* when the file does not say */
@@ -58,7 +59,10 @@ size_t sl_pretokenizer_classify(sl_slice text, sl_char *ch);
 /* Bytes that a classified character takes in the text. */
 static inline uint32_t sl_char_bytes(sl_char c) {
     uint32_t code = c & SL_CHAR_CODE;
-    return (c & SL_CHAR_INVALID) != 0 || code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    if ((c & SL_CHAR_INVALID) != 0 || code < 0x80) {
+        return 1;
+    }
+    return 2u + (code >= 0x800) + (code >= 0x10000);
 }
 
 /* pretoken_rules.c: the matchers. Comments there give the expression of each. */

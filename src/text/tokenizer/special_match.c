@@ -1,9 +1,11 @@
-/* Special texts by an Aho-Corasick automaton (Aho and Corasick, CACM 18, 1975) over the reversed texts.
+/* Special texts by an Aho-Corasick automaton (Aho and Corasick, CACM 18, 1975) over the reversed
+ * texts.
  *
- * Reading the text from its end, the longest reversed text that ends at a position is the longest text that
- * begins there. So one backward pass lists, for every position, the longest text that begins at it, and one
- * forward pass over that list picks hits from the left. Both are linear; no position is read twice but for
- * failure steps, of which there are at most as many as bytes. Owner: any thread, after building. */
+ * Reading the text from its end, the longest reversed text that ends at a position is the longest
+ * text that begins there. So one backward pass lists, for every position, the longest text that
+ * begins at it, and one forward pass over that list picks hits from the left. Both are linear; no
+ * position is read twice but for failure steps, of which there are at most as many as bytes. Owner:
+ * any thread, after building. */
 #include "text/tokenizer/special_match.h"
 
 #include "base/alloc.h"
@@ -16,7 +18,8 @@ static uint32_t special_hash(uint32_t node, uint32_t byte) {
 }
 
 /* The child of `node` for a byte, 0 if none. */
-static uint32_t special_child(const sl_special_matcher *m, uint32_t node, uint32_t byte, uint64_t *work) {
+static uint32_t special_child(const sl_special_matcher *m, uint32_t node, uint32_t byte,
+                              uint64_t *work) {
     if (node == 0) {
         return m->root_child[byte];
     }
@@ -31,7 +34,8 @@ static uint32_t special_child(const sl_special_matcher *m, uint32_t node, uint32
     return 0; /* no edge lies further from its place than that */
 }
 
-static sl_status special_add_edge(sl_special_matcher *m, uint32_t node, uint32_t byte, uint32_t child) {
+static sl_status special_add_edge(sl_special_matcher *m, uint32_t node, uint32_t byte,
+                                  uint32_t child) {
     if (node == 0) {
         m->root_child[byte] = child;
         return SL_OK;
@@ -76,8 +80,10 @@ typedef struct special_link {
     uint32_t node, parent, byte;
 } special_link;
 
-/* All edges, shallow children first (counting sort by depth), since a failure link needs shallower ones. */
-static sl_status special_links(const sl_special_matcher *m, special_link *links, uint32_t depth_max) {
+/* All edges, shallow children first (counting sort by depth), since a failure link needs shallower
+ * ones. */
+static sl_status special_links(const sl_special_matcher *m, special_link *links,
+                               uint32_t depth_max) {
     uint32_t *at = sl_alloc_zero((size_t)depth_max + 2, sizeof(*at));
     if (at == NULL) {
         return SL_ERR_MEMORY;
@@ -127,7 +133,8 @@ static sl_status special_set_fails(sl_special_matcher *m) {
     return status;
 }
 
-sl_status sl_special_build(sl_special_matcher *m, const sl_special_text *texts, size_t n, size_t n_bytes) {
+sl_status sl_special_build(sl_special_matcher *m, const sl_special_text *texts, size_t n,
+                           size_t n_bytes) {
     *m = (sl_special_matcher){0};
     if (n == 0) {
         return SL_OK;
@@ -181,7 +188,8 @@ static bool special_push(special_hits *h, sl_special_hit hit) {
     return true;
 }
 
-/* From the positions in falling order to the hits that do not overlap, in rising order, in place. */
+/* From the positions in falling order to the hits that do not overlap, in rising order, in
+ * place. */
 static size_t special_choose(sl_special_hit *hits, size_t n) {
     for (size_t i = 0; i < n / 2; i++) {
         sl_special_hit swap = hits[i];
@@ -199,8 +207,24 @@ static size_t special_choose(sl_special_hit *hits, size_t n) {
     return n_kept;
 }
 
-sl_status sl_special_find(const sl_special_matcher *m, sl_slice text, bool all, sl_special_hit **hits_out,
-                          size_t *n_out, uint64_t *work) {
+/* The longest text that begins at pos, the node that the automaton is in there, and may be
+ * recognised: any text if it ends at or before `limit`, else only a user's. */
+static uint32_t special_longest(const sl_special_matcher *m, uint32_t node, bool all, size_t pos,
+                                size_t limit, uint64_t *work) {
+    if (!all || limit <= pos) {
+        return m->nodes[node].out_user;
+    }
+    uint32_t out = m->nodes[node].out_all;
+    while (out != 0 && m->nodes[out].out_user != out && m->nodes[out].depth > limit - pos) {
+        out = m->nodes[m->nodes[out].fail].out_all; /* the next shorter one */
+        (*work)++;
+    }
+    return out;
+}
+
+sl_status sl_special_find(const sl_special_matcher *m, sl_slice text, bool all,
+                          const sl_spans *closed, sl_special_hit **hits_out, size_t *n_out,
+                          uint64_t *work) {
     *hits_out = NULL;
     *n_out = 0;
     if (m->nodes == NULL || (!all && !m->has_user)) {
@@ -208,6 +232,8 @@ sl_status sl_special_find(const sl_special_matcher *m, sl_slice text, bool all, 
     }
     special_hits found = {0};
     uint32_t node = 0;
+    size_t i_span = closed == NULL ? 0
+                                   : closed->n; /* the first one that ends behind the position */
     for (size_t i = text.len; i > 0; i--) {
         uint32_t byte = (unsigned char)text.ptr[i - 1];
         uint32_t child = special_child(m, node, byte, work);
@@ -216,7 +242,12 @@ sl_status sl_special_find(const sl_special_matcher *m, sl_slice text, bool all, 
             child = special_child(m, node, byte, work);
         }
         node = child;
-        uint32_t out = all ? m->nodes[node].out_all : m->nodes[node].out_user;
+        while (i_span > 0 && closed->spans[i_span - 1].end > i - 1) {
+            i_span--;
+        }
+        size_t limit = closed == NULL || i_span == closed->n ? SIZE_MAX
+                                                             : closed->spans[i_span].begin;
+        uint32_t out = special_longest(m, node, all, i - 1, limit, work);
         if (out != 0) {
             sl_special_hit hit = {(uint32_t)(i - 1), m->nodes[out].depth,
                                   (int32_t)(m->nodes[out].id_plus_1 - 1)};

@@ -1,8 +1,8 @@
-/* SentencePiece-style BPE, the encoding half (Kudo and Richardson, 2018): spaces become U+2581, neighbours
- * whose joined text is a token are merged, best score first and leftmost among equals; what is no token in
- * the end is written in byte tokens. Merging uses a queue, O(n log n). Where no token of the vocabulary
- * reaches over the beginning of a word, words are merged one by one, which gives the same ids with a small
- * queue. Any thread; scratch memory is the caller's. */
+/* SentencePiece-style BPE, the encoding half (Kudo and Richardson, 2018): spaces become U+2581,
+ * neighbours whose joined text is a token are merged, best score first and leftmost among equals;
+ * what is no token in the end is written in byte tokens. Merging uses a queue, O(n log n). Where no
+ * token of the vocabulary reaches over the beginning of a word, words are merged one by one, which
+ * gives the same ids with a small queue. Any thread; scratch memory is the caller's. */
 #include "base/utf8.h"
 #include "text/tokenizer/merge_heap.h"
 #include "text/tokenizer/tokenizer_internal.h"
@@ -10,10 +10,11 @@
 #define SPACE_MARK "\xE2\x96\x81" /* U+2581 */
 
 typedef struct spm_node {
-    uint32_t start, len;        /* bytes of the word */
-    uint32_t prev, next;        /* UINT32_MAX: none */
-    uint32_t id;                /* SL_NO_SYMBOL: the text is no token */
-    uint32_t pair_key, pair_id; /* of the text joined with the next node's; pair_id SL_NO_SYMBOL: no token */
+    uint32_t start, len; /* bytes of the word */
+    uint32_t prev, next; /* UINT32_MAX: none */
+    uint32_t id;         /* SL_NO_SYMBOL: the text is no token */
+    uint32_t pair_id;    /* of the text joined with the next node's; SL_NO_SYMBOL: no token */
+    uint32_t pair_key;   /* its score */
 } spm_node;
 
 typedef struct spm_merger {
@@ -83,7 +84,8 @@ static sl_status spm_emit_bytes(const sl_tokenizer *t, const char *text, size_t 
     return status;
 }
 
-static sl_status spm_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word, sl_ids *ids) {
+static sl_status spm_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word,
+                                 sl_ids *ids) {
     if (!sl_encode_scratch_room(&s->nodes, &s->nodes_bytes, word.len, sizeof(spm_node)) ||
         !sl_encode_scratch_room(&s->heap, &s->heap_bytes, word.len, 2 * sizeof(uint64_t))) {
         return SL_ERR_MEMORY;
@@ -94,7 +96,10 @@ static sl_status spm_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl
         uint32_t code;
         size_t len = sl_utf8_decode(word.ptr + i, word.len - i, &code);
         len = len == 0 ? 1 : len;
-        m.nodes[n] = (spm_node){.start = i, .len = (uint32_t)len, .prev = n - 1, .next = n + 1,
+        m.nodes[n] = (spm_node){.start = i,
+                                .len = (uint32_t)len,
+                                .prev = n - 1,
+                                .next = n + 1,
                                 .id = spm_find(t, word.ptr + i, len, &m.heap.work)};
         i += (uint32_t)len;
     }
@@ -107,8 +112,9 @@ static sl_status spm_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl
     sl_status status = SL_OK;
     for (uint32_t i = 0; i != UINT32_MAX && status == SL_OK; i = m.nodes[i].next) {
         const spm_node *node = &m.nodes[i];
-        status = node->id != SL_NO_SYMBOL ? sl_ids_push(ids, (int32_t)node->id)
-                                          : spm_emit_bytes(t, word.ptr + node->start, node->len, ids);
+        status = node->id != SL_NO_SYMBOL
+                     ? sl_ids_push(ids, (int32_t)node->id)
+                     : spm_emit_bytes(t, word.ptr + node->start, node->len, ids);
     }
     return status;
 }

@@ -21,7 +21,8 @@ static sl_status spm_load_scores(sl_tokenizer *t, const sl_gguf *file, sl_error 
     sl_gguf_iter it;
     SL_TRY(sl_gguf_array(file, KEY_SCORES, SL_GGUF_F32, &it, err));
     if (it.left != t->n_vocab) {
-        return SL_FAIL(err, SL_ERR_FORMAT, "%s: " KEY_SCORES " has %llu entries, tokenizer.ggml.tokens %u",
+        return SL_FAIL(err, SL_ERR_FORMAT,
+                       "%s: " KEY_SCORES " has %llu entries, tokenizer.ggml.tokens %u",
                        sl_gguf_path(file), (unsigned long long)it.left, (unsigned)t->n_vocab);
     }
     t->score_keys = sl_alloc_zero(t->n_vocab, sizeof(*t->score_keys));
@@ -31,7 +32,8 @@ static sl_status spm_load_scores(sl_tokenizer *t, const sl_gguf *file, sl_error 
     float score;
     for (uint32_t id = 0; id < t->n_vocab && sl_gguf_next_f32(&it, &score); id++) {
         if (!isfinite(score)) {
-            return SL_FAIL(err, SL_ERR_FORMAT, "%s: entry %u of " KEY_SCORES " is %g, not a finite number",
+            return SL_FAIL(err, SL_ERR_FORMAT,
+                           "%s: entry %u of " KEY_SCORES " is %g, not a finite number",
                            sl_gguf_path(file), (unsigned)id, (double)score);
         }
         t->score_keys[id] = spm_score_key(score);
@@ -39,7 +41,8 @@ static sl_status spm_load_scores(sl_tokenizer *t, const sl_gguf *file, sl_error 
     return SL_OK;
 }
 
-/* True if the text has U+2581 right after another character: then spaces are no borders of merging. */
+/* True if the text has U+2581 right after another character: then spaces are no borders of
+ * merging. */
 static bool spm_spans_space(const sl_token *token) {
     for (uint32_t i = 1; i + 3 <= token->len; i++) {
         if (memcmp(token->text + i, "\xE2\x96\x81", 3) == 0 &&
@@ -52,7 +55,8 @@ static bool spm_spans_space(const sl_token *token) {
 
 sl_status sl_spm_load(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     SL_TRY(spm_load_scores(t, file, err));
-    SL_TRY(sl_gguf_bool_or(file, "tokenizer.ggml.add_space_prefix", true, &t->add_space_prefix, err));
+    SL_TRY(
+        sl_gguf_bool_or(file, "tokenizer.ggml.add_space_prefix", true, &t->add_space_prefix, err));
     t->split_at_space = true;
     for (uint32_t b = 0; b < 256; b++) {
         t->byte_symbol[b] = SL_NO_SYMBOL;

@@ -82,8 +82,9 @@ static sl_status token_map_grow(sl_token_map *m) {
 }
 
 /* The slot of an equal text, or NULL. */
-static const sl_token_slot *token_map_slot(const sl_token_map *m, const sl_token *tokens, const char *text,
-                                           size_t len, uint32_t hash, uint64_t *work) {
+static const sl_token_slot *token_map_slot(const sl_token_map *m, const sl_token *tokens,
+                                           const char *text, size_t len, uint32_t hash,
+                                           uint64_t *work) {
     uint32_t i = hash & m->mask;
     for (uint32_t probes = 0; probes < SL_PROBES_MAX; probes++, i = (i + 1) & m->mask) {
         const sl_token_slot *slot = &m->slots[i];
@@ -101,7 +102,8 @@ static const sl_token_slot *token_map_slot(const sl_token_map *m, const sl_token
     return NULL; /* no entry lies further from its place than that */
 }
 
-sl_status sl_token_map_add(sl_token_map *m, const sl_token *tokens, uint32_t id, uint32_t *twin_out) {
+sl_status sl_token_map_add(sl_token_map *m, const sl_token *tokens, uint32_t id,
+                           uint32_t *twin_out) {
     if (m->n >= m->mask - m->mask / 4) {
         sl_status status = token_map_grow(m);
         if (status != SL_OK) {
@@ -119,9 +121,10 @@ sl_status sl_token_map_add(sl_token_map *m, const sl_token *tokens, uint32_t id,
     return token_map_place(m, (sl_token_slot){hash, id + 1});
 }
 
-uint32_t sl_token_map_find(const sl_token_map *m, const sl_token *tokens, const char *text, size_t len,
-                           uint64_t *work) {
-    const sl_token_slot *slot = token_map_slot(m, tokens, text, len, sl_token_hash(text, len), work);
+uint32_t sl_token_map_find(const sl_token_map *m, const sl_token *tokens, const char *text,
+                           size_t len, uint64_t *work) {
+    const sl_token_slot *slot = token_map_slot(m, tokens, text, len, sl_token_hash(text, len),
+                                               work);
     return slot == NULL ? UINT32_MAX : slot->id_plus_1 - 1;
 }
 

@@ -1,6 +1,6 @@
-/* The two hash tables of a vocabulary: text -> id and pair of ids -> merge rule. Open addressing with linear
- * probing, sized for the vocabulary at once, never changed after opening. A file whose keys all collide is
- * refused (SL_ERR_LIMIT) instead of making opening quadratic. */
+/* The two hash tables of a vocabulary: text -> id and pair of ids -> merge rule. Open addressing
+ * with linear probing, sized for the vocabulary at once, never changed after opening. A file whose
+ * keys all collide is refused (SL_ERR_LIMIT) instead of making opening quadratic. */
 #ifndef SL_TEXT_TOKEN_HASH_H
 #define SL_TEXT_TOKEN_HASH_H
 
@@ -16,9 +16,9 @@
 typedef struct sl_token {
     const char *text; /* in the file's mapping, or in the tokenizer's arena for a symbol */
     uint32_t len;
-    uint8_t type;     /* sl_token_type */
-    uint8_t strip;    /* SL_TOKEN_LSTRIP | SL_TOKEN_RSTRIP */
-    uint8_t byte;     /* the value of a SL_TOKEN_BYTE */
+    uint8_t type;  /* sl_token_type */
+    uint8_t strip; /* SL_TOKEN_LSTRIP | SL_TOKEN_RSTRIP */
+    uint8_t byte;  /* the value of a SL_TOKEN_BYTE */
 } sl_token;
 
 typedef struct sl_token_slot {
@@ -31,8 +31,9 @@ typedef struct sl_token_map {
 } sl_token_map;
 
 typedef struct sl_merge {
-    uint32_t left, right;  /* symbols */
-    uint32_t rank, result; /* smaller ranks are merged first; result: symbol. rank UINT32_MAX: empty */
+    uint32_t left, right; /* symbols */
+    uint32_t rank;        /* smaller ones are merged first; UINT32_MAX: empty slot */
+    uint32_t result;      /* symbol */
 } sl_merge;
 
 typedef struct sl_merge_map {
@@ -48,12 +49,14 @@ void sl_token_map_deinit(sl_token_map *m);
 sl_status sl_merge_map_init(sl_merge_map *m, size_t n);
 void sl_merge_map_deinit(sl_merge_map *m);
 
-/* Adds tokens[id] by its text; makes room when there is none. An equal text is SL_ERR_FORMAT and its id goes
- * to *twin_out; else SL_OK, SL_ERR_MEMORY or SL_ERR_LIMIT. */
-sl_status sl_token_map_add(sl_token_map *m, const sl_token *tokens, uint32_t id, uint32_t *twin_out);
-/* The id of the token with this text, UINT32_MAX if there is none. Adds the slots looked at to *work. */
-uint32_t sl_token_map_find(const sl_token_map *m, const sl_token *tokens, const char *text, size_t len,
-                           uint64_t *work);
+/* Adds tokens[id] by its text; makes room when there is none. An equal text is SL_ERR_FORMAT and
+ * its id goes to *twin_out; else SL_OK, SL_ERR_MEMORY or SL_ERR_LIMIT. */
+sl_status sl_token_map_add(sl_token_map *m, const sl_token *tokens, uint32_t id,
+                           uint32_t *twin_out);
+/* The id of the token with this text, UINT32_MAX if there is none. Adds the slots looked at to
+ * *work. */
+uint32_t sl_token_map_find(const sl_token_map *m, const sl_token *tokens, const char *text,
+                           size_t len, uint64_t *work);
 
 /* The first rule for a pair stays: a later one is ignored. SL_OK or SL_ERR_LIMIT. */
 sl_status sl_merge_map_add(sl_merge_map *m, sl_merge merge);
@@ -63,8 +66,8 @@ static inline uint64_t sl_merge_hash(uint32_t left, uint32_t right) {
     return key ^ key >> 29;
 }
 /* NULL if there is no rule. Adds the slots looked at to *work. */
-static inline const sl_merge *sl_merge_map_find(const sl_merge_map *m, uint32_t left, uint32_t right,
-                                                uint64_t *work) {
+static inline const sl_merge *sl_merge_map_find(const sl_merge_map *m, uint32_t left,
+                                                uint32_t right, uint64_t *work) {
     uint32_t i = (uint32_t)(sl_merge_hash(left, right) >> 16) & m->mask;
     for (uint32_t probes = 0; probes < SL_PROBES_MAX; probes++, i = (i + 1) & m->mask) {
         const sl_merge *slot = &m->slots[i];

@@ -1,5 +1,5 @@
-/* Ids to bytes. Any thread. Control and unknown tokens are silent unless asked for; nothing is cleaned up
- * or joined, so that what encoding took apart comes back byte for byte. */
+/* Ids to bytes. Any thread. Control and unknown tokens are silent unless asked for; nothing is
+ * cleaned up or joined, so that what encoding took apart comes back byte for byte. */
 #include "base/error.h"
 #include "base/utf8.h"
 #include "text/tokenizer/tokenizer_internal.h"
@@ -47,11 +47,11 @@ static void decode_marked(const sl_token *token, bool strip, sl_buf *out) {
     out->len += n;
 }
 
-sl_status sl_tokenizer_decode_one(const sl_tokenizer *t, int32_t id, bool show_special, bool *at_start_io,
-                                  sl_buf *out, sl_error *err) {
+sl_status sl_tokenizer_decode_one(const sl_tokenizer *t, int32_t id, bool show_special,
+                                  bool *at_start_io, sl_buf *out, sl_error *err) {
     if (id < 0 || (uint32_t)id >= t->n_vocab) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT, "token id %d is outside the vocabulary of %u tokens", (int)id,
-                       (unsigned)t->n_vocab);
+        return SL_FAIL(err, SL_ERR_ARGUMENT, "token id %d is outside the vocabulary of %u tokens",
+                       (int)id, (unsigned)t->n_vocab);
     }
     const sl_token *token = &t->tokens[id];
     if (token->type == SL_TOKEN_CONTROL || token->type == SL_TOKEN_UNKNOWN) {
@@ -70,7 +70,9 @@ sl_status sl_tokenizer_decode_one(const sl_tokenizer *t, int32_t id, bool show_s
         }
         *at_start_io = false;
     }
-    return out->status == SL_OK ? SL_OK : SL_FAIL(err, out->status, "no room for the text of token %d", (int)id);
+    return out->status == SL_OK
+               ? SL_OK
+               : SL_FAIL(err, out->status, "no room for the text of token %d", (int)id);
 }
 
 sl_status sl_tokenizer_decode(const sl_tokenizer *t, const int32_t *ids, size_t n, bool at_start,

@@ -1,6 +1,6 @@
-/* Text to ids: finds special texts, hands what lies between them to the vocabulary's family, and adds what
- * the file wants around a sequence. Bytes enter, ids leave; any thread, no shared state but the counter of
- * work, which is the thread's own. */
+/* Text to ids: finds special texts, hands what lies between them to the vocabulary's family, and
+ * adds what the file wants around a sequence. Bytes enter, ids leave; any thread, no shared state
+ * but the counter of work, which is the thread's own. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "text/tokenizer/tokenizer_internal.h"
@@ -91,12 +91,14 @@ static sl_status encode_plain(encode_job *job, sl_slice text) {
                                          : sl_bpe_encode(t, &job->scratch, text, job->ids);
 }
 
-static sl_status encode_with_hits(encode_job *job, sl_slice text, const sl_special_hit *hits, size_t n) {
+static sl_status encode_with_hits(encode_job *job, sl_slice text, const sl_special_hit *hits,
+                                  size_t n) {
     size_t pos = 0; /* plain text from here on is still to do */
     for (size_t i = 0; i < n; i++) {
         const sl_token *token = &job->t->tokens[hits[i].id];
         size_t end = hits[i].start;
-        while ((token->strip & SL_TOKEN_LSTRIP) != 0 && end > pos && encode_is_space(text.ptr[end - 1])) {
+        while ((token->strip & SL_TOKEN_LSTRIP) != 0 && end > pos &&
+               encode_is_space(text.ptr[end - 1])) {
             end--;
         }
         SL_TRY(encode_plain(job, (sl_slice){text.ptr + pos, end - pos}));
@@ -104,26 +106,29 @@ static sl_status encode_with_hits(encode_job *job, sl_slice text, const sl_speci
         job->after_special = true;
         pos = (size_t)hits[i].start + hits[i].len;
         size_t stop = i + 1 < n ? hits[i + 1].start : text.len;
-        while ((token->strip & SL_TOKEN_RSTRIP) != 0 && pos < stop && encode_is_space(text.ptr[pos])) {
+        while ((token->strip & SL_TOKEN_RSTRIP) != 0 && pos < stop &&
+               encode_is_space(text.ptr[pos])) {
             pos++;
         }
     }
     return encode_plain(job, (sl_slice){text.ptr + pos, text.len - pos});
 }
 
-static sl_status encode_message(sl_status status, const sl_ids *ids, size_t n_bytes, sl_error *err) {
+static sl_status encode_message(sl_status status, const sl_ids *ids, size_t n_bytes,
+                                sl_error *err) {
     if (status == SL_ERR_LIMIT) {
-        return SL_FAIL(err, status, "a text of %zu bytes gives more than the %zu tokens allowed", n_bytes,
-                       ids->max);
+        return SL_FAIL(err, status, "a text of %zu bytes gives more than the %zu tokens allowed",
+                       n_bytes, ids->max);
     }
     return SL_FAIL(err, status, "no memory to tokenise a text of %zu bytes", n_bytes);
 }
 
-sl_status sl_tokenizer_encode(const sl_tokenizer *t, sl_slice text, bool parse_special, sl_ids *ids,
-                              sl_error *err) {
+static sl_status encode_text(const sl_tokenizer *t, sl_slice text, bool parse_special,
+                             const sl_spans *closed, sl_ids *ids, sl_error *err) {
     if (text.len > SL_TEXT_BYTES_MAX) {
-        return SL_FAIL(err, SL_ERR_LIMIT, "a text of %zu bytes is longer than the %u that can be tokenised",
-                       text.len, (unsigned)SL_TEXT_BYTES_MAX);
+        return SL_FAIL(err, SL_ERR_LIMIT,
+                       "a text of %zu bytes is longer than the %u that can be tokenised", text.len,
+                       (unsigned)SL_TEXT_BYTES_MAX);
     }
     size_t n_before = ids->n;
     encode_job job = {.t = t, .ids = ids, .after_special = true};
@@ -131,7 +136,8 @@ sl_status sl_tokenizer_encode(const sl_tokenizer *t, sl_slice text, bool parse_s
     size_t n_hits = 0;
     sl_status status = t->strips ? SL_OK : sl_encode_check_room(t, text.len, ids);
     if (status == SL_OK) {
-        status = sl_special_find(&t->special, text, parse_special, &hits, &n_hits, &job.scratch.work);
+        status = sl_special_find(&t->special, text, parse_special, closed, &hits, &n_hits,
+                                 &job.scratch.work);
     }
     if (status == SL_OK) {
         status = encode_with_hits(&job, text, hits, n_hits);
@@ -143,6 +149,16 @@ sl_status sl_tokenizer_encode(const sl_tokenizer *t, sl_slice text, bool parse_s
         return encode_message(status, ids, text.len, err);
     }
     return SL_OK;
+}
+
+sl_status sl_tokenizer_encode(const sl_tokenizer *t, sl_slice text, bool parse_special, sl_ids *ids,
+                              sl_error *err) {
+    return encode_text(t, text, parse_special, NULL, ids, err);
+}
+
+sl_status sl_tokenizer_encode_spans(const sl_tokenizer *t, sl_slice text, const sl_spans *closed,
+                                    sl_ids *ids, sl_error *err) {
+    return encode_text(t, text, true, closed, ids, err);
 }
 
 static sl_status encode_push(sl_ids *ids, bool wanted, int32_t id) {

@@ -1,5 +1,5 @@
-/* What an open tokenizer is made of; private to this folder. Everything here is written while opening and
- * read-only afterwards. */
+/* What an open tokenizer is made of; private to this folder. Everything here is written while
+ * opening and read-only afterwards. */
 #ifndef SL_TEXT_TOKENIZER_INTERNAL_H
 #define SL_TEXT_TOKENIZER_INTERNAL_H
 
@@ -10,51 +10,57 @@
 #include "text/tokenizer/token_hash.h"
 #include "text/tokenizer/tokenizer.h"
 
-#define SL_TOKENS_MAX (1u << 24)         /* entries of a vocabulary */
-#define SL_MERGES_MAX (1u << 25)         /* merge rules */
-#define SL_TOKEN_BYTES_MAX 65535u        /* bytes of one token's text */
-#define SL_SPECIAL_BYTES_MAX (2u << 20)  /* bytes of all special tokens' texts together */
+#define SL_TOKENS_MAX (1u << 24)            /* entries of a vocabulary */
+#define SL_MERGES_MAX (1u << 25)            /* merge rules */
+#define SL_TOKEN_BYTES_MAX 65535u           /* bytes of one token's text */
+#define SL_SPECIAL_BYTES_MAX (2u << 20)     /* bytes of all special tokens' texts together */
 #define SL_TEXT_BYTES_MAX (UINT32_MAX / 8u) /* bytes of one text to encode: positions are 32 bit */
 
 /* As tokenizer.ggml.token_type counts them. */
 typedef enum sl_token_type {
-    SL_TOKEN_UNDEFINED = 0, SL_TOKEN_NORMAL = 1, SL_TOKEN_UNKNOWN = 2, SL_TOKEN_CONTROL = 3,
-    SL_TOKEN_USER = 4, SL_TOKEN_UNUSED = 5, SL_TOKEN_BYTE = 6
+    SL_TOKEN_UNDEFINED = 0,
+    SL_TOKEN_NORMAL = 1,
+    SL_TOKEN_UNKNOWN = 2,
+    SL_TOKEN_CONTROL = 3,
+    SL_TOKEN_USER = 4,
+    SL_TOKEN_UNUSED = 5,
+    SL_TOKEN_BYTE = 6
 } sl_token_type;
 
-enum { SL_TOKEN_LSTRIP = 1, SL_TOKEN_RSTRIP = 2 }; /* white space beside a special token is swallowed */
+/* White space beside a special token is swallowed. */
+enum { SL_TOKEN_LSTRIP = 1, SL_TOKEN_RSTRIP = 2 };
 
 typedef enum sl_tokenizer_family { SL_TOKENIZER_BPE, SL_TOKENIZER_SPM } sl_tokenizer_family;
 
 struct sl_tokenizer {
     sl_tokenizer_family family;
-    char kind[48];             /* "bpe/smollm", "spm" */
+    char kind[48]; /* "bpe/smollm", "spm" */
     uint32_t n_vocab;
-    uint32_t n_symbols;        /* n_vocab + texts that only occur inside merge rules */
-    sl_token *tokens;          /* [n_symbols] */
-    sl_token_map by_text;      /* all of them; the empty text is in no map */
-    sl_merge_map merges;       /* BPE */
-    uint32_t *score_keys;      /* SPM: [n_vocab], smaller is merged earlier */
+    uint32_t n_symbols;         /* n_vocab + texts that only occur inside merge rules */
+    sl_token *tokens;           /* [n_symbols] */
+    sl_token_map by_text;       /* all of them; the empty text is in no map */
+    sl_merge_map merges;        /* BPE */
+    uint32_t *score_keys;       /* SPM: [n_vocab], smaller is merged earlier */
     const sl_pretokenizer *pre; /* BPE */
-    uint32_t byte_symbol[256]; /* what stands for one byte; SL_NO_SYMBOL if nothing does */
-    bool byte_missing;         /* some byte has no token */
-    bool can_replace;          /* BPE: the bytes of U+FFFD have tokens, for invalid bytes that have none */
-    bool add_space_prefix;     /* SPM */
-    bool split_at_space;       /* SPM: no token has U+2581 after another character */
-    bool strips;               /* some special token swallows white space beside it */
-    uint32_t token_bytes_max;  /* no token stands for more bytes of text; 0: unknown, tokens may be none */
+    uint32_t byte_symbol[256];  /* what stands for one byte; SL_NO_SYMBOL if nothing does */
+    bool byte_missing;          /* some byte has no token */
+    bool can_replace; /* BPE: the bytes of U+FFFD have tokens, for invalid bytes that have none */
+    bool add_space_prefix;    /* SPM */
+    bool split_at_space;      /* SPM: no token has U+2581 after another character */
+    bool strips;              /* some special token swallows white space beside it */
+    uint32_t token_bytes_max; /* no token stands for more bytes; 0: bytes may vanish */
     sl_special_matcher special;
     int32_t bos, eos, unk, pad, sep;
     bool adds_bos, adds_eos, adds_sep;
-    int32_t *eog;              /* sorted */
+    int32_t *eog; /* sorted */
     size_t n_eog;
-    sl_arena texts;            /* texts of the symbols */
+    sl_arena texts; /* texts of the symbols */
 };
 
 #define SL_NO_SYMBOL UINT32_MAX
 
-/* May plain text become this token by merging? Control tokens only ever come from a recognised special text,
- * byte tokens from bytes that have no other token. */
+/* May plain text become this token by merging? Control tokens only ever come from a recognised
+ * special text, byte tokens from bytes that have no other token. */
 static inline bool sl_token_is_plain(const sl_token *token) {
     return token->type != SL_TOKEN_CONTROL && token->type != SL_TOKEN_UNKNOWN &&
            token->type != SL_TOKEN_BYTE;
@@ -70,7 +76,8 @@ int sl_byte_level_byte(uint32_t code); /* -1 if the code point stands for no byt
 
 /* Growing memory of one encode call, kept from word to word, freed at its end. */
 typedef struct sl_encode_scratch {
-    void *nodes, *heap, *chars, *bytes; /* symbols, merge queue, classified characters, rewritten text */
+    void *nodes, *heap;  /* symbols, merge queue */
+    void *chars, *bytes; /* classified characters, rewritten text */
     size_t nodes_bytes, heap_bytes, chars_bytes, bytes_bytes;
     uint64_t work; /* see sl_tokenizer_work */
 } sl_encode_scratch;
@@ -84,8 +91,9 @@ sl_status sl_spm_encode(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice te
 /* SL_ERR_LIMIT when a text of so many bytes cannot fit into what is left of ids->max. */
 sl_status sl_encode_check_room(const sl_tokenizer *t, size_t n_bytes, const sl_ids *ids);
 
-/* Appends the bytes of one token. *at_start_io: see sl_tokenizer_decode; cleared by a token with text. */
-sl_status sl_tokenizer_decode_one(const sl_tokenizer *t, int32_t id, bool show_special, bool *at_start_io,
-                                  sl_buf *out, sl_error *err);
+/* Appends the bytes of one token. *at_start_io: see sl_tokenizer_decode; cleared by a token with
+ * text. */
+sl_status sl_tokenizer_decode_one(const sl_tokenizer *t, int32_t id, bool show_special,
+                                  bool *at_start_io, sl_buf *out, sl_error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* A tokenizer from a file's tokenizer.ggml.* metadata. Every count, type and id is checked here; the first
- * thing that is wrong ends opening with a sentence that names file, key and value. Keys:
+/* A tokenizer from a file's tokenizer.ggml.* metadata. Every count, type and id is checked here;
+ * the first thing that is wrong ends opening with a sentence that names file, key and value. Keys:
  * https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Owner: the opening thread. */
 #include <stdio.h>
 
@@ -12,8 +12,13 @@
 #define KEY_TYPES "tokenizer.ggml.token_type"
 
 static int open_byte_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10
-         : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'A' && c <= 'F') {
+        return c - 'A' + 10;
+    }
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* The value of a text "<0x41>", -1 if it is none. */
@@ -30,31 +35,37 @@ static sl_status open_tokens(sl_tokenizer *t, const sl_gguf *file, sl_error *err
     sl_gguf_iter it;
     SL_TRY(sl_gguf_array(file, KEY_TOKENS, SL_GGUF_STRING, &it, err));
     if (it.left == 0 || it.left > SL_TOKENS_MAX) {
-        return SL_FAIL(err, SL_ERR_FORMAT, "%s: " KEY_TOKENS " has %llu entries; 1 to %u are possible", path,
+        return SL_FAIL(err, SL_ERR_FORMAT,
+                       "%s: " KEY_TOKENS " has %llu entries; 1 to %u are possible", path,
                        (unsigned long long)it.left, SL_TOKENS_MAX);
     }
     t->n_vocab = t->n_symbols = (uint32_t)it.left;
     t->tokens = sl_realloc_array(NULL, t->n_vocab, sizeof(*t->tokens));
     if (t->tokens == NULL) {
-        return SL_FAIL(err, SL_ERR_MEMORY, "%s: no memory for %u tokens", path, (unsigned)t->n_vocab);
+        return SL_FAIL(err, SL_ERR_MEMORY, "%s: no memory for %u tokens", path,
+                       (unsigned)t->n_vocab);
     }
     for (uint32_t id = 0; id < t->n_vocab; id++) {
         sl_slice text = {NULL, 0};
         if (!sl_gguf_next_string(&it, &text) || text.len > SL_TOKEN_BYTES_MAX) {
-            return SL_FAIL(err, SL_ERR_FORMAT, "%s: entry %u of " KEY_TOKENS " has %zu bytes, more than %u",
-                           path, (unsigned)id, text.len, SL_TOKEN_BYTES_MAX);
+            return SL_FAIL(err, SL_ERR_FORMAT,
+                           "%s: entry %u of " KEY_TOKENS " has %zu bytes, more than %u", path,
+                           (unsigned)id, text.len, SL_TOKEN_BYTES_MAX);
         }
-        t->tokens[id] = (sl_token){.text = text.ptr, .len = (uint32_t)text.len, .type = SL_TOKEN_NORMAL};
-        t->token_bytes_max = t->token_bytes_max < text.len ? (uint32_t)text.len : t->token_bytes_max;
+        t->tokens[id] = (sl_token){
+            .text = text.ptr, .len = (uint32_t)text.len, .type = SL_TOKEN_NORMAL};
+        t->token_bytes_max = t->token_bytes_max < text.len ? (uint32_t)text.len
+                                                           : t->token_bytes_max;
     }
     return SL_OK;
 }
 
-/* The usual names of tokens that end a generation. Files are known to list them as normal tokens, yet no
- * other text means them: they are made control tokens, so that content cannot spell them. */
+/* The usual names of tokens that end a generation. Files are known to list them as normal tokens,
+ * yet no other text means them: they are made control tokens, so that content cannot spell them. */
 static bool open_is_eog_name(const sl_token *token) {
-    static const char *const NAMES[] = {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>",
-                                        "<|endoftext|>", "<|return|>", "<|call|>"};
+    static const char *const NAMES[] = {"<|im_end|>",    "<|eot_id|>", "<|eom_id|>",
+                                        "<end_of_turn>", "<|end|>",    "<|endoftext|>",
+                                        "<|return|>",    "<|call|>"};
     for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
         if (sl_slice_eq_str((sl_slice){token->text, token->len}, NAMES[i])) {
             return true;
@@ -87,21 +98,23 @@ static sl_status open_types(sl_tokenizer *t, const sl_gguf *file, sl_error *err)
     sl_gguf_type elem = kv->elem_type == SL_GGUF_U32 ? SL_GGUF_U32 : SL_GGUF_I32;
     SL_TRY(sl_gguf_array(file, KEY_TYPES, elem, &it, err));
     if (it.left != t->n_vocab) {
-        return SL_FAIL(err, SL_ERR_FORMAT, "%s: " KEY_TYPES " has %llu entries, " KEY_TOKENS " %u", path,
-                       (unsigned long long)it.left, (unsigned)t->n_vocab);
+        return SL_FAIL(err, SL_ERR_FORMAT, "%s: " KEY_TYPES " has %llu entries, " KEY_TOKENS " %u",
+                       path, (unsigned long long)it.left, (unsigned)t->n_vocab);
     }
     int32_t type = 0;
     for (uint32_t id = 0; id < t->n_vocab && sl_gguf_next_i32(&it, &type); id++) {
         sl_token *token = &t->tokens[id];
         if (type < SL_TOKEN_UNDEFINED || type > SL_TOKEN_BYTE) {
-            return SL_FAIL(err, SL_ERR_FORMAT, "%s: entry %u of " KEY_TYPES " is %d, not 0 to 6", path,
-                           (unsigned)id, (int)type);
+            return SL_FAIL(err, SL_ERR_FORMAT, "%s: entry %u of " KEY_TYPES " is %d, not 0 to 6",
+                           path, (unsigned)id, (int)type);
         }
         int byte = type == SL_TOKEN_BYTE ? open_byte_value(token) : 0;
         if (byte < 0) {
             return SL_FAIL(err, SL_ERR_FORMAT,
-                           "%s: entry %u of " KEY_TOKENS " is a byte token but its text is '%.*s', not <0x00> "
-                           "to <0xFF>", path, (unsigned)id, token->len > 64 ? 64 : (int)token->len, token->text);
+                           "%s: entry %u of " KEY_TOKENS
+                           " is a byte token but its text is '%.*s', not <0x00> "
+                           "to <0xFF>",
+                           path, (unsigned)id, token->len > 64 ? 64 : (int)token->len, token->text);
         }
         token->type = (uint8_t)(open_is_eog_name(token) ? SL_TOKEN_CONTROL : type);
         token->byte = (uint8_t)byte;
@@ -117,14 +130,17 @@ static sl_status open_map(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
         uint32_t twin = 0;
         status = token->len == 0 ? SL_OK : sl_token_map_add(&t->by_text, t->tokens, id, &twin);
         if (status == SL_ERR_FORMAT) {
-            return SL_FAIL(err, status, "%s: entries %u and %u of " KEY_TOKENS " are both '%.*s'", path,
-                           (unsigned)twin, (unsigned)id, token->len > 64 ? 64 : (int)token->len, token->text);
+            return SL_FAIL(err, status, "%s: entries %u and %u of " KEY_TOKENS " are both '%.*s'",
+                           path, (unsigned)twin, (unsigned)id,
+                           token->len > 64 ? 64 : (int)token->len, token->text);
         }
     }
     if (status != SL_OK) {
-        return SL_FAIL(err, status, status == SL_ERR_LIMIT
-                                        ? "%s: the entries of " KEY_TOKENS " collide; the file looks crafted"
-                                        : "%s: no memory for the vocabulary", path);
+        return SL_FAIL(err, status,
+                       status == SL_ERR_LIMIT ? "%s: the entries of " KEY_TOKENS
+                                                " collide; the file looks crafted"
+                                              : "%s: no memory for the vocabulary",
+                       path);
     }
     return SL_OK;
 }
@@ -160,9 +176,11 @@ static sl_status open_ids(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     SL_TRY(open_id(t, file, "tokenizer.ggml.bos_token_id", &t->bos, err));
     SL_TRY(open_id(t, file, "tokenizer.ggml.eos_token_id", &t->eos, err));
     SL_TRY(open_id(t, file, "tokenizer.ggml.unknown_token_id", &t->unk, err));
-    SL_TRY(open_id(t, file, "tokenizer.ggml.seperator_token_id", &t->sep, err)); /* spelt so in files */
+    SL_TRY(open_id(t, file, "tokenizer.ggml.seperator_token_id", &t->sep,
+                   err)); /* spelt so in files */
     open_default_ids(t);
-    /* Published files are known to have a padding id one past the end. Nothing is ever padded with it. */
+    /* Published files are known to have a padding id one past the end. Nothing is ever padded with
+     * it. */
     uint32_t pad;
     SL_TRY(sl_gguf_u32_or(file, "tokenizer.ggml.padding_token_id", UINT32_MAX, &pad, err));
     t->pad = pad < t->n_vocab ? (int32_t)pad : -1;
@@ -194,13 +212,15 @@ static sl_status open_special(sl_tokenizer *t, const sl_gguf *file, sl_error *er
     size_t n = 0, n_bytes = 0;
     for (uint32_t id = 0; id < t->n_vocab; id++) {
         uint8_t type = t->tokens[id].type;
-        bool special = type == SL_TOKEN_CONTROL || type == SL_TOKEN_UNKNOWN || type == SL_TOKEN_USER;
+        bool special = type == SL_TOKEN_CONTROL || type == SL_TOKEN_UNKNOWN ||
+                       type == SL_TOKEN_USER;
         n += special;
         n_bytes += special ? t->tokens[id].len : 0;
     }
     if (n_bytes > SL_SPECIAL_BYTES_MAX) {
         return SL_FAIL(err, SL_ERR_LIMIT,
-                       "%s: the special tokens of " KEY_TOKENS " have %zu bytes together, more than %u",
+                       "%s: the special tokens of " KEY_TOKENS
+                       " have %zu bytes together, more than %u",
                        sl_gguf_path(file), n_bytes, SL_SPECIAL_BYTES_MAX);
     }
     sl_special_text *texts = sl_realloc_array(NULL, n + 1, sizeof(*texts));
@@ -210,16 +230,19 @@ static sl_status open_special(sl_tokenizer *t, const sl_gguf *file, sl_error *er
         const sl_token *token = &t->tokens[id];
         if (token->len > 0 && (token->type == SL_TOKEN_CONTROL || token->type == SL_TOKEN_UNKNOWN ||
                                token->type == SL_TOKEN_USER)) {
-            texts[n++] = (sl_special_text){.text = {token->text, token->len}, .id = (int32_t)id,
+            texts[n++] = (sl_special_text){.text = {token->text, token->len},
+                                           .id = (int32_t)id,
                                            .user = token->type == SL_TOKEN_USER};
         }
         t->strips = t->strips || token->strip != 0;
     }
     status = status == SL_OK ? sl_special_build(&t->special, texts, n, n_bytes) : status;
     sl_free(texts);
-    return status == SL_OK ? SL_OK
-                           : SL_FAIL(err, status, "%s: the special tokens of " KEY_TOKENS
-                                     " take too much memory or collide", sl_gguf_path(file));
+    return status == SL_OK
+               ? SL_OK
+               : SL_FAIL(err, status,
+                         "%s: the special tokens of " KEY_TOKENS " take too much memory or collide",
+                         sl_gguf_path(file));
 }
 
 /* True if text, in small letters, has the (small) part. */
@@ -250,8 +273,8 @@ static void open_set_strip(sl_tokenizer *t, const char *text, uint8_t strip) {
     }
 }
 
-/* GGUF does not say which special tokens swallow white space. The models that need it are known by name:
- * Phi-3 (after most special tokens) and the Jina v2 encoders (before <mask>). */
+/* GGUF does not say which special tokens swallow white space. The models that need it are known by
+ * name: Phi-3 (after most special tokens) and the Jina v2 encoders (before <mask>). */
 static sl_status open_strip_rules(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     sl_slice name, pre;
     SL_TRY(sl_gguf_string_or_none(file, "general.name", &name, err));
@@ -278,8 +301,10 @@ static sl_status open_strip_rules(sl_tokenizer *t, const sl_gguf *file, sl_error
 static sl_status open_check_rows(const sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     const sl_gguf_tensor *tensor = sl_gguf_find_tensor(file, "token_embd.weight");
     if (tensor != NULL && tensor->dims[1] < t->n_vocab) {
-        return SL_FAIL(err, SL_ERR_FORMAT, "%s: " KEY_TOKENS " has %u entries, but token_embd.weight %llu rows",
-                       sl_gguf_path(file), (unsigned)t->n_vocab, (unsigned long long)tensor->dims[1]);
+        return SL_FAIL(err, SL_ERR_FORMAT,
+                       "%s: " KEY_TOKENS " has %u entries, but token_embd.weight %llu rows",
+                       sl_gguf_path(file), (unsigned)t->n_vocab,
+                       (unsigned long long)tensor->dims[1]);
     }
     return SL_OK;
 }
@@ -292,9 +317,10 @@ static sl_status open_family(sl_tokenizer *t, const sl_gguf *file, sl_error *err
     } else if (sl_slice_eq_str(model, "llama")) {
         t->family = SL_TOKENIZER_SPM;
     } else {
-        return SL_FAIL(err, SL_ERR_UNSUPPORTED, "%s: the tokenizer '%.*s' (" KEY_MODEL
-                       ") is not known to this version; 'gpt2' and 'llama' are", sl_gguf_path(file),
-                       model.len > 64 ? 64 : (int)model.len, model.ptr);
+        return SL_FAIL(err, SL_ERR_UNSUPPORTED,
+                       "%s: the tokenizer '%.*s' (" KEY_MODEL
+                       ") is not known to this version; 'gpt2' and 'llama' are",
+                       sl_gguf_path(file), model.len > 64 ? 64 : (int)model.len, model.ptr);
     }
     return SL_OK;
 }

@@ -1,9 +1,10 @@
 /* Runs the reference tokeniser cases over every vocabulary file that can be found:
- * - $SLUICE_SHARED (default ../shared) /golden/tok: vocab_cases and extra_cases, vocabularies beside them, in
- *   $SLUICE_VOCAB_DIR (ggml-vocab-NAME.gguf) or $SLUICE_MODEL_DIR (smollm2, gemma3 model files);
- * - .../golden/arch: tokenizer_cases of each small model.
- * Every case must be exact; a vocabulary of a kind that is not supported yet is named and counted. Without
- * the shared folder the test is skipped: test_tokenizer_small.c has cases of its own. */
+ * - $SLUICE_SHARED (default ../shared) /golden/tok: vocab_cases and extra_cases, vocabularies
+ * beside them, in $SLUICE_VOCAB_DIR (ggml-vocab-NAME.gguf) or $SLUICE_MODEL_DIR (smollm2, gemma3
+ * model files);
+ * - .../golden/arch: tokenizer_cases of each small model. Every case must be exact; a vocabulary of
+ * a kind that is not supported yet is named and counted. Without the shared folder the test is
+ * skipped: test_tokenizer_small.c has cases of its own. */
 #include <dirent.h>
 #include <jansson.h>
 #include <setjmp.h>
@@ -53,12 +54,13 @@ static bool same_ids(const json_t *want, const sl_ids *got) {
     return true;
 }
 
-static void check_ids(const sl_tokenizer *t, const char *vocab, const json_t *text, const json_t *want,
-                      bool add_special, bool parse_special) {
+static void check_ids(const sl_tokenizer *t, const char *vocab, const json_t *text,
+                      const json_t *want, bool add_special, bool parse_special) {
     sl_slice slice = {json_string_value(text), json_string_length(text)};
     sl_ids ids;
     sl_ids_init(&ids, 1 << 20);
-    assert_int_equal(sl_tokenizer_encode_full(t, slice, add_special, parse_special, &ids, NULL), SL_OK);
+    assert_int_equal(sl_tokenizer_encode_full(t, slice, add_special, parse_special, &ids, NULL),
+                     SL_OK);
     if (same_ids(want, &ids)) {
         n_exact++;
     } else {
@@ -67,7 +69,8 @@ static void check_ids(const sl_tokenizer *t, const char *vocab, const json_t *te
     sl_ids_deinit(&ids);
 }
 
-static void check_back(const sl_tokenizer *t, const char *vocab, const json_t *text, const json_t *ids_json) {
+static void check_back(const sl_tokenizer *t, const char *vocab, const json_t *text,
+                       const json_t *ids_json) {
     sl_slice slice = {json_string_value(text), json_string_length(text)};
     size_t n = json_array_size(ids_json);
     int32_t *ids = calloc(n + 1, sizeof(*ids));
@@ -79,7 +82,8 @@ static void check_back(const sl_tokenizer *t, const char *vocab, const json_t *t
     assert_int_equal(sl_tokenizer_decode(t, ids, n, true, true, &out, NULL), SL_OK);
     if (!sl_slice_eq((sl_slice){out.data, out.len}, slice)) {
         n_wrong++;
-        fprintf(stderr, "%s: \"%s\" comes back as \"%.*s\"\n", vocab, slice.ptr, (int)out.len, out.data);
+        fprintf(stderr, "%s: \"%s\" comes back as \"%.*s\"\n", vocab, slice.ptr, (int)out.len,
+                out.data);
     } else {
         n_exact++;
     }
@@ -97,7 +101,8 @@ static void check_invalid(const sl_tokenizer *t, const char *hex) {
     }
     sl_ids ids;
     sl_ids_init(&ids, 4096);
-    assert_int_equal(sl_tokenizer_encode_full(t, (sl_slice){bytes, n}, true, true, &ids, NULL), SL_OK);
+    assert_int_equal(sl_tokenizer_encode_full(t, (sl_slice){bytes, n}, true, true, &ids, NULL),
+                     SL_OK);
     sl_buf out;
     sl_buf_init(&out, 1 << 16);
     assert_int_equal(sl_tokenizer_decode(t, ids.ids, ids.n, true, false, &out, NULL), SL_OK);
@@ -169,7 +174,8 @@ static void run_file(const char *folder, const char *file) {
     assert_non_null(root);
     sl_gguf *gguf = NULL;
     sl_tokenizer *t = NULL;
-    if (!find_vocabulary(name, json_string_value(json_object_get(root, "gguf")), path, sizeof(path))) {
+    if (!find_vocabulary(name, json_string_value(json_object_get(root, "gguf")), path,
+                         sizeof(path))) {
         n_missing++;
         printf("no vocabulary file for %s/%s\n", folder, name);
     } else {
@@ -179,11 +185,14 @@ static void run_file(const char *folder, const char *file) {
         run_cases(t, name, json_object_get(root, "cases"));
         const json_t *meta = json_object_get(root, "meta");
         if (meta != NULL) {
-            assert_int_equal(json_integer_value(json_object_get(meta, "n_tokens")), sl_tokenizer_n_vocab(t));
+            assert_int_equal(json_integer_value(json_object_get(meta, "n_tokens")),
+                             sl_tokenizer_n_vocab(t));
             assert_int_equal(json_integer_value(json_object_get(meta, "bos")), sl_tokenizer_bos(t));
             assert_int_equal(json_integer_value(json_object_get(meta, "eos")), sl_tokenizer_eos(t));
-            assert_int_equal(json_is_true(json_object_get(meta, "add_bos")), sl_tokenizer_adds_bos(t));
-            assert_int_equal(json_is_true(json_object_get(meta, "add_eos")), sl_tokenizer_adds_eos(t));
+            assert_int_equal(json_is_true(json_object_get(meta, "add_bos")),
+                             sl_tokenizer_adds_bos(t));
+            assert_int_equal(json_is_true(json_object_get(meta, "add_eos")),
+                             sl_tokenizer_adds_eos(t));
         }
         size_t i;
         json_t *one;
@@ -217,8 +226,8 @@ static void test_vocabularies(void **state) {
     (void)state;
     run_folder("vocab_cases");
     run_folder("extra_cases");
-    printf("%d vocabularies, %d exact, %d wrong; %d not supported yet, %d without a file\n", n_vocabularies,
-           n_exact, n_wrong, n_unsupported, n_missing);
+    printf("%d vocabularies, %d exact, %d wrong; %d not supported yet, %d without a file\n",
+           n_vocabularies, n_exact, n_wrong, n_unsupported, n_missing);
     assert_int_equal(n_wrong, 0);
     assert_true(n_exact > 0);
 }
@@ -230,8 +239,8 @@ static void run_model(const char *name) {
     const json_t *cases = json_object_get(root, "tokenizer_cases");
     static const char *const types[] = {"f32", "f16", "bf16"};
     for (size_t k = 0; k < 3 && cases != NULL; k++) {
-        snprintf(gguf_path, sizeof(gguf_path), "%s/golden/arch/%s/%s.%s.gguf", shared_dir, name, name,
-                 types[k]);
+        snprintf(gguf_path, sizeof(gguf_path), "%s/golden/arch/%s/%s.%s.gguf", shared_dir, name,
+                 name, types[k]);
         if (!file_exists(gguf_path)) {
             continue;
         }
@@ -262,8 +271,8 @@ static void test_small_models(void **state) {
     if (n >= 0) {
         free(entries);
     }
-    printf("%d model files, %d exact, %d wrong; %d not supported yet\n", n_vocabularies, n_exact, n_wrong,
-           n_unsupported);
+    printf("%d model files, %d exact, %d wrong; %d not supported yet\n", n_vocabularies, n_exact,
+           n_wrong, n_unsupported);
     assert_int_equal(n_wrong, 0);
     assert_true(n_exact > 0);
 }
@@ -277,6 +286,7 @@ int main(void) {
         printf("skipped: no %s\n", path);
         return 77;
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_vocabularies), cmocka_unit_test(test_small_models)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_vocabularies),
+                                       cmocka_unit_test(test_small_models)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* The compact reference cases in tests/golden/tok (made by tests/golden/make/make_tok.py with other tokenisers):
- * one byte-level vocabulary under every pre-tokeniser, one SentencePiece vocabulary. Stands alone. */
+/* The compact reference cases in tests/golden/tok (made by tests/golden/make/make_tok.py with other
+ * tokenisers): one byte-level vocabulary under every pre-tokeniser, one SentencePiece vocabulary.
+ * Stands alone. */
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,8 +26,8 @@ static sl_slice slice_of(const json_t *text) {
 }
 
 /* Returns how many texts give other ids. */
-static int count_wrong(const sl_tokenizer *t, const char *what, const json_t *texts, const json_t *all_ids,
-                       bool comes_back) {
+static int count_wrong(const sl_tokenizer *t, const char *what, const json_t *texts,
+                       const json_t *all_ids, bool comes_back) {
     int n_wrong = 0;
     size_t i;
     json_t *text;
@@ -100,8 +101,10 @@ static void test_sentencepiece(void **state) {
     vocab_sample_init(&sample, "llama", NULL);
     fill_tokens(root);
     for (size_t i = 0; i < sample.n_tokens; i++) {
-        sample.types[i] = (int32_t)json_integer_value(json_array_get(json_object_get(root, "types"), i));
-        sample.scores[i] = (float)json_number_value(json_array_get(json_object_get(root, "scores"), i));
+        sample.types[i] = (int32_t)json_integer_value(
+            json_array_get(json_object_get(root, "types"), i));
+        sample.scores[i] = (float)json_number_value(
+            json_array_get(json_object_get(root, "scores"), i));
     }
     sample.no_merges = true;
     sl_gguf *file;
@@ -111,12 +114,15 @@ static void test_sentencepiece(void **state) {
     if (vocab_sample_open(&sample, &file, &t, &err) != SL_OK) {
         fail_msg("%s", err.message);
     }
-    assert_int_equal(count_wrong(t, "spm", json_object_get(root, "texts"), json_object_get(root, "ids"), false), 0);
+    assert_int_equal(
+        count_wrong(t, "spm", json_object_get(root, "texts"), json_object_get(root, "ids"), false),
+        0);
     vocab_sample_close(&sample, file, t);
     json_decref(root);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_byte_level), cmocka_unit_test(test_sentencepiece)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_byte_level),
+                                       cmocka_unit_test(test_sentencepiece)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

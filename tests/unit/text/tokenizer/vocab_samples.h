@@ -1,5 +1,6 @@
-/* Small vocabularies for the tokeniser tests, built in memory: a list of tokens and keys goes through
- * the GGUF writer and comes back opened. Every part can be left out or replaced by something wrong. */
+/* Small vocabularies for the tokeniser tests, built in memory: a list of tokens and keys goes
+ * through the GGUF writer and comes back opened. Every part can be left out or replaced by
+ * something wrong. */
 #ifndef TESTS_VOCAB_SAMPLES_H
 #define TESTS_VOCAB_SAMPLES_H
 
@@ -20,18 +21,20 @@ typedef struct vocab_sample {
     sl_slice tokens[SAMPLE_TOKENS_MAX];
     int32_t types[SAMPLE_TOKENS_MAX];
     float scores[SAMPLE_TOKENS_MAX];
-    size_t n_tokens, n_types, n_scores; /* the last two may be set to something else after filling */
+    size_t n_tokens, n_types,
+        n_scores; /* the last two may be set to something else after filling */
     sl_slice merges[SAMPLE_TOKENS_MAX];
     size_t n_merges;
     bool no_merges, no_tokens;
-    int32_t bos, eos, unk, pad, eot; /* -1: no such key */
+    int32_t bos, eos, unk, pad, eot;  /* -1: no such key */
     int add_bos, add_eos, add_prefix; /* -1: no such key */
     sl_gguf_writer *writer; /* for further keys, between vocab_sample_write and vocab_sample_open */
     sl_buf file;
     char bytes[256][8]; /* texts of the byte tokens */
 } vocab_sample;
 
-static inline int32_t vocab_sample_add(vocab_sample *s, const char *text, int32_t type, float score) {
+static inline int32_t vocab_sample_add(vocab_sample *s, const char *text, int32_t type,
+                                       float score) {
     size_t id = s->n_tokens++;
     s->tokens[id] = sl_slice_of(text);
     s->types[id] = type;
@@ -53,8 +56,8 @@ static inline void vocab_sample_merge(vocab_sample *s, const char *rule) {
     s->merges[s->n_merges++] = sl_slice_of(rule);
 }
 
-/* The 256 bytes in GPT-2's spelling; id = byte. Written out here once more, on purpose not by the code
- * that is tested. */
+/* The 256 bytes in GPT-2's spelling; id = byte. Written out here once more, on purpose not by the
+ * code that is tested. */
 static inline void vocab_sample_add_bytes(vocab_sample *s) {
     unsigned next = 256;
     for (unsigned b = 0; b < 256; b++) {
@@ -93,22 +96,25 @@ static inline int vocab_sample_write(vocab_sample *s) {
                                       {"tokenizer.ggml.pre", s->pre}};
     for (size_t i = 0; i < 3; i++) {
         if (strings[i][1] != NULL) {
-            bad |= sl_gguf_writer_string(w, strings[i][0], sl_slice_of(strings[i][1]), NULL) != SL_OK;
+            bad |= sl_gguf_writer_string(w, strings[i][0], sl_slice_of(strings[i][1]), NULL) !=
+                   SL_OK;
         }
     }
     if (!s->no_tokens) {
-        bad |= sl_gguf_writer_strings(w, "tokenizer.ggml.tokens", s->tokens, s->n_tokens, NULL) != SL_OK;
+        bad |= sl_gguf_writer_strings(w, "tokenizer.ggml.tokens", s->tokens, s->n_tokens, NULL) !=
+               SL_OK;
     }
     if (s->n_types > 0) {
-        bad |= sl_gguf_writer_array(w, "tokenizer.ggml.token_type", SL_GGUF_I32, s->types, s->n_types,
-                                    NULL) != SL_OK;
+        bad |= sl_gguf_writer_array(w, "tokenizer.ggml.token_type", SL_GGUF_I32, s->types,
+                                    s->n_types, NULL) != SL_OK;
     }
     if (s->n_scores > 0) {
         bad |= sl_gguf_writer_array(w, "tokenizer.ggml.scores", SL_GGUF_F32, s->scores, s->n_scores,
                                     NULL) != SL_OK;
     }
     if (!s->no_merges) {
-        bad |= sl_gguf_writer_strings(w, "tokenizer.ggml.merges", s->merges, s->n_merges, NULL) != SL_OK;
+        bad |= sl_gguf_writer_strings(w, "tokenizer.ggml.merges", s->merges, s->n_merges, NULL) !=
+               SL_OK;
     }
     const struct {
         const char *key;
@@ -137,7 +143,8 @@ static inline int vocab_sample_write(vocab_sample *s) {
     return bad;
 }
 
-/* Finishes the file and opens it. Both outputs are to be closed by the caller, also after a failure. */
+/* Finishes the file and opens it. Both outputs are to be closed by the caller, also after a
+ * failure. */
 static inline sl_status vocab_sample_open(vocab_sample *s, sl_gguf **file_out, sl_tokenizer **out,
                                           sl_error *err) {
     *file_out = NULL;
