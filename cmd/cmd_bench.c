@@ -1,4 +1,6 @@
-/* sluice bench: prompt and generation speed of a model, one JSON object or one line per case. */
+/* sluice bench: prompt and generation speed of a model. Standard output holds one line, or with
+ * --json one object, for each case: batch, depth, prompt, gen (tokens), prompt_tps, gen_tps (tokens
+ * of the whole batch per second, the median of the repetitions; 0 where nothing was asked for). */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -8,6 +10,8 @@
 #include "load.h"
 #include "measure/bench.h"
 
+#define RUNS_MAX 512u /* sequences in one step; more take turns */
+
 typedef struct bench_flags {
     sl_load_flags load;
     uint32_t n_prompt, n_gen, n_reps;
@@ -15,66 +19,63 @@ typedef struct bench_flags {
     bool json;
 } bench_flags;
 
-/* The longest sequence and the most KV pages that any case needs. */
-static void bench_needs(const bench_flags *f, uint32_t *ctx_out, uint64_t *pages_out) {
-    *ctx_out = 0;
-    *pages_out = 0;
+/* Tokens that the longest sequence of any case holds, and sequences of the largest batch. */
+static uint32_t tokens_most(const bench_flags *f) {
+    uint32_t most = 0;
     for (size_t d = 0; d < f->depth.n; d++) {
-        sl_bench_case c = {.n_depth = (uint32_t)f->depth.v[d], .n_prompt = f->n_prompt, .n_gen = f->n_gen};
+        sl_bench_case c = {
+            .n_depth = (uint32_t)f->depth.v[d], .n_prompt = f->n_prompt, .n_gen = f->n_gen};
         uint32_t tokens = sl_bench_tokens(&c);
-        *ctx_out = tokens > *ctx_out ? tokens : *ctx_out;
+        most = tokens > most ? tokens : most;
     }
-    for (size_t b = 0; b < f->batch.n; b++) {
-        uint64_t pages = (uint64_t)f->batch.v[b] * ((*ctx_out + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS);
-        *pages_out = pages > *pages_out ? pages : *pages_out;
-    }
+    return most;
 }
 
-static sl_status bench_open(const char *path, const bench_flags *f, sl_loaded *out, sl_error *err) {
-    sl_engine_options options = sl_load_options(&f->load);
-    uint64_t n_pages;
-    bench_needs(f, &options.ctx_max, &n_pages);
+static uint32_t batch_most(const bench_flags *f) {
+    uint32_t most = 0;
     for (size_t b = 0; b < f->batch.n; b++) {
         uint32_t n = (uint32_t)f->batch.v[b];
-        options.runs_max = n > options.runs_max ? n : options.runs_max;
+        most = n > most ? n : most;
     }
-    options.runs_max = options.runs_max > 512 ? 512 : options.runs_max;
-    if (options.kv_bytes == 0) { /* just what the cases need */
-        sl_gguf *file;
-        SL_TRY(sl_gguf_open(path, &file, err));
-        sl_model *model = NULL;
-        sl_engine_memory memory;
-        sl_status status = sl_model_open(file, &model, err);
-        if (status == SL_OK) {
-            status = sl_engine_estimate(model, &options, &memory, err);
-        }
-        sl_model_close(model);
-        sl_gguf_close(file);
-        SL_TRY(status);
-        options.kv_bytes = n_pages * memory.page_bytes;
+    return most;
+}
+
+/* An engine with just the pages that the cases need, unless --kv-memory says otherwise. */
+static sl_status bench_open(sl_loaded *l, const bench_flags *f, sl_error *err) {
+    sl_engine_options options = sl_load_options(&f->load);
+    uint32_t n_trained = l->model->plan.n_ctx_train, n_batch = batch_most(f);
+    options.ctx_max = tokens_most(f);
+    if (options.ctx_max > n_trained) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "--depth, --prompt and --gen make sequences of %" PRIu32
+                       " tokens, but %s was made for %" PRIu32 " at most",
+                       options.ctx_max, sl_gguf_path(l->file), n_trained);
     }
-    return sl_load(path, &options, false, f->load.quiet, out, err);
+    options.runs_max = n_batch > RUNS_MAX ? RUNS_MAX : n_batch;
+    SL_TRY(sl_load_fit_kv(l, n_batch, options.ctx_max, &options, err));
+    return sl_load_engine(l, &options, f->load.quiet, err);
 }
 
 static sl_status bench_cases(const bench_flags *f, sl_engine *e, sl_error *err) {
     if (!f->json) {
-        (void)printf("%6s %8s %8s %8s %16s %16s\n", "batch", "depth", "prompt", "gen", "prompt tokens/s",
-                     "gen tokens/s");
+        (void)printf("%6s %8s %8s %8s %16s %16s\n", "batch", "depth", "prompt", "gen",
+                     "prompt tokens/s", "gen tokens/s");
     }
     for (size_t d = 0; d < f->depth.n; d++) {
         for (size_t b = 0; b < f->batch.n; b++) {
-            sl_bench_case c = {.n_batch = (uint32_t)f->batch.v[b], .n_depth = (uint32_t)f->depth.v[d],
-                               .n_prompt = f->n_prompt, .n_gen = f->n_gen, .n_reps = f->n_reps};
+            sl_bench_case c = {.n_batch = (uint32_t)f->batch.v[b],
+                               .n_depth = (uint32_t)f->depth.v[d],
+                               .n_prompt = f->n_prompt,
+                               .n_gen = f->n_gen,
+                               .n_reps = f->n_reps};
             sl_bench_result r;
             SL_TRY(sl_bench_run(e, &c, &r, err));
-            (void)printf(f->json ? "{\"batch\": %" PRIu32 ", \"depth\": %" PRIu32 ", \"prompt\": %" PRIu32
-                                   ", \"gen\": %" PRIu32 ", \"prompt_tps\": %.2f, \"gen_tps\": %.2f}\n"
-                                 : "%6" PRIu32 " %8" PRIu32 " %8" PRIu32 " %8" PRIu32 " %16.1f %16.1f\n",
-                         c.n_batch, c.n_depth, c.n_prompt, c.n_gen, r.prompt_tps, r.gen_tps);
-            (void)fflush(stdout);
-            if (sl_interrupted()) {
-                return SL_OK;
-            }
+            (void)printf(
+                f->json ? "{\"batch\": %" PRIu32 ", \"depth\": %" PRIu32 ", \"prompt\": %" PRIu32
+                          ", \"gen\": %" PRIu32 ", \"prompt_tps\": %.2f, \"gen_tps\": %.2f}\n"
+                        : "%6" PRIu32 " %8" PRIu32 " %8" PRIu32 " %8" PRIu32 " %16.1f %16.1f\n",
+                c.n_batch, c.n_depth, c.n_prompt, c.n_gen, r.prompt_tps, r.gen_tps);
+            SL_TRY(sl_stdout_flush(err));
         }
     }
     return SL_OK;
@@ -83,16 +84,19 @@ static sl_status bench_cases(const bench_flags *f, sl_engine *e, sl_error *err) 
 static int bench(const char *path, const bench_flags *f) {
     sl_loaded l;
     sl_error err;
-    sl_status status = bench_open(path, f, &l, &err);
+    sl_status status = sl_load_model(path, false, &l, &err);
     if (status == SL_OK) {
-        status = bench_cases(f, l.engine, &err);
+        status = bench_open(&l, f, &err);
+        if (status == SL_OK) {
+            status = bench_cases(f, l.engine, &err);
+        }
         sl_loaded_close(&l);
     }
     if (status != SL_OK) {
         sl_cmd_error("bench", "%s", err.message);
         return SL_EXIT_FAILURE;
     }
-    return sl_interrupted() ? SL_EXIT_INTERRUPTED : SL_EXIT_OK;
+    return SL_EXIT_OK;
 }
 
 /* A list's default is what a user would have typed. */
@@ -109,32 +113,46 @@ static sl_status list_default(sl_flag_list *list, int32_t value, sl_error *err) 
 }
 
 int sl_cmd_bench(int argc, char **argv) {
+    /* lint: long because it is the table of flags, their help included */
     bench_flags f = {.n_prompt = 512, .n_gen = 64, .n_reps = 5};
     const sl_flag flags[] = {
-        {"--prompt", "-p", SL_FLAG_U32, &f.n_prompt, "N", "Tokens of each prompt (default: 512).", 0, 1048576,
-         NULL},
-        {"--gen", "-n", SL_FLAG_U32, &f.n_gen, "N", "Tokens that each sequence generates (default: 64).", 0,
-         1048576, NULL},
-        {"--batch", "-b", SL_FLAG_LIST, &f.batch, "1,8,32", "Sequences at once, one case each (default: 1).",
-         1, 65536, NULL},
+        {"--prompt", "-p", SL_FLAG_U32, &f.n_prompt, "N", "Tokens of each prompt (default: 512).",
+         0, 1048576, NULL},
+        {"--gen", "-n", SL_FLAG_U32, &f.n_gen, "N",
+         "Tokens that each sequence generates (default: 64).", 0, 1048576, NULL},
+        {"--batch", "-b", SL_FLAG_LIST, &f.batch, "1,8,32",
+         "Sequences at once, one case each (default: 1).", 1, 65536, NULL},
         {"--depth", "-d", SL_FLAG_LIST, &f.depth, "0,4096",
-         "Tokens that each sequence holds before the clock starts (default: 0).", 0, 16777216, NULL},
-        {"--reps", "-r", SL_FLAG_U32, &f.n_reps, "N", "Repetitions; the median counts (default: 5).", 1, 1000,
+         "Tokens that each sequence holds before the clock starts (default: 0).", 0, 16777216,
          NULL},
-        {"--json", NULL, SL_FLAG_BOOL, &f.json, NULL, "One JSON object per line.", 0, 0, NULL},
+        {"--reps", "-r", SL_FLAG_U32, &f.n_reps, "N",
+         "Repetitions; the median counts (default: 5).", 1, 1000, NULL},
+        {"--json", NULL, SL_FLAG_BOOL, &f.json, NULL,
+         "One JSON object per line: batch, depth, prompt, gen, prompt_tps, gen_tps.", 0, 0, NULL},
+        {"--quiet", "-q", SL_FLAG_BOOL, &f.load.quiet, NULL, "No progress while loading.", 0, 0,
+         NULL},
         SL_LOAD_FLAG_THREADS(&f.load),
         SL_LOAD_FLAG_PIN(&f.load),
-        SL_LOAD_FLAG_KV_MEMORY(&f.load),
+        {"--kv-memory", NULL, SL_FLAG_SIZE, &f.load.kv_memory, "SIZE",
+         "KV page pool: bytes with K, M or G, or % of free memory (default: what the cases need).",
+         0, 0, NULL},
         SL_LOAD_FLAG_KV_TYPE(&f.load),
         SL_LOAD_FLAG_EXACT(&f.load),
         SL_LOAD_FLAG_BATCH_INVARIANT(&f.load),
     };
     const sl_command command = {
-        "bench", "sluice bench MODEL [flags]",
-        "Measures prompt and generation speed in tokens of the whole batch per second, without tokenizer, "
-        "scheduler or network. Every sequence first holds `depth` tokens, then takes the prompt, then generates.",
-        "  sluice bench model.gguf --prompt 512 --gen 64 --batch 1,8,32 --threads 2 --json\n", flags,
-        sizeof(flags) / sizeof(flags[0]), 1, 1};
+        "bench",
+        "sluice bench MODEL [flags]",
+        "Measures prompt and generation speed in tokens of the whole batch per second, without "
+        "tokenizer, "
+        "scheduler or network. Every sequence first holds `depth` tokens, then takes the prompt, "
+        "then generates.",
+        "  sluice bench model.gguf\n"
+        "  sluice bench model.gguf --prompt 512 --gen 64 --batch 1,8,32 --threads 2 --json\n",
+        flags,
+        sizeof(flags) / sizeof(flags[0]),
+        1,
+        1};
     const char *args[1];
     int code = sl_flags_parse(&command, argc, argv, args);
     sl_error err;
@@ -147,7 +165,7 @@ int sl_cmd_bench(int argc, char **argv) {
         code = sl_cmd_usage_error("bench", "--prompt and --gen are both 0: nothing to measure");
     }
     if (code == SL_FLAGS_GO_ON) {
-        sl_interrupt_install();
+        sl_interrupt_install_at_once(); /* what was measured has been printed */
         code = bench(args[0], &f);
     }
     sl_flags_free(&command);

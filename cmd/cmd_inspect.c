@@ -148,11 +148,7 @@ static int inspect_finish(const sl_inspect *s) {
         sl_cmd_error("inspect", "%s", err.message);
         return SL_EXIT_FAILURE;
     }
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        sl_cmd_error("inspect", "standard output cannot be written");
-        return SL_EXIT_FAILURE;
-    }
-    return SL_EXIT_OK;
+    return sl_stdout_finish("inspect", SL_EXIT_OK);
 }
 
 int sl_cmd_inspect(int argc, char **argv) {

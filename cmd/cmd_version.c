@@ -19,30 +19,37 @@ static void print_kernel(void *user, const char *entry, sl_isa isa) {
 int sl_cmd_version(int argc, char **argv) {
     bool verbose = false;
     const sl_flag flags[] = {
-        {"--verbose", "-v", SL_FLAG_BOOL, &verbose, NULL, "Also show the processor and the kernels chosen.",
-         0, 0, NULL},
+        {"--verbose", "-v", SL_FLAG_BOOL, &verbose, NULL,
+         "Also show the processor and the kernels chosen.", 0, 0, NULL},
     };
-    const sl_command command = {"version", "sluice version [--verbose]", "Shows the version.", NULL,
-                                flags, 1, 0, 0};
+    const sl_command command = {"version",
+                                "sluice version [--verbose]",
+                                "Shows the version; with --verbose also the processor, its "
+                                "features and the kernels chosen for it.",
+                                "  sluice version --verbose\n",
+                                flags,
+                                1,
+                                0,
+                                0};
     int code = sl_flags_parse(&command, argc, argv, NULL);
     if (code != SL_FLAGS_GO_ON) {
         return code;
     }
     (void)printf("sluice %s\n", SLUICE_VERSION);
     if (!verbose) {
-        return SL_EXIT_OK;
+        return sl_stdout_finish("version", SL_EXIT_OK);
     }
     sl_kernels kernels;
     sl_kernels_init(&kernels, sl_cpu_isa());
     (void)printf("compiler    %s\n", __VERSION__);
     (void)printf("processor   %s\n", sl_cpu_model());
     (void)printf("features    %s\n", sl_cpu_features());
-    (void)printf("cores       %" PRIu32 " physical, %" PRIu32 " logical usable\n", sl_cpu_count_physical(),
-                 sl_cpu_count_logical());
+    (void)printf("cores       %" PRIu32 " physical, %" PRIu32 " logical usable\n",
+                 sl_cpu_count_physical(), sl_cpu_count_logical());
     (void)printf("memory      %" PRIu64 " MB available\n", sl_memory_available_bytes() >> 20);
     (void)printf("level       %s (the hardware has %s)\n", sl_isa_name(sl_cpu_isa()),
                  sl_isa_name(sl_cpu_isa_hardware()));
     (void)printf("kernels\n");
     sl_kernels_describe(&kernels, print_kernel, NULL);
-    return SL_EXIT_OK;
+    return sl_stdout_finish("version", SL_EXIT_OK);
 }

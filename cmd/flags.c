@@ -1,10 +1,9 @@
+/* Parsing of arguments by a command's table of flags (flags.h); help and errors are in
+ * flags_help.c. */
 #include "flags.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,78 +12,42 @@
 
 #define LIST_MAX 1000000u
 
-static void print_error(const char *command, const char *format, va_list args) {
-    (void)fprintf(stderr, "sluice%s%s: ", command[0] == '\0' ? "" : " ", command);
-    (void)vfprintf(stderr, format, args);
-    (void)fputc('\n', stderr);
-}
+/* --- values ----------------------------------------------------------------------------------- */
 
-void sl_cmd_error(const char *command, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    print_error(command, format, args);
-    va_end(args);
-}
-
-int sl_cmd_usage_error(const char *command, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    print_error(command, format, args);
-    va_end(args);
-    (void)fprintf(stderr, "Try: sluice%s%s --help\n", command[0] == '\0' ? "" : " ", command);
-    return SL_EXIT_USAGE;
-}
-
-static void print_help(const sl_command *c) {
-    (void)printf("Usage: %s\n\n%s\n", c->usage, c->summary);
-    if (c->n_flags > 0) {
-        (void)printf("\nFlags:\n");
-    }
-    for (size_t i = 0; i < c->n_flags; i++) {
-        const sl_flag *f = &c->flags[i];
-        char head[80];
-        (void)snprintf(head, sizeof(head), "%s%s%s%s%s", f->alias == NULL ? "" : f->alias,
-                       f->alias == NULL ? "" : ", ", f->name, f->kind == SL_FLAG_BOOL ? "" : " ",
-                       f->kind == SL_FLAG_BOOL     ? ""
-                       : f->kind == SL_FLAG_CHOICE ? f->choices
-                                                   : f->arg);
-        (void)printf("  %-26s %s\n", head, f->help);
-    }
-    (void)printf("  %-26s %s\n", "-h, --help", "Show this text.");
-    if (c->examples != NULL) {
-        (void)printf("\nExamples:\n%s", c->examples);
-    }
+/* Decimal notation only: strtod alone would also take hexadecimal, "nan", "inf" and blanks. */
+static bool is_decimal(const char *text) {
+    return text[0] != '\0' && text[strspn(text, "0123456789.eE+-")] == '\0';
 }
 
 static bool parse_number(const char *text, double *out) {
     char *end;
     errno = 0;
     *out = strtod(text, &end);
-    return errno == 0 && end != text && *end == '\0' && isfinite(*out);
+    return is_decimal(text) && errno == 0 && *end == '\0' && isfinite(*out);
 }
 
-static bool parse_whole(const char *text, int64_t *out) {
+static bool parse_whole(const char *text, uint64_t *out) {
     char *end;
     errno = 0;
-    *out = strtoll(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0';
+    *out = strtoull(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && errno == 0 && *end == '\0';
 }
 
 static bool in_range(const sl_flag *f, double v) {
     return (f->min == 0.0 && f->max == 0.0) || (v >= f->min && v <= f->max);
 }
 
-static int range_error(const sl_command *c, const sl_flag *f, const char *text) {
-    bool whole = f->kind != SL_FLAG_F32;
+/* `typed` is the flag as the user wrote it ("-n" or "--n"). */
+static int range_error(const sl_command *c, const sl_flag *f, const char *typed, const char *text) {
+    const char *whole = f->kind != SL_FLAG_F32 ? "whole " : "";
     if (f->min == 0.0 && f->max == 0.0) {
-        return sl_cmd_usage_error(c->name, "%s takes a %snumber, not \"%s\"", f->name,
-                                  whole ? "whole " : "", text);
+        return sl_cmd_usage_error(c->name, "%s takes a %snumber, not \"%s\"", typed, whole, text);
     }
-    return sl_cmd_usage_error(c->name, "%s takes a %snumber from %.15g to %.15g, not \"%s\"", f->name,
-                              whole ? "whole " : "", f->min, f->max, text);
+    return sl_cmd_usage_error(c->name, "%s takes a %snumber from %.15g to %.15g, not \"%s\"", typed,
+                              whole, f->min, f->max, text);
 }
 
-static int set_choice(const sl_command *c, const sl_flag *f, const char *text) {
+static int set_choice(const sl_command *c, const sl_flag *f, const char *typed, const char *text) {
     int index = 0;
     size_t len = strlen(text);
     for (const char *p = f->choices; p != NULL; index++) {
@@ -96,98 +59,153 @@ static int set_choice(const sl_command *c, const sl_flag *f, const char *text) {
         }
         p = bar == NULL ? NULL : bar + 1;
     }
-    return sl_cmd_usage_error(c->name, "%s takes one of %s, not \"%s\"", f->name, f->choices, text);
+    return sl_cmd_usage_error(c->name, "%s takes one of %s, not \"%s\"", typed, f->choices, text);
 }
 
-static int set_size(const sl_command *c, const sl_flag *f, const char *text) {
+/* What follows a number of bytes: K, M, G or T, also as KB or KiB, always powers of 1024. 0: none
+ * of these. */
+static double unit_of(const char *text) {
+    static const char letters[] = "KMGT";
+    if (text[0] == '\0') {
+        return 1.0;
+    }
+    const char *found = strchr(letters, text[0] >= 'a' ? text[0] - 'a' + 'A' : text[0]);
+    const char *rest = text + 1;
+    if (found == NULL || (*rest != '\0' && strcmp(rest, "B") != 0 && strcmp(rest, "iB") != 0)) {
+        return 0.0;
+    }
+    return ldexp(1.0, 10 * (int)(found - letters + 1));
+}
+
+static int set_size(const sl_command *c, const sl_flag *f, const char *typed, const char *text) {
     char *end;
     errno = 0;
     double v = strtod(text, &end);
-    double unit = 1.0;
-    bool percent = false;
-    if (end != text && *end != '\0') {
-        switch (*end) {
-        case 'K': case 'k': unit = 1024.0; end++; break;
-        case 'M': case 'm': unit = 1048576.0; end++; break;
-        case 'G': case 'g': unit = 1073741824.0; end++; break;
-        case '%': percent = true; end++; break;
-        default: break;
-        }
+    bool is_number = text[0] >= '0' && text[0] <= '9' && errno == 0 &&
+                     (text[1] != 'x' && text[1] != 'X');
+    bool is_percent = is_number && strcmp(end, "%") == 0;
+    double bytes = is_number && !is_percent ? v * unit_of(end) : 0.0;
+    if (is_percent ? !(v > 0.0 && v <= 100.0) : !(bytes >= 1.0 && bytes < 9e15)) {
+        return sl_cmd_usage_error(c->name, "%s takes a size such as 512M, 4G or 25%%, not \"%s\"",
+                                  typed, text);
     }
-    bool good = errno == 0 && end != text && *end == '\0' && v > 0.0 && v * unit < 9e15;
-    if (!good || (percent && v > 100.0)) {
-        return sl_cmd_usage_error(c->name, "%s takes a size such as 512M, 4G or 25%%, not \"%s\"", f->name,
-                                  text);
-    }
-    *(sl_flag_size *)f->out = percent ? (sl_flag_size){.percent = v}
-                                      : (sl_flag_size){.bytes = (uint64_t)(v * unit)};
+    *(sl_flag_size *)f->out = is_percent ? (sl_flag_size){.percent = v}
+                                         : (sl_flag_size){.bytes = (uint64_t)bytes};
     return SL_FLAGS_GO_ON;
 }
 
-static int set_list(const sl_command *c, const sl_flag *f, const char *text) {
+/* Skips the blanks that a JSON array may have between its parts. */
+static const char *skip_blanks(const char *p) {
+    return p + strspn(p, " \t\r\n");
+}
+
+/* Number i of a list, and what stands behind it; NULL if there is none that the flag can use. */
+static const char *parse_element(const sl_flag *f, const char *p, int32_t *out) {
+    p = skip_blanks(p);
+    bool is_digit = (p[0] == '-' ? p[1] : p[0]) >= '0' && (p[0] == '-' ? p[1] : p[0]) <= '9';
+    char *end;
+    errno = 0;
+    long long v = strtoll(p, &end, 10);
+    if (!is_digit || errno != 0 || v < INT32_MIN || v > INT32_MAX || !in_range(f, (double)v)) {
+        return NULL;
+    }
+    *out = (int32_t)v;
+    return skip_blanks(end);
+}
+
+/* "1,2,3" or "[1, 2, 3]", as `sluice tokenize` writes it. */
+static int set_list(const sl_command *c, const sl_flag *f, const char *typed, const char *text) {
     size_t n = 1;
     for (const char *p = text; *p != '\0'; p++) {
         n += *p == ',';
     }
-    sl_flag_list *list = f->out;
     int32_t *v = n > LIST_MAX ? NULL : sl_realloc_array(NULL, n, sizeof(*v));
     if (v == NULL) {
-        return sl_cmd_usage_error(c->name, "%s has too many numbers (at most %u)", f->name, LIST_MAX);
+        return sl_cmd_usage_error(c->name, "%s has too many numbers (at most %u)", typed, LIST_MAX);
     }
-    const char *p = text;
-    for (size_t i = 0; i < n; i++) {
-        char *end;
-        errno = 0;
-        long x = strtol(p, &end, 10);
-        if (errno != 0 || end == p || (*end != ',' && *end != '\0') || !in_range(f, (double)x) ||
-            x > INT32_MAX || x < INT32_MIN) {
-            sl_free(v);
-            return sl_cmd_usage_error(c->name,
-                                      "%s takes whole numbers with commas between them, such as 1,2,3; number "
-                                      "%zu of \"%.60s\" is not one it can use",
-                                      f->name, i + 1, text);
+    const char *p = skip_blanks(text);
+    char last = *p == '[' ? ']' : '\0';
+    p += *p == '[';
+    size_t i = 0;
+    for (; p != NULL && i < n; i++) {
+        p = parse_element(f, p, &v[i]);
+        if (p != NULL) {
+            p = *p == (i + 1 == n ? last : ',') ? p + (*p != '\0') : NULL;
         }
-        v[i] = (int32_t)x;
-        p = end + 1;
     }
+    if (p == NULL || *skip_blanks(p) != '\0') {
+        sl_free(v);
+        if (f->min == 0.0 && f->max == 0.0) {
+            return sl_cmd_usage_error(c->name,
+                                      "%s takes whole numbers such as 1,2,3; number %zu of "
+                                      "\"%.60s\" is none",
+                                      typed, i, text);
+        }
+        return sl_cmd_usage_error(c->name,
+                                  "%s takes whole numbers from %.15g to %.15g such as "
+                                  "1,2,3; number %zu of \"%.60s\" is none",
+                                  typed, f->min, f->max, i, text);
+    }
+    sl_flag_list *list = f->out;
     sl_free(list->v);
     *list = (sl_flag_list){.v = v, .n = n};
     return SL_FLAGS_GO_ON;
 }
 
-static int set_value(const sl_command *c, const sl_flag *f, const char *text) {
+static int add_string(const sl_command *c, const sl_flag *f, const char *typed, const char *text) {
+    sl_flag_strings *strings = f->out;
+    if (strings->n == SL_FLAG_STRINGS_MAX) {
+        return sl_cmd_usage_error(c->name, "%s can be given %d times at most", typed,
+                                  SL_FLAG_STRINGS_MAX);
+    }
+    strings->v[strings->n++] = text;
+    return SL_FLAGS_GO_ON;
+}
+
+static int set_value(const sl_command *c, const sl_flag *f, const char *typed, const char *text) {
     double number;
-    int64_t whole;
+    uint64_t whole;
     switch (f->kind) {
-    case SL_FLAG_BOOL: *(bool *)f->out = true; return SL_FLAGS_GO_ON;
-    case SL_FLAG_STRING: *(const char **)f->out = text; return SL_FLAGS_GO_ON;
-    case SL_FLAG_CHOICE: return set_choice(c, f, text);
-    case SL_FLAG_SIZE: return set_size(c, f, text);
-    case SL_FLAG_LIST: return set_list(c, f, text);
+    case SL_FLAG_BOOL: /* takes no value */
+        break;
+    case SL_FLAG_STRING:
+        *(const char **)f->out = text;
+        break;
+    case SL_FLAG_STRINGS:
+        return add_string(c, f, typed, text);
+    case SL_FLAG_CHOICE:
+        return set_choice(c, f, typed, text);
+    case SL_FLAG_SIZE:
+        return set_size(c, f, typed, text);
+    case SL_FLAG_LIST:
+        return set_list(c, f, typed, text);
     case SL_FLAG_F32:
-        if (!parse_number(text, &number) || !in_range(f, number)) {
-            return range_error(c, f, text);
+        if (!parse_number(text, &number) || !in_range(f, number) || fabs(number) > 3e38) {
+            return range_error(c, f, typed, text);
         }
         *(float *)f->out = (float)number;
-        return SL_FLAGS_GO_ON;
+        break;
     case SL_FLAG_U32:
-        if (!parse_whole(text, &whole) || whole < 0 || whole > UINT32_MAX || !in_range(f, (double)whole)) {
-            return range_error(c, f, text);
+        if (!parse_whole(text, &whole) || whole > UINT32_MAX || !in_range(f, (double)whole)) {
+            return range_error(c, f, typed, text);
         }
         *(uint32_t *)f->out = (uint32_t)whole;
-        return SL_FLAGS_GO_ON;
+        break;
     case SL_FLAG_U64:
-        if (!parse_whole(text, &whole) || whole < 0 || !in_range(f, (double)whole)) {
-            return range_error(c, f, text);
+        if (!parse_whole(text, &whole) || !in_range(f, (double)whole)) {
+            return range_error(c, f, typed, text);
         }
-        *(uint64_t *)f->out = (uint64_t)whole;
-        return SL_FLAGS_GO_ON;
+        *(uint64_t *)f->out = whole;
+        break;
     }
     return SL_FLAGS_GO_ON;
 }
 
+/* --- flags ------------------------------------------------------------------------------------ */
+
 /* The flag that `text` names ("--x", "--x=1", "-x", "--no-x"), or NULL. */
-static const sl_flag *find_flag(const sl_command *c, const char *text, const char **value, bool *negated) {
+static const sl_flag *find_flag(const sl_command *c, const char *text, const char **value,
+                                bool *negated) {
     const char *equals = strncmp(text, "--", 2) == 0 ? strchr(text, '=') : NULL;
     size_t len = equals == NULL ? strlen(text) : (size_t)(equals - text);
     *value = equals == NULL ? NULL : equals + 1;
@@ -208,12 +226,26 @@ static const sl_flag *find_flag(const sl_command *c, const char *text, const cha
     return NULL;
 }
 
+static int unknown_flag(const sl_command *c, const char *text) {
+    const char *names[64];
+    size_t n = 0;
+    for (; n < c->n_flags && n < sizeof(names) / sizeof(names[0]); n++) {
+        names[n] = c->flags[n].name;
+    }
+    const char *nearest = sl_nearest_name(text, names, n);
+    if (nearest != NULL) {
+        return sl_cmd_usage_error(c->name, "unknown flag \"%s\"; did you mean %s?", text, nearest);
+    }
+    return sl_cmd_usage_error(c->name, "unknown flag \"%s\"", text);
+}
+
 static int parse_flag(const sl_command *c, int argc, char **argv, int *i) {
     const char *value;
     bool negated;
-    const sl_flag *f = find_flag(c, argv[*i], &value, &negated);
+    const char *typed = argv[*i];
+    const sl_flag *f = find_flag(c, typed, &value, &negated);
     if (f == NULL) {
-        return sl_cmd_usage_error(c->name, "unknown flag \"%s\"", argv[*i]);
+        return unknown_flag(c, typed);
     }
     if (f->kind == SL_FLAG_BOOL) {
         if (value != NULL) {
@@ -222,14 +254,14 @@ static int parse_flag(const sl_command *c, int argc, char **argv, int *i) {
         *(bool *)f->out = !negated;
         return SL_FLAGS_GO_ON;
     }
-    if (value == NULL) {
-        if (*i + 1 >= argc) {
-            return sl_cmd_usage_error(c->name, "%s needs a value: %s %s", f->name, f->name,
-                                      f->kind == SL_FLAG_CHOICE ? f->choices : f->arg);
-        }
-        value = argv[++*i];
+    if (value != NULL) {
+        return set_value(c, f, f->name, value); /* "--x=1" names itself as "--x" */
     }
-    return set_value(c, f, value);
+    if (*i + 1 >= argc) {
+        return sl_cmd_usage_error(c->name, "%s needs a value: %s %s", typed, typed,
+                                  f->kind == SL_FLAG_CHOICE ? f->choices : f->arg);
+    }
+    return set_value(c, f, typed, argv[++*i]);
 }
 
 int sl_flags_parse(const sl_command *c, int argc, char **argv, const char **args) {
@@ -246,8 +278,7 @@ int sl_flags_parse(const sl_command *c, int argc, char **argv, const char **args
                 continue;
             }
             if (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0) {
-                print_help(c);
-                return SL_EXIT_OK;
+                return sl_flags_help(c);
             }
             int code = parse_flag(c, argc, argv, &i);
             if (code != SL_FLAGS_GO_ON) {
@@ -256,7 +287,8 @@ int sl_flags_parse(const sl_command *c, int argc, char **argv, const char **args
             continue;
         }
         if (n_args == c->n_args_max) {
-            return sl_cmd_usage_error(c->name, "unexpected argument \"%s\"; usage: %s", a, c->usage);
+            return sl_cmd_usage_error(c->name, "unexpected argument \"%s\"; usage: %s", a,
+                                      c->usage);
         }
         args[n_args++] = a;
     }

@@ -1,3 +1,5 @@
+/* Opening a model for a command, its progress line, and the signals that end it (load.h). */
+#define _GNU_SOURCE
 #include "load.h"
 
 #include <errno.h>
@@ -7,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/error.h"
@@ -15,7 +18,8 @@
 sl_engine_options sl_load_options(const sl_load_flags *flags) {
     uint64_t kv_bytes = flags->kv_memory.bytes;
     if (flags->kv_memory.percent > 0.0) {
-        kv_bytes = (uint64_t)((double)sl_memory_available_bytes() * flags->kv_memory.percent / 100.0);
+        kv_bytes = (uint64_t)((double)sl_memory_available_bytes() * flags->kv_memory.percent /
+                              100.0);
     }
     return (sl_engine_options){
         .n_threads = flags->threads,
@@ -28,11 +32,18 @@ sl_engine_options sl_load_options(const sl_load_flags *flags) {
     };
 }
 
-/* One line on a terminal, rewritten at most every tenth of a second. */
+/* --- progress --------------------------------------------------------------------------------- */
+
+/* One line on a terminal, rewritten at most every tenth of a second. Blanks instead of an escape
+ * sequence wipe it out, so that any terminal will do. */
+#define PROGRESS_COLUMNS 60
+
 typedef struct load_progress {
     uint64_t t_last_ns;
     bool shown;
 } load_progress;
+
+static volatile sig_atomic_t g_progress_shown;
 
 static void show_progress(void *user, uint64_t done, uint64_t total) {
     load_progress *p = user;
@@ -40,25 +51,84 @@ static void show_progress(void *user, uint64_t done, uint64_t total) {
     if (now - p->t_last_ns < 100 * SL_NS_PER_MS || total == 0) {
         return;
     }
+    char line[PROGRESS_COLUMNS + 1];
+    (void)snprintf(line, sizeof(line),
+                   "packing weights %3" PRIu64 " %% (%" PRIu64 " of %" PRIu64 " MB)",
+                   done * 100 / total, done >> 20, total >> 20);
     p->t_last_ns = now;
     p->shown = true;
-    (void)fprintf(stderr, "\rpacking weights  %3" PRIu64 " %%  (%" PRIu64 " of %" PRIu64 " MB)",
-                  done * 100 / total, done >> 20, total >> 20);
+    g_progress_shown = 1;
+    (void)fprintf(stderr, "\r%-*s", PROGRESS_COLUMNS, line);
     (void)fflush(stderr);
 }
 
-static sl_status open_parts(const char *path, const sl_engine_options *options, bool with_tokenizer,
-                            sl_loaded *l, sl_error *err) {
+static void wipe_progress(load_progress *p) {
+    if (p->shown) {
+        (void)fprintf(stderr, "\r%*s\r", PROGRESS_COLUMNS, "");
+        (void)fflush(stderr);
+        g_progress_shown = 0;
+    }
+}
+
+/* --- signals ---------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t g_interrupted;
+static volatile sig_atomic_t g_at_once; /* the first signal ends the program */
+
+static void on_interrupt(int signal_number) {
+    (void)signal_number;
+    if (g_interrupted || g_at_once) {
+        if (g_progress_shown) { /* the shell's prompt gets a line of its own */
+            ssize_t n = write(STDERR_FILENO, "\n", 1);
+            (void)n;
+        }
+        _exit(SL_EXIT_INTERRUPTED);
+    }
+    g_interrupted = 1;
+}
+
+void sl_interrupt_install(void) {
+    /* Without SA_RESTART: a write that waits for a slow reader is given up. */
+    struct sigaction action = {.sa_handler = on_interrupt};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+void sl_interrupt_install_at_once(void) {
+    g_at_once = 1;
+    sl_interrupt_install();
+}
+
+bool sl_interrupted(void) {
+    return g_interrupted != 0;
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static sl_status open_model(const char *path, bool with_tokenizer, sl_loaded *l, sl_error *err) {
     SL_TRY(sl_gguf_open(path, &l->file, err));
     if (with_tokenizer) {
         SL_TRY(sl_tokenizer_open(l->file, &l->tokenizer, err));
     }
-    SL_TRY(sl_model_open(l->file, &l->model, err));
-    return sl_engine_create(l->model, options, &l->engine, err);
+    return sl_model_open(l->file, &l->model, err);
 }
 
-sl_status sl_load(const char *path, const sl_engine_options *options, bool with_tokenizer, bool quiet,
-                  sl_loaded *out, sl_error *err) {
+sl_status sl_load_model(const char *path, bool with_tokenizer, sl_loaded *out, sl_error *err) {
+    uint64_t t0 = sl_clock_mono_ns();
+    sl_loaded l = {0};
+    sl_status status = open_model(path, with_tokenizer, &l, err);
+    if (status != SL_OK) {
+        sl_loaded_close(&l);
+        return status;
+    }
+    l.load_ms = (double)(sl_clock_mono_ns() - t0) * 1e-6;
+    *out = l;
+    return SL_OK;
+}
+
+sl_status sl_load_engine(sl_loaded *l, const sl_engine_options *options, bool quiet,
+                         sl_error *err) {
     uint64_t t0 = sl_clock_mono_ns();
     load_progress progress = {.t_last_ns = t0};
     sl_engine_options o = *options;
@@ -66,16 +136,29 @@ sl_status sl_load(const char *path, const sl_engine_options *options, bool with_
         o.progress = show_progress;
         o.progress_user = &progress;
     }
-    sl_loaded l = {0};
-    sl_status status = open_parts(path, &o, with_tokenizer, &l, err);
-    if (progress.shown) {
-        (void)fputs("\r\033[K", stderr);
+    sig_atomic_t at_once = g_at_once;
+    g_at_once = 1;
+    sl_status status = SL_ERR_CANCELLED;
+    if (g_interrupted) { /* before g_at_once was set */
+        status = SL_FAIL(err, SL_ERR_CANCELLED, "interrupted");
+    } else {
+        status = sl_engine_create(l->model, &o, &l->engine, err);
     }
+    g_at_once = at_once;
+    wipe_progress(&progress);
+    l->load_ms += (double)(sl_clock_mono_ns() - t0) * 1e-6;
+    return status;
+}
+
+sl_status sl_load(const char *path, const sl_engine_options *options, bool with_tokenizer,
+                  bool quiet, sl_loaded *out, sl_error *err) {
+    sl_loaded l;
+    SL_TRY(sl_load_model(path, with_tokenizer, &l, err));
+    sl_status status = sl_load_engine(&l, options, quiet, err);
     if (status != SL_OK) {
         sl_loaded_close(&l);
         return status;
     }
-    l.load_ms = (double)(sl_clock_mono_ns() - t0) * 1e-6;
     *out = l;
     return SL_OK;
 }
@@ -102,52 +185,80 @@ void sl_loaded_close(sl_loaded *l) {
     *l = (sl_loaded){0};
 }
 
+sl_status sl_load_fit_kv(const sl_loaded *l, uint64_t n_seq, uint64_t n_tokens,
+                         sl_engine_options *options, sl_error *err) {
+    if (options->kv_bytes != 0) {
+        return SL_OK;
+    }
+    sl_engine_options one = *options;
+    one.kv_bytes = (uint64_t)1 << 50; /* the size of a page is wanted, not what memory allows */
+    sl_engine_memory memory;
+    SL_TRY(sl_engine_estimate(l->model, &one, &memory, err));
+    uint64_t n_pages, bytes;
+    bool fits = n_tokens < UINT64_MAX - SL_PAGE_TOKENS &&
+                sl_mul_u64(n_seq, (n_tokens + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS, &n_pages) &&
+                sl_mul_u64(n_pages, memory.page_bytes, &bytes);
+    uint64_t available = sl_memory_available_bytes();
+    if (!fits || bytes > available) {
+        return SL_FAIL(err, SL_ERR_MEMORY,
+                       "%" PRIu64 " sequences of %" PRIu64
+                       " tokens need more memory for keys and values than "
+                       "the %" PRIu64 " MB that are free",
+                       n_seq, n_tokens, available >> 20);
+    }
+    options->kv_bytes = bytes;
+    return SL_OK;
+}
+
+sl_status sl_load_check_ids(const sl_loaded *l, const char *flag, const int32_t *ids, size_t n,
+                            sl_error *err) {
+    uint32_t n_vocab = l->model->plan.n_vocab;
+    for (size_t i = 0; i < n; i++) {
+        if ((uint32_t)ids[i] >= n_vocab) {
+            return SL_FAIL(err, SL_ERR_ARGUMENT,
+                           "%s: number %zu is %" PRId32
+                           ", but the vocabulary of %s has the ids 0 to %" PRIu32,
+                           flag, i + 1, ids[i], sl_gguf_path(l->file), n_vocab - 1);
+        }
+    }
+    return SL_OK;
+}
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+/* Reads to the end or to the first failure of `out`. Returns errno, or 0. */
+static int read_stream(FILE *f, sl_buf *out) {
+    char chunk[16384];
+    size_t n;
+    errno = 0;
+    while ((n = fread(chunk, 1, sizeof(chunk), f)) > 0 && sl_buf_append(out, chunk, n) == SL_OK) {
+    }
+    return ferror(f) ? (errno != 0 ? errno : EIO) : 0;
+}
+
 sl_status sl_read_all(const char *path, size_t max_bytes, sl_buf *out, sl_error *err) {
     bool is_stdin = strcmp(path, "-") == 0;
     FILE *f = is_stdin ? stdin : fopen(path, "rb");
     const char *shown = is_stdin ? "standard input" : path;
     if (f == NULL) {
-        return SL_FAIL(err, SL_ERR_IO, "%s: cannot be opened: %s", shown, strerror(errno));
+        return SL_FAIL(err, SL_ERR_IO, "%s: cannot be opened: %s", shown, sl_errno_text(errno));
     }
     sl_buf_init(out, max_bytes);
-    char chunk[16384];
-    size_t n;
-    while ((n = fread(chunk, 1, sizeof(chunk), f)) > 0 && sl_buf_append(out, chunk, n) == SL_OK) {
-    }
-    bool failed = ferror(f) != 0;
-    int reason = errno;
+    int reason = read_stream(f, out);
     if (!is_stdin) {
         (void)fclose(f);
     }
-    if (failed) {
+    sl_status status = out->status;
+    if (reason != 0) {
+        status = SL_FAIL(err, SL_ERR_IO, "%s: cannot be read: %s", shown, sl_errno_text(reason));
+    } else if (status == SL_ERR_LIMIT) {
+        status = SL_FAIL(err, status, "%s: holds more than the %zu bytes that are accepted", shown,
+                         max_bytes);
+    } else if (status != SL_OK) {
+        status = SL_FAIL(err, status, "%s: no memory for its contents", shown);
+    }
+    if (status != SL_OK) {
         sl_buf_deinit(out);
-        return SL_FAIL(err, SL_ERR_IO, "%s: cannot be read: %s", shown, strerror(reason));
     }
-    if (out->status != SL_OK) {
-        sl_status status = out->status;
-        sl_buf_deinit(out);
-        return SL_FAIL(err, status, "%s: holds more than the %zu bytes that are accepted", shown, max_bytes);
-    }
-    return SL_OK;
-}
-
-static volatile sig_atomic_t g_interrupted;
-
-static void on_interrupt(int signal_number) {
-    (void)signal_number;
-    if (g_interrupted) {
-        _exit(SL_EXIT_INTERRUPTED);
-    }
-    g_interrupted = 1;
-}
-
-void sl_interrupt_install(void) {
-    struct sigaction action = {.sa_handler = on_interrupt};
-    (void)sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
-
-bool sl_interrupted(void) {
-    return g_interrupted != 0;
+    return status;
 }

@@ -15,51 +15,85 @@ typedef struct sl_load_flags {
 } sl_load_flags;
 
 /* Entries for a command's flag table. */
-#define SL_LOAD_FLAG_THREADS(l)                                                                        \
-    {"--threads", "-t", SL_FLAG_U32, &(l)->threads, "N",                                               \
-     "Threads that compute (default: physical cores that may be used).", 1, 512, NULL}
-#define SL_LOAD_FLAG_PIN(l)                                                                            \
-    {"--pin", NULL, SL_FLAG_BOOL, &(l)->pin, NULL, "Bind each thread to a CPU.", 0, 0, NULL}
-#define SL_LOAD_FLAG_CTX(l)                                                                            \
-    {"--ctx", "-c", SL_FLAG_U32, &(l)->ctx, "N",                                                       \
-     "Longest sequence in tokens (default: the smaller of the model's and 8192).", 1, 268435456, NULL}
-#define SL_LOAD_FLAG_KV_MEMORY(l)                                                                      \
-    {"--kv-memory", NULL, SL_FLAG_SIZE, &(l)->kv_memory, "SIZE",                                       \
-     "Whole KV page pool: bytes with K, M or G, or % of free memory (default: 25%, at most 32 "        \
-     "contexts).", 0, 0, NULL}
-#define SL_LOAD_FLAG_KV_TYPE(l)                                                                        \
-    {"--kv-type", NULL, SL_FLAG_CHOICE, &(l)->kv_type, NULL, "Numbers in the KV pages (default: f16).", \
-     0, 0, "f16|f32"}
-#define SL_LOAD_FLAG_EXACT(l)                                                                          \
-    {"--exact", NULL, SL_FLAG_BOOL, &(l)->exact, NULL,                                                 \
-     "Activations and KV in float32, weights only decoded: slow and precise.", 0, 0, NULL}
-#define SL_LOAD_FLAG_BATCH_INVARIANT(l)                                                                \
-    {"--batch-invariant", NULL, SL_FLAG_BOOL, &(l)->batch_invariant, NULL,                             \
-     "The same answer whatever else runs beside it.", 0, 0, NULL}
+#define SL_LOAD_FLAG_THREADS(l)                                                                    \
+    {                                                                                              \
+        "--threads", "-t", SL_FLAG_U32, &(l)->threads, "N",                                        \
+            "Threads that compute (default: physical cores that may be used).", 1, 512, NULL       \
+    }
+#define SL_LOAD_FLAG_PIN(l)                                                                        \
+    { "--pin", NULL, SL_FLAG_BOOL, &(l)->pin, NULL, "Bind each thread to a CPU.", 0, 0, NULL }
+#define SL_LOAD_FLAG_CTX(l)                                                                        \
+    {                                                                                              \
+        "--ctx", "-c", SL_FLAG_U32, &(l)->ctx, "N",                                                \
+            "Longest sequence in tokens (default: the smaller of the model's and 8192).", 1,       \
+            268435456, NULL                                                                        \
+    }
+#define SL_LOAD_FLAG_KV_MEMORY(l)                                                                  \
+    {                                                                                              \
+        "--kv-memory", NULL, SL_FLAG_SIZE, &(l)->kv_memory, "SIZE",                                \
+            "Whole KV page pool: bytes with K, M or G, or % of free memory (default: 25%, at "     \
+            "most 32 "                                                                             \
+            "contexts).",                                                                          \
+            0, 0, NULL                                                                             \
+    }
+#define SL_LOAD_FLAG_KV_TYPE(l)                                                                    \
+    {                                                                                              \
+        "--kv-type", NULL, SL_FLAG_CHOICE, &(l)->kv_type, NULL,                                    \
+            "Numbers in the KV pages (default: f16).", 0, 0, "f16|f32"                             \
+    }
+#define SL_LOAD_FLAG_EXACT(l)                                                                      \
+    {                                                                                              \
+        "--exact", NULL, SL_FLAG_BOOL, &(l)->exact, NULL,                                          \
+            "Activations and KV in float32, weights only decoded: slow and precise.", 0, 0, NULL   \
+    }
+#define SL_LOAD_FLAG_BATCH_INVARIANT(l)                                                            \
+    {                                                                                              \
+        "--batch-invariant", NULL, SL_FLAG_BOOL, &(l)->batch_invariant, NULL,                      \
+            "The same answer whatever else runs beside it.", 0, 0, NULL                            \
+    }
 
 typedef struct sl_loaded {
     sl_gguf *file;
     sl_tokenizer *tokenizer; /* NULL if not asked for */
     sl_model *model;
     sl_engine *engine;
-    double load_ms;
+    double load_ms; /* spent in the functions below */
 } sl_loaded;
 
 /* The engine options that the flags ask for. */
 sl_engine_options sl_load_options(const sl_load_flags *flags);
-/* Opens the file, its tokenizer if `with_tokenizer`, and the engine with `options`; shows progress on a terminal. On
- * failure nothing is left open. */
-SL_NODISCARD sl_status sl_load(const char *path, const sl_engine_options *options, bool with_tokenizer,
-                               bool quiet, sl_loaded *out, sl_error *err);
-/* File and tokenizer only: for tokenize and detokenize, also of vocabulary-only files. */
+
+/* Opening is in two parts, so that a command can look at the model and refuse its arguments before
+ * the weights are packed, which may take long. Part one: the file, its tokenizer if
+ * `with_tokenizer`, and the plan. On failure nothing is left open. */
+SL_NODISCARD sl_status sl_load_model(const char *path, bool with_tokenizer, sl_loaded *out,
+                                     sl_error *err);
+/* Part two: the engine. Shows progress on a terminal. While it lasts SIGINT and SIGTERM end the
+ * program at once, if they are caught at all: there is no work to save. */
+SL_NODISCARD sl_status sl_load_engine(sl_loaded *l, const sl_engine_options *options, bool quiet,
+                                      sl_error *err);
+/* Both. On failure nothing is left open. */
+SL_NODISCARD sl_status sl_load(const char *path, const sl_engine_options *options,
+                               bool with_tokenizer, bool quiet, sl_loaded *out, sl_error *err);
+/* The file and its tokenizer only: for tokenize and detokenize, also of vocabulary-only files. */
 SL_NODISCARD sl_status sl_load_vocabulary(const char *path, sl_loaded *out, sl_error *err);
 void sl_loaded_close(sl_loaded *l);
+
+/* Sets options->kv_bytes to what n_seq sequences of n_tokens each fill, unless a size was asked
+ * for. SL_ERR_MEMORY if that is more than there is. */
+SL_NODISCARD sl_status sl_load_fit_kv(const sl_loaded *l, uint64_t n_seq, uint64_t n_tokens,
+                                      sl_engine_options *options, sl_error *err);
+/* SL_ERR_ARGUMENT for an id that the model has not; `flag` is what gave the ids. */
+SL_NODISCARD sl_status sl_load_check_ids(const sl_loaded *l, const char *flag, const int32_t *ids,
+                                         size_t n, sl_error *err);
 
 /* All of standard input, or of a file, at most max_bytes. path "-" is standard input. */
 SL_NODISCARD sl_status sl_read_all(const char *path, size_t max_bytes, sl_buf *out, sl_error *err);
 
 /* Catches SIGINT and SIGTERM: the first sets a flag, the second ends the program at once. */
 void sl_interrupt_install(void);
+/* Already the first ends the program at once: for commands that have nothing to finish. */
+void sl_interrupt_install_at_once(void);
 bool sl_interrupted(void);
 
 #endif

@@ -1,4 +1,8 @@
-/* The program `sluice`: chooses the subcommand. */
+/* The program `sluice`: chooses the subcommand, and prepares what all of them rely on: the guard of
+ * mapped files, SIGPIPE, open standard streams. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,33 +29,101 @@ static const subcommand subcommands[] = {
     {"logits", sl_cmd_logits, "Write the logits of a token sequence to a file."},
     {"version", sl_cmd_version, "Show the version, the processor and the kernels chosen."},
 };
+#define N_SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
 
-static void print_help(void) {
-    (void)printf("Usage: sluice COMMAND [arguments]\n\n"
-                 "Sluice loads an open language model (GGUF), runs it on the processor at hand and serves it to "
-                 "many callers.\n\nCommands:\n");
-    for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++) {
-        (void)printf("  %-12s %s\n", subcommands[i].name, subcommands[i].summary);
+static void print_commands(FILE *to) {
+    (void)fprintf(to, "Commands:\n");
+    for (size_t i = 0; i < N_SUBCOMMANDS; i++) {
+        (void)fprintf(to, "  %-10s  %s\n", subcommands[i].name, subcommands[i].summary);
     }
-    (void)printf("\nsluice COMMAND --help describes a command, with examples.\n\n"
-                 "Exit codes: 0 done, 1 a file, model or request could not be used, 2 wrong arguments, "
-                 "130 interrupted.\n"
-                 "Environment: SLUICE_CPU_MASK=ref|avx2|avxvnni|avx512|avx512vnni|amx allows no level above "
-                 "the one named.\n");
+    (void)fprintf(to, "\nsluice COMMAND --help describes a command, with examples.\n");
+}
+
+static int print_help(void) {
+    (void)printf("Usage: sluice COMMAND [arguments]\n\n"
+                 "Sluice loads an open language model (a GGUF file), runs it on the processor at\n"
+                 "hand and serves it to many callers.\n\n");
+    print_commands(stdout);
+    (void)printf("\nExamples:\n"
+                 "  sluice run model.gguf -p 'Why is the sky blue?'\n"
+                 "  sluice serve model.gguf --port 8080\n"
+                 "  sluice inspect model.gguf\n"
+                 "\nExit codes:\n"
+                 "    0  done\n"
+                 "    1  a file, model or request could not be used\n"
+                 "    2  wrong arguments\n"
+                 "  130  interrupted (SIGINT, SIGTERM)\n"
+                 "\nEnvironment:\n"
+                 "  SLUICE_CPU_MASK=ref|avx2|avxvnni|avx512|avx512vnni|amx\n"
+                 "      uses no instructions above the level named\n");
+    return sl_stdout_finish("", SL_EXIT_OK);
+}
+
+static const subcommand *find_subcommand(const char *name) {
+    for (size_t i = 0; i < N_SUBCOMMANDS; i++) {
+        if (strcmp(name, subcommands[i].name) == 0) {
+            return &subcommands[i];
+        }
+    }
+    return NULL;
+}
+
+static int unknown_command(const char *name) {
+    const char *names[N_SUBCOMMANDS];
+    for (size_t i = 0; i < N_SUBCOMMANDS; i++) {
+        names[i] = subcommands[i].name;
+    }
+    const char *nearest = sl_nearest_name(name, names, N_SUBCOMMANDS);
+    if (nearest != NULL) {
+        return sl_cmd_usage_error("", "unknown command \"%s\"; did you mean %s?", name, nearest);
+    }
+    return sl_cmd_usage_error("", "unknown command \"%s\"", name);
+}
+
+/* The number of a stream that the caller closed would be that of the next file that is opened, and
+ * what is printed would end up there. These refuse to be read or written. */
+static void hold_streams(void) {
+    static const int modes[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+    for (int fd = 0; fd < 3; fd++) {
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) {
+            (void)open("/dev/null", modes[fd]); /* the lowest free number: fd */
+        }
+    }
+}
+
+/* "help NAME" is "NAME --help". */
+static int help(int argc, char **argv) {
+    if (argc < 3) {
+        return print_help();
+    }
+    const subcommand *s = find_subcommand(argv[2]);
+    if (s == NULL) {
+        return unknown_command(argv[2]);
+    }
+    char flag[] = "--help";
+    char *args[] = {argv[2], flag, NULL};
+    return s->run(2, args);
 }
 
 int main(int argc, char **argv) {
+    hold_streams();
+    (void)signal(SIGPIPE,
+                 SIG_IGN); /* a reader that left is an error of that write, not of the program */
     if (argc < 2) {
-        print_help();
+        (void)fprintf(stderr, "sluice: a command is missing: sluice COMMAND [arguments]\n\n");
+        print_commands(stderr);
         return SL_EXIT_USAGE;
     }
     const char *name = argv[1];
     if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
-        print_help();
-        return SL_EXIT_OK;
+        return help(argc, argv);
     }
     if (strcmp(name, "--version") == 0) {
         name = "version";
+    }
+    const subcommand *s = find_subcommand(name);
+    if (s == NULL) {
+        return unknown_command(name);
     }
     sl_error err;
     if (sl_cpu_check_mask(&err) != SL_OK) {
@@ -59,11 +131,5 @@ int main(int argc, char **argv) {
         return SL_EXIT_USAGE;
     }
     sl_mapfile_guard_install();
-    (void)signal(SIGPIPE, SIG_IGN); /* a reader that left is an error of that write, not of the program */
-    for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++) {
-        if (strcmp(name, subcommands[i].name) == 0) {
-            return subcommands[i].run(argc - 1, argv + 1);
-        }
-    }
-    return sl_cmd_usage_error("", "unknown command \"%s\"", name);
+    return s->run(argc - 1, argv + 1);
 }

@@ -14,9 +14,8 @@
 #include "unit/format/gguf_samples.h"
 
 #include "../../../cmd/cmd_inspect.c"
-#define print_error flags_print_error /* cmocka has a function of this name */
 #include "../../../cmd/flags.c"
-#undef print_error
+#include "../../../cmd/flags_help.c"
 #include "../../../cmd/inspect_json.c"
 #include "../../../cmd/inspect_text.c"
 
