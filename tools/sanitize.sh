@@ -12,7 +12,7 @@ export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 selection=(-LE lint)
 if [ "$preset" = tsan ]; then
-    selection=(-R 'pool|ring|gate|log|clock|runner|serve|http|io_|engine')
+    selection=(-L unit -R 'pool|ring|gate|wake|log|mapfile|runner|serve|http|engine|device')
 fi
 mkdir -p build/results
 ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(jobs)" \
