@@ -2,12 +2,14 @@
  *   LEVEL(name)      name with the level's suffix
  *   TILE_ROWS        activation rows in a register tile
  *   TILE_CASES(X)    X(1) ... X(TILE_ROWS)
+ *   DIRECT_ROWS      up to this many rows of x need no panel; DIRECT_CASES(X) X(1) ... X(DIRECT_ROWS)
  *
- * 16 weight rows are decoded into scratch as a panel [n_in][16], so that lanes are weight rows; then each output is
- * the chain acc = fmaf(w, x, acc) over k, the same bits at every level. */
+ * Lanes are weight rows: 16 of them are decoded and transposed, and each output is the chain acc = fmaf(w, x, acc) over
+ * k, the same bits at every level. With few rows of x the transposed weights are used straight from the registers;
+ * with more they go to scratch as a panel [n_in][16], which all rows then read. */
 #include "kernels/levels.h"
 
-enum { PANEL_PARTS = SL_PANEL_ROWS / VL };
+enum { PANEL_PARTS = SL_PANEL_ROWS / VL, PREFETCH_BYTES = 512 };
 
 /* VL columns from k of one weight row, as floats; n < VL: the rest reads as zero. */
 INLINE vf plain_load(sl_type type, const uint8_t *row, uint32_t k, uint32_t n) {
@@ -44,39 +46,78 @@ INLINE void panel_put(vf rows[VL], float *panel, uint32_t n) {
     }
 }
 
-/* Formats without blocks: straight from the file. Rows from n_rows on are zeros. */
-INLINE void panel_plain(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
-                        uint32_t n_in, float *panel) {
-    for (uint32_t k = 0; k < n_in; k += VL) {
-        const uint32_t n = n_in - k < VL ? n_in - k : VL;
+/* Columns [k, k + n) of VL weight rows from `first` on as vectors of columns; rows from n_rows on are zeros. */
+INLINE void lines_load(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t first,
+                       uint32_t n_rows, uint32_t k, uint32_t n, vf lines[VL]) {
+    if (n == VL && first + VL <= n_rows) {
+        /* Sixteen short streams are too much for the hardware to foresee; behind a row's end, the same place of the
+         * next panel follows. */
+        size_t ahead = k * (type == SL_TYPE_F32 ? sizeof(float) : sizeof(uint16_t)) + PREFETCH_BYTES;
+        ahead += ahead >= row_bytes ? (SL_PANEL_ROWS - 1) * row_bytes : 0;
+        UNROLL(16)
+        for (uint32_t i = 0; i < VL; i++) {
+            const uint8_t *row = rows + (first + i) * row_bytes;
+            lines[i] = plain_load(type, row, k, VL);
+            _mm_prefetch((const char *)row + ahead, _MM_HINT_T0);
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < VL; i++) {
+        lines[i] = first + i < n_rows ? plain_load(type, rows + (first + i) * row_bytes, k, n) : vf_zero();
+    }
+}
+
+/* n columns of rows without blocks become n lines of a panel. */
+INLINE void panel_plain(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows, uint32_t n,
+                        float *panel) {
+    for (uint32_t k = 0; k < n; k += VL) {
         for (uint32_t part = 0; part < PANEL_PARTS; part++) {
+            const uint32_t width = n - k < VL ? n - k : VL;
             vf lines[VL];
-            UNROLL(16)
-            for (uint32_t i = 0; i < VL; i++) {
-                const uint32_t row = part * VL + i;
-                lines[i] = row < n_rows ? plain_load(type, rows + row * row_bytes, k, n) : vf_zero();
+            lines_load(type, rows, row_bytes, part * VL, n_rows, k, width, lines);
+            panel_put(lines, panel + (size_t)k * SL_PANEL_ROWS + part * VL, width);
+        }
+    }
+}
+
+/* acc[r] += n columns of rows without blocks, times R rows of x. */
+INLINE void direct_plain(sl_type type, uint32_t R, const uint8_t *rows, size_t row_bytes,
+                         uint32_t n_rows, uint32_t n, const float *x, size_t x_stride,
+                         vf acc[DIRECT_ROWS][PANEL_PARTS]) {
+    for (uint32_t k = 0; k < n; k += VL) {
+        UNROLL(2)
+        for (uint32_t part = 0; part < PANEL_PARTS; part++) {
+            const uint32_t width = n - k < VL ? n - k : VL;
+            vf lines[VL];
+            lines_load(type, rows, row_bytes, part * VL, n_rows, k, width, lines);
+            vf_transpose(lines);
+            UNROLL(8)
+            for (uint32_t r = 0; r < R; r++) {
+                UNROLL(16)
+                for (uint32_t j = 0; j < VL; j++) {
+                    if (width == VL || j < width) {
+                        acc[r][part] = vf_fma(lines[j], vf_set1(x[r * x_stride + k + j]), acc[r][part]);
+                    }
+                }
             }
-            panel_put(lines, panel + (size_t)k * SL_PANEL_ROWS + part * VL, n);
         }
     }
 }
 
-/* Formats with blocks: decoded SL_MUL_F32_COLUMNS columns at a time (a multiple of every block). */
-static void panel_blocks(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
-                         uint32_t n_in, float *panel, float *buffer) {
+/* Formats with blocks: SL_MUL_F32_COLUMNS columns from k on (a multiple of every block) of n_rows rows into `buffer`,
+ * [16][SL_MUL_F32_COLUMNS]. Returns how many there were. */
+static uint32_t blocks_decode(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
+                              uint32_t n_in, uint32_t k, float *buffer) {
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
-    memset(buffer, 0, sizeof(float) * SL_PANEL_ROWS * SL_MUL_F32_COLUMNS);
-    for (uint32_t k = 0; k < n_in; k += SL_MUL_F32_COLUMNS) {
-        const uint32_t n = n_in - k < SL_MUL_F32_COLUMNS ? n_in - k : SL_MUL_F32_COLUMNS;
-        const size_t offset = (size_t)(k / info->block_elems) * info->block_bytes;
-        for (uint32_t i = 0; i < n_rows; i++) {
-            sl_type_decode_row(type, rows + i * row_bytes + offset, buffer + (size_t)i * SL_MUL_F32_COLUMNS, n);
-        }
-        panel_plain(SL_TYPE_F32, (const uint8_t *)buffer, SL_MUL_F32_COLUMNS * sizeof(float),
-                    SL_PANEL_ROWS, n, panel + (size_t)k * SL_PANEL_ROWS);
+    const uint32_t n = n_in - k < SL_MUL_F32_COLUMNS ? n_in - k : SL_MUL_F32_COLUMNS;
+    const size_t offset = (size_t)(k / info->block_elems) * info->block_bytes;
+    for (uint32_t i = 0; i < n_rows; i++) {
+        sl_type_decode_row(type, rows + i * row_bytes + offset, buffer + (size_t)i * SL_MUL_F32_COLUMNS, n);
     }
+    return n;
 }
 
+/* The whole panel [n_in][16]; lanes from n_rows on are zeros. */
 static void panel_decode(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
                          uint32_t n_in, float *panel, float *buffer) {
     switch (type) {
@@ -90,8 +131,62 @@ static void panel_decode(sl_type type, const uint8_t *rows, size_t row_bytes, ui
         panel_plain(SL_TYPE_BF16, rows, row_bytes, n_rows, n_in, panel);
         break;
     default:
-        panel_blocks(type, rows, row_bytes, n_rows, n_in, panel, buffer);
+        for (uint32_t k = 0; k < n_in; k += SL_MUL_F32_COLUMNS) {
+            const uint32_t n = blocks_decode(type, rows, row_bytes, n_rows, n_in, k, buffer);
+            panel_plain(SL_TYPE_F32, (const uint8_t *)buffer, SL_MUL_F32_COLUMNS * sizeof(float), n_rows, n,
+                        panel + (size_t)k * SL_PANEL_ROWS);
+        }
         break;
+    }
+}
+
+/* Stores n_out (1..16) sums of one row of x. */
+INLINE void sums_store(const vf sums[PANEL_PARTS], uint32_t n_out, float *out, bool add) {
+    UNROLL(2)
+    for (uint32_t part = 0; part < PANEL_PARTS; part++) {
+        const uint32_t begin = part * VL;
+        const uint32_t n = n_out <= begin ? 0 : n_out - begin < VL ? n_out - begin : VL;
+        vf sum = sums[part];
+        if (add) {
+            sum = vf_add(vf_load_part(out + begin, n), sum);
+        }
+        vf_store_part(out + begin, sum, n);
+    }
+}
+
+/* R rows of x times up to 16 weight rows, without a panel. */
+INLINE void tile_direct(uint32_t R, sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_in,
+                        uint32_t n_out, const float *x, size_t x_stride, float *out, size_t out_stride,
+                        bool add, float *buffer) {
+    vf acc[DIRECT_ROWS][PANEL_PARTS];
+    UNROLL(8)
+    for (uint32_t r = 0; r < R; r++) {
+        UNROLL(2)
+        for (uint32_t part = 0; part < PANEL_PARTS; part++) {
+            acc[r][part] = vf_zero();
+        }
+    }
+    switch (type) {
+    case SL_TYPE_F32:
+        direct_plain(SL_TYPE_F32, R, rows, row_bytes, n_out, n_in, x, x_stride, acc);
+        break;
+    case SL_TYPE_F16:
+        direct_plain(SL_TYPE_F16, R, rows, row_bytes, n_out, n_in, x, x_stride, acc);
+        break;
+    case SL_TYPE_BF16:
+        direct_plain(SL_TYPE_BF16, R, rows, row_bytes, n_out, n_in, x, x_stride, acc);
+        break;
+    default:
+        for (uint32_t k = 0; k < n_in; k += SL_MUL_F32_COLUMNS) {
+            const uint32_t n = blocks_decode(type, rows, row_bytes, n_out, n_in, k, buffer);
+            direct_plain(SL_TYPE_F32, R, (const uint8_t *)buffer, SL_MUL_F32_COLUMNS * sizeof(float), n_out, n,
+                         x + k, x_stride, acc);
+        }
+        break;
+    }
+    UNROLL(8)
+    for (uint32_t r = 0; r < R; r++) {
+        sums_store(acc[r], n_out, out + r * out_stride, add);
     }
 }
 
@@ -122,17 +217,7 @@ INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n_in, uint32_t
     }
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
-        UNROLL(2)
-        for (uint32_t part = 0; part < PANEL_PARTS; part++) {
-            const uint32_t begin = part * VL;
-            const uint32_t n = n_out <= begin ? 0 : n_out - begin < VL ? n_out - begin : VL;
-            float *o = out + r * out_stride + begin;
-            vf sum = acc[r][part];
-            if (add) {
-                sum = vf_add(vf_load_part(o, n), sum);
-            }
-            vf_store_part(o, sum, n);
-        }
+        sums_store(acc[r], n_out, out + r * out_stride, add);
     }
 }
 
@@ -140,6 +225,11 @@ INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n_in, uint32_t
     case R:                                                                                        \
         tile_mul_f32(R, scratch, n_in, n_out, x + row * x_stride, x_stride, o, out_stride, add);   \
         break;
+#define DIRECT_CASE(R)                                                                             \
+    case R:                                                                                        \
+        tile_direct(R, type, rows, row_bytes, n_in, n_out, x, x_stride, out + w, out_stride, add,  \
+                    buffer);                                                                       \
+        continue;
 
 static void LEVEL(mul_f32)(sl_type type, const uint8_t *weights, size_t row_bytes, uint32_t n_in,
                            uint32_t w_begin, uint32_t w_end, const float *x, size_t x_stride,
@@ -147,7 +237,13 @@ static void LEVEL(mul_f32)(sl_type type, const uint8_t *weights, size_t row_byte
     float *buffer = scratch + ((size_t)n_in + SL_PANEL_ROWS) * SL_PANEL_ROWS;
     for (uint32_t w = w_begin; w < w_end; w += SL_PANEL_ROWS) {
         const uint32_t n_out = w_end - w < SL_PANEL_ROWS ? w_end - w : SL_PANEL_ROWS;
-        panel_decode(type, weights + w * row_bytes, row_bytes, n_out, n_in, scratch, buffer);
+        const uint8_t *rows = weights + w * row_bytes;
+        switch (n_rows) {
+            DIRECT_CASES(DIRECT_CASE)
+        default:
+            break;
+        }
+        panel_decode(type, rows, row_bytes, n_out, n_in, scratch, buffer);
         uint32_t height;
         for (uint32_t row = 0; row < n_rows; row += height) {
             const uint32_t left = n_rows - row;

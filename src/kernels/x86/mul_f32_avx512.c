@@ -4,4 +4,6 @@
 #define LEVEL(name) name##_avx512
 #define TILE_ROWS 12
 #define TILE_CASES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#define DIRECT_ROWS 8
+#define DIRECT_CASES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 #include "kernels/x86/mul_f32.inc.h"

@@ -181,25 +181,28 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
     for (uint32_t r = 0; r < R; r++) {
         acc[r] = vf_zero();
     }
+    /* One flat loop: with a loop over the groups of a unit inside, compilers set up all row pointers anew. */
     const uint8_t *unit = panel;
-    for (uint32_t g = 0; g < n_groups; unit += panel_unit_bytes(shape)) {
-        const uint8_t *group = unit + shape.header_bytes;
-        const uint32_t end = n_groups - g < shape.unit_groups ? n_groups : g + shape.unit_groups;
-        for (uint32_t in_unit = 0; g < end; g++, in_unit++, group += shape.group_bytes) {
-            for (uint32_t at = 0; at < shape.group_bytes + 64; at += 64) {
-                _mm_prefetch((const char *)group + ahead + at, _MM_HINT_T0);
+    uint32_t in_unit = 0;
+    for (uint32_t g = 0; g < n_groups; g++) {
+        const uint8_t *group = unit + shape.header_bytes + (size_t)in_unit * shape.group_bytes;
+        for (uint32_t at = 0; at < shape.group_bytes + 64; at += 64) {
+            _mm_prefetch((const char *)group + ahead + at, _MM_HINT_T0);
+        }
+        vf scale, minimum = vf_zero(), value[TILE_ROWS];
+        tile_scales(type, unit, in_unit, lane, &scale, &minimum);
+        tile_group(type, R, unit, group, in_unit, lane, q + (size_t)g * 32, q_stride, sum16 + 2 * (size_t)g,
+                   2 * g_stride, value);
+        UNROLL(16)
+        for (uint32_t r = 0; r < R; r++) {
+            acc[r] = vf_fma(vf_mul(scale, vf_set1(d[r * g_stride + g])), value[r], acc[r]);
+            if (has_minimum) {
+                acc[r] = vf_fma(minimum, vf_set1(s[r * g_stride + g]), acc[r]);
             }
-            vf scale, minimum = vf_zero(), value[TILE_ROWS];
-            tile_scales(type, unit, in_unit, lane, &scale, &minimum);
-            tile_group(type, R, unit, group, in_unit, lane, q + (size_t)g * 32, q_stride,
-                       sum16 + 2 * (size_t)g, 2 * g_stride, value);
-            UNROLL(16)
-            for (uint32_t r = 0; r < R; r++) {
-                acc[r] = vf_fma(vf_mul(scale, vf_set1(d[r * g_stride + g])), value[r], acc[r]);
-                if (has_minimum) {
-                    acc[r] = vf_fma(minimum, vf_set1(s[r * g_stride + g]), acc[r]);
-                }
-            }
+        }
+        if (++in_unit == shape.unit_groups) {
+            in_unit = 0;
+            unit += panel_unit_bytes(shape);
         }
     }
     UNROLL(16)
