@@ -104,6 +104,21 @@ static void there_and_back(const sl_tokenizer *t, sl_slice text, bool parse, boo
     sl_ids_deinit(&ids);
 }
 
+/* A closed middle is no error, and a text that is closed as a whole has no control tokens. */
+static void closed_spans(const sl_tokenizer *t, sl_slice text) {
+    sl_span middle = {text.len / 3, 2 * (text.len / 3)};
+    sl_span all = {0, text.len};
+    sl_ids ids;
+    sl_ids_init(&ids, (size_t)1 << 24);
+    require(sl_tokenizer_encode_spans(t, text, &(sl_spans){&middle, 1}, &ids, NULL) == SL_OK);
+    ids.n = 0;
+    require(sl_tokenizer_encode_spans(t, text, &(sl_spans){&all, 1}, &ids, NULL) == SL_OK);
+    for (size_t i = 0; i < ids.n; i++) {
+        require(!sl_tokenizer_is_control(t, ids.ids[i]));
+    }
+    sl_ids_deinit(&ids);
+}
+
 static void open_vocabulary(const uint8_t *data, size_t size) {
     sl_gguf *file = NULL;
     if (sl_gguf_open_memory("fuzz", data, size, &file, NULL) != SL_OK) {
@@ -143,6 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         break;
     case 'B':
         there_and_back(bpe, text, true, true);
+        closed_spans(bpe, text);
         break;
     case 's': {
         bool has_mark = false; /* U+2581 itself comes back as a space */
@@ -154,6 +170,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     default:
         there_and_back(spm, text, true, false);
+        closed_spans(spm, text);
         break;
     }
     return 0;

@@ -40,7 +40,7 @@ typedef struct sl_pretoken_piece {
 typedef size_t (*sl_pretoken_match)(sl_pretoken_piece *p, size_t pos);
 
 #define SL_PRETOKEN_STAGES 6
-#define SL_PRETOKEN_NAMES 16
+#define SL_PRETOKEN_NAMES 24
 
 typedef struct sl_pretokenizer {
     const char *names[SL_PRETOKEN_NAMES];         /* the first one is shown; NULL ends the list */
