@@ -1,5 +1,5 @@
-/* Fills the kernel table level by level and tells which level provides an entry. The table is built once at start
- * and const afterwards; these functions keep no state. */
+/* Fills the kernel table level by level and tells which level provides an entry. The table is built
+ * once at start and const afterwards; these functions keep no state. */
 #include "kernels/kernels.h"
 
 #include <string.h>
@@ -8,17 +8,16 @@
 
 typedef void (*fill_fn)(sl_kernels *k);
 
-/* In the order of filling. AVXVNNI is a side branch: 256-bit products on top of AVX2, not part of AVX-512. */
+/* In the order of filling. AVXVNNI is a side branch: 256-bit products on top of AVX2, not part of
+ * AVX-512. */
 static const struct {
     sl_isa isa;
     fill_fn fill;
 } levels[] = {
     {SL_ISA_REF, sl_kernels_fill_ref},
 #if defined(__x86_64__) && !defined(SLUICE_GENERIC)
-    {SL_ISA_AVX2, sl_kernels_fill_avx2},
-    {SL_ISA_AVXVNNI, sl_kernels_fill_avxvnni},
-    {SL_ISA_AVX512, sl_kernels_fill_avx512},
-    {SL_ISA_AVX512VNNI, sl_kernels_fill_avx512vnni},
+    {SL_ISA_AVX2, sl_kernels_fill_avx2},     {SL_ISA_AVXVNNI, sl_kernels_fill_avxvnni},
+    {SL_ISA_AVX512, sl_kernels_fill_avx512}, {SL_ISA_AVX512VNNI, sl_kernels_fill_avx512vnni},
 #endif
 };
 enum { N_LEVELS = sizeof(levels) / sizeof(levels[0]) };
@@ -37,26 +36,37 @@ void sl_kernels_init(sl_kernels *k, sl_isa isa) {
     k->isa = isa;
 }
 
-#define ENTRY(label, member) {label, offsetof(sl_kernels, member)}
+#define ENTRY(label, member)                                                                       \
+    { label, offsetof(sl_kernels, member) }
 static const struct {
     const char *label;
     size_t offset; /* of the function pointer */
 } entries[] = {
-    ENTRY("mul q4_0", product[SL_TYPE_Q4_0].mul), ENTRY("mul q4_1", product[SL_TYPE_Q4_1].mul),
-    ENTRY("mul q5_0", product[SL_TYPE_Q5_0].mul), ENTRY("mul q8_0", product[SL_TYPE_Q8_0].mul),
-    ENTRY("mul q4_k", product[SL_TYPE_Q4_K].mul), ENTRY("mul q6_k", product[SL_TYPE_Q6_K].mul),
-    ENTRY("mul f32", mul_f32),                    ENTRY("quantize row", quantize_row),
-    ENTRY("rms norm", rms_norm),                  ENTRY("rope norm", rope_norm),
-    ENTRY("rope neox", rope_neox),                ENTRY("silu mul", silu_mul),
-    ENTRY("add", add),                            ENTRY("kv store f16", kv_store[SL_KV_F16]),
-    ENTRY("kv store f32", kv_store[SL_KV_F32]),   ENTRY("attend f16", attend[SL_KV_F16]),
-    ENTRY("attend f32", attend[SL_KV_F32]),       ENTRY("argmax", argmax),
+    ENTRY("mul q4_0", product[SL_TYPE_Q4_0].mul),
+    ENTRY("mul q4_1", product[SL_TYPE_Q4_1].mul),
+    ENTRY("mul q5_0", product[SL_TYPE_Q5_0].mul),
+    ENTRY("mul q8_0", product[SL_TYPE_Q8_0].mul),
+    ENTRY("mul q4_k", product[SL_TYPE_Q4_K].mul),
+    ENTRY("mul q6_k", product[SL_TYPE_Q6_K].mul),
+    ENTRY("mul f32", mul_f32),
+    ENTRY("quantize row", quantize_row),
+    ENTRY("rms norm", rms_norm),
+    ENTRY("rope norm", rope_norm),
+    ENTRY("rope neox", rope_neox),
+    ENTRY("silu mul", silu_mul),
+    ENTRY("add", add),
+    ENTRY("kv store f16", kv_store[SL_KV_F16]),
+    ENTRY("kv store f32", kv_store[SL_KV_F32]),
+    ENTRY("attend f16", attend[SL_KV_F16]),
+    ENTRY("attend f32", attend[SL_KV_F32]),
+    ENTRY("argmax", argmax),
     ENTRY("sum exp", sum_exp),
 };
 #undef ENTRY
 enum { N_ENTRIES = sizeof(entries) / sizeof(entries[0]) };
 
-/* Bytes of the function pointer at an offset of the table; all function pointers have one size here. */
+/* Bytes of the function pointer at an offset of the table; all function pointers have one size
+ * here. */
 static bool entry_same(const sl_kernels *a, const sl_kernels *b, size_t offset) {
     return memcmp((const char *)a + offset, (const char *)b + offset, sizeof(void (*)(void))) == 0;
 }
@@ -87,13 +97,14 @@ static size_t round_up_16(size_t n) {
     return (n + 15) / 16 * 16;
 }
 
-/* A panel of 16 rows by n_in floats, rounded up to whole vectors, and room to decode a part of 16 rows. The
- * reference decodes one row, which needs less. */
+/* A panel of 16 rows by n_in floats, rounded up to whole vectors, and room to decode a part of 16
+ * rows. The reference decodes one row, which needs less. */
 size_t sl_mul_f32_scratch_floats(uint32_t n_in) {
     return SL_PANEL_ROWS * ((size_t)n_in + SL_PANEL_ROWS + SL_MUL_F32_COLUMNS);
 }
 
-/* Per pair of a chunk: the scaled query, the output so far, maximum and sum; plus the scores of one tile. */
+/* Per pair of a chunk: the scaled query, the output so far, maximum and sum; plus the scores of one
+ * tile. */
 size_t sl_attend_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v) {
     const size_t pairs = (size_t)sl_attend_chunk_rows(n_rows, n_group) * n_group;
     return pairs * (round_up_16(d_k) + round_up_16(d_v)) + 2 * round_up_16(pairs) +

@@ -1,14 +1,18 @@
-/* The kernel table: pointers, shapes and strides in, numbers out. Filled once for an ISA level, const
- * afterwards. Kernels never lock, never allocate, never fail. `ref/` defines what each entry must compute.
+/* The kernel table: pointers, shapes and strides in, numbers out. Filled once for an ISA level,
+ * const afterwards. Kernels never lock, never allocate, never fail. `ref/` defines what each entry
+ * must compute.
  *
- * Order of sums. Within one level a result depends only on its own row: every output of a product is ONE
- * accumulator chain over the groups of K in rising order, whatever the number of rows, threads or tiles.
+ * Order of sums. Within one level a result depends only on its own row: every output of a product
+ * is ONE accumulator chain over the groups of K in rising order, whatever the number of rows,
+ * threads or tiles.
  *
- * int8 products, canonical form of all levels (bit-exact twins). With activation groups of 32 (q, d, sum):
+ * int8 products, canonical form of all levels (bit-exact twins). With activation groups of 32 (q,
+ * d, sum):
  *   acc = fmaf(dw * da, (float)idot, acc)       idot: the exact integer sum of (w - offset) * q
  *   acc = fmaf(mw, s, acc)                      only formats with a minimum; s = da * (float)sum(q)
- * where dw (and mw) is the float32 scale (minimum) of that 32-group of weights. Q6_K: idot is the sum over its
- * two 16-groups of scale * dot16, dw the super-block's d. mw carries its own sign (Q4_1: +m, Q4_K: -dmin * m).
+ * where dw (and mw) is the float32 scale (minimum) of that 32-group of weights. Q6_K: idot is the
+ * sum over its two 16-groups of scale * dot16, dw the super-block's d. mw carries its own sign
+ * (Q4_1: +m, Q4_K: -dmin * m).
  */
 #ifndef SL_KERNELS_KERNELS_H
 #define SL_KERNELS_KERNELS_H
@@ -24,46 +28,53 @@
 #define SL_ACT_GROUP 32   /* activations that share one scale */
 #define SL_PAGE_TOKENS 32 /* tokens in a KV page */
 
-/* Activations rounded to int8, n_rows x n_in. All arrays are 64-byte aligned; rows are q_stride bytes apart
- * (a multiple of 64), groups of a row follow each other with g_stride groups from row to row (a multiple of 16).
- * q is in [-127, 127]; a group with a non-finite input has d = NaN. */
+/* Activations rounded to int8, n_rows x n_in. All arrays are 64-byte aligned; rows are q_stride
+ * bytes apart (a multiple of 64), groups of a row follow each other with g_stride groups from row
+ * to row (a multiple of 16). q is in [-127, 127]; a group with a non-finite input has d = NaN. */
 typedef struct sl_act8 {
-    int8_t *q;       /* [row][n_in] */
-    float *d;        /* [row][n_in / 32] scale */
-    float *s;        /* [row][n_in / 32] d * (sum of q) */
-    int16_t *sum16;  /* [row][n_in / 16] sum of q over each half group; stride 2 * g_stride */
+    int8_t *q;      /* [row][n_in] */
+    float *d;       /* [row][n_in / 32] scale */
+    float *s;       /* [row][n_in / 32] d * (sum of q) */
+    int16_t *sum16; /* [row][n_in / 16] sum of q over each half group; stride 2 * g_stride */
     size_t q_stride, g_stride;
 } sl_act8;
 
-/* A product of one weight type with int8 activations. All NULL / 0 where a type has no int8 form. */
+/* A product of one weight type with int8 activations. All NULL / 0 where a type has no int8
+ * form. */
 typedef struct sl_product {
-    /* Bytes of a packed panel of 16 rows x n_in, a multiple of 64. n_in is a multiple of the type's block. */
+    /* Bytes of a packed panel of 16 rows x n_in, a multiple of 64. n_in is a multiple of the type's
+     * block. */
     size_t (*panel_bytes)(uint32_t n_in);
-    /* Packs n_rows (1..16) rows, row_bytes apart, as the file has them; missing rows become zeros. */
-    void (*pack)(const uint8_t *rows, size_t row_bytes, uint32_t n_rows, uint32_t n_in, uint8_t *panel);
-    /* out[r * out_stride + 16 * p + i], for r in [row_begin, row_end), p in [panel_begin, panel_end): the product
-     * of activation row r with weight row 16 p + i; with `add` it is added to what is there. All 16 lanes of the
-     * last panel are written, so rows of `out` have room for 16 * n_panels floats. */
+    /* Packs n_rows (1..16) rows, row_bytes apart, as the file has them; missing rows become
+     * zeros. */
+    void (*pack)(const uint8_t *rows, size_t row_bytes, uint32_t n_rows, uint32_t n_in,
+                 uint8_t *panel);
+    /* out[r * out_stride + 16 * p + i], for r in [row_begin, row_end), p in [panel_begin,
+     * panel_end): the product of activation row r with weight row 16 p + i; with `add` it is added
+     * to what is there. All 16 lanes of the last panel are written, so rows of `out` have room for
+     * 16 * n_panels floats. */
     void (*mul)(const uint8_t *panels, uint32_t n_in, uint32_t panel_begin, uint32_t panel_end,
-                const sl_act8 *act, uint32_t row_begin, uint32_t row_end, float *out, size_t out_stride,
-                bool add);
+                const sl_act8 *act, uint32_t row_begin, uint32_t row_end, float *out,
+                size_t out_stride, bool add);
 } sl_product;
 
-/* Generic product in float32: decodes 16 weight rows at a time into scratch and multiplies. Serves every
- * format that decodes, at every level, and --exact. Weight rows [w_begin, w_end) of the file's layout;
- * x[r * x_stride + k]; out[r * out_stride + w]; scratch: sl_mul_f32_scratch_floats(n_in) floats, 64-byte
- * aligned, one per thread. w_begin is a multiple of 16. Each output is one chain: acc = fmaf(w, x, acc). */
+/* Generic product in float32: decodes 16 weight rows at a time into scratch and multiplies. Serves
+ * every format that decodes, at every level, and --exact. Weight rows [w_begin, w_end) of the
+ * file's layout; x[r * x_stride + k]; out[r * out_stride + w]; scratch:
+ * sl_mul_f32_scratch_floats(n_in) floats, 64-byte aligned, one per thread. w_begin is a multiple of
+ * 16. Each output is one chain: acc = fmaf(w, x, acc). */
 typedef void (*sl_mul_f32_fn)(sl_type type, const uint8_t *weights, size_t row_bytes, uint32_t n_in,
                               uint32_t w_begin, uint32_t w_end, const float *x, size_t x_stride,
-                              uint32_t n_rows, float *out, size_t out_stride, bool add, float *scratch);
+                              uint32_t n_rows, float *out, size_t out_stride, bool add,
+                              float *scratch);
 size_t sl_mul_f32_scratch_floats(uint32_t n_in);
 
 /* Attention of consecutive query rows of one sequence, for the query heads that share one KV head.
  *
- * A page of the store holds, for each (layer, KV head), a K block [d_k][32] (token fastest) and a V block
- * [32][d_v], elements F16 or F32. Token t of the sequence is in page table[t / 32], slot t % 32.
- * Row r (position pos0 + r) sees keys 0 .. pos0 + r. Scores are softmax(scale * q.k); sums run in
- * blocks of SL_ATTEND_BLOCK tokens at fixed positions (online softmax over the blocks). */
+ * A page of the store holds, for each (layer, KV head), a K block [d_k][32] (token fastest) and a V
+ * block [32][d_v], elements F16 or F32. Token t of the sequence is in page table[t / 32], slot t %
+ * 32. Row r (position pos0 + r) sees keys 0 .. pos0 + r. Scores are softmax(scale * q.k); sums run
+ * in blocks of SL_ATTEND_BLOCK tokens at fixed positions (online softmax over the blocks). */
 #define SL_ATTEND_BLOCK 256
 typedef struct sl_attend {
     const float *q;           /* q[r * q_stride + h * d_k + i], h < n_group */
@@ -71,14 +82,16 @@ typedef struct sl_attend {
     uint32_t n_rows, n_group; /* query rows; query heads per KV head */
     uint32_t d_k, d_v;
     uint32_t pos0;
-    const int32_t *table;     /* page numbers of the sequence */
-    const uint8_t *store;     /* page p begins at store + p * page_bytes */
+    const int32_t *table; /* page numbers of the sequence */
+    const uint8_t *store; /* page p begins at store + p * page_bytes */
     size_t page_bytes;
-    size_t k_offset, v_offset; /* of this layer's and head's blocks inside a page, bytes, 64-aligned */
+    /* of this layer's and head's blocks inside a page, bytes, 64-aligned */
+    size_t k_offset, v_offset;
     float scale;
-    float *out;               /* out[r * out_stride + h * d_v + i] */
+    float *out; /* out[r * out_stride + h * d_v + i] */
     size_t out_stride;
-    float *scratch;           /* sl_attend_scratch_floats(...) floats, 64-byte aligned, one per thread */
+    /* sl_attend_scratch_floats(...) floats, 64-byte aligned, one per thread */
+    float *scratch;
 } sl_attend;
 /* For calls of at most n_rows rows. */
 size_t sl_attend_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v);
@@ -91,24 +104,27 @@ typedef struct sl_kernels {
     sl_product product[SL_TYPE_COUNT];
     sl_mul_f32_fn mul_f32;
 
-    /* Rounds n (multiple of 32) floats into row `row` of act: per group d = amax / 127, q = rint(x * (127 / amax))
-     * (round half to even; amax below 2^-120: all zero). Every level gives the same bits. */
+    /* Rounds n (multiple of 32) floats into row `row` of act: per group d = amax / 127, q = rint(x
+     * * (127 / amax)) (round half to even; amax below 2^-120: all zero). Every level gives the same
+     * bits. */
     void (*quantize_row)(const float *x, uint32_t n, const sl_act8 *act, uint32_t row);
-    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i]; may work in place. Sum of squares in double or in a fixed
-     * order that is within 4 ulp of it. */
+    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i]; may work in place. Sum of squares in double or
+     * in a fixed order that is within 4 ulp of it. */
     void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *out);
-    /* Rotates the first n_rot of each head's d elements in place: x[h * d + i]. cs[2 * j] = cos, cs[2 * j + 1] = sin
-     * of the row's position for pair j < n_rot / 2. `norm`: pair j is (2j, 2j+1); `neox`: (j, j + n_rot / 2). */
+    /* Rotates the first n_rot of each head's d elements in place: x[h * d + i]. cs[2 * j] = cos,
+     * cs[2 * j + 1] = sin of the row's position for pair j < n_rot / 2. `norm`: pair j is (2j,
+     * 2j+1); `neox`: (j, j + n_rot / 2). */
     void (*rope_norm)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot, const float *cs);
     void (*rope_neox)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot, const float *cs);
     /* out[i] = silu(gate[i]) * up[i]; out may be gate. */
     void (*silu_mul)(const float *gate, const float *up, uint32_t n, float *out);
-    void (*add)(const float *x, const float *y, uint32_t n, float *out); /* out = x + y; out may be x */
+    /* out = x + y; out may be x */
+    void (*add)(const float *x, const float *y, uint32_t n, float *out);
 
-    /* Writes one token's key and value of one KV head into its page slot: k points to the page's K block,
-     * v to its V block (see sl_attend). */
-    void (*kv_store[SL_KV_TYPE_COUNT])(const float *key, uint32_t d_k, const float *value, uint32_t d_v,
-                                       void *k_block, void *v_block, uint32_t slot);
+    /* Writes one token's key and value of one KV head into its page slot: k points to the page's K
+     * block, v to its V block (see sl_attend). */
+    void (*kv_store[SL_KV_TYPE_COUNT])(const float *key, uint32_t d_k, const float *value,
+                                       uint32_t d_v, void *k_block, void *v_block, uint32_t slot);
     void (*attend[SL_KV_TYPE_COUNT])(const sl_attend *a);
 
     /* Index of the largest element, lowest index on ties; NaN anywhere gives UINT32_MAX. n >= 1. */
@@ -117,10 +133,12 @@ typedef struct sl_kernels {
     double (*sum_exp)(const float *x, uint32_t n, float max, float scale);
 } sl_kernels;
 
-/* Fills the table for `isa` (which the CPU must have): ref first, then each level up to it overwrites. */
+/* Fills the table for `isa` (which the CPU must have): ref first, then each level up to it
+ * overwrites. */
 void sl_kernels_init(sl_kernels *k, sl_isa isa);
 
-/* Calls fn once per entry with its name ("mul q4_1", "attend f16", ...) and the level that provides it. */
+/* Calls fn once per entry with its name ("mul q4_1", "attend f16", ...) and the level that provides
+ * it. */
 void sl_kernels_describe(const sl_kernels *k, void (*fn)(void *user, const char *entry, sl_isa isa),
                          void *user);
 

@@ -1,5 +1,5 @@
-/* Private to src/kernels: each level overwrites the table entries that it does better, and what all levels of an
- * entry must agree on. */
+/* Private to src/kernels: each level overwrites the table entries that it does better, and what all
+ * levels of an entry must agree on. */
 #ifndef SL_KERNELS_LEVELS_H
 #define SL_KERNELS_LEVELS_H
 
@@ -26,8 +26,8 @@ void sl_attend_fill_avx512(sl_kernels *k);
 void sl_rows_fill_avx512(sl_kernels *k);
 void sl_product_fill_avx512vnni(sl_kernels *k);
 
-/* A group whose largest magnitude is below this quantises to zeros: 127 / amax would overflow, and nothing that
- * small can matter in a float32 sum. */
+/* A group whose largest magnitude is below this quantises to zeros: 127 / amax would overflow, and
+ * nothing that small can matter in a float32 sum. */
 #define SL_QUANTIZE_AMAX_MIN 0x1p-120f
 
 /* Attention works on chunks of query rows so that its scratch is bounded: rows per chunk. */

@@ -1,5 +1,6 @@
-/* Private to src/quant: the scalar decoder of each block format. Each takes n elements (a multiple of the
- * block's) from src (any alignment) to float32; the file that defines one draws its layout. */
+/* Private to src/quant: the scalar decoder of each block format. Each takes n elements (a multiple
+ * of the block's) from src (any alignment) to float32; the file that defines one draws its
+ * layout. */
 #ifndef SL_QUANT_DECODE_H
 #define SL_QUANT_DECODE_H
 

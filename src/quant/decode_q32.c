@@ -1,7 +1,7 @@
 /* Scalar decode of the formats with blocks of 32 elements and one scale: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0.
  *
- * Offsets in bytes, d and m IEEE half, all little-endian. Nibbles: byte j of qs holds element j in its low
- * half and element j + 16 in its high half. qh: bit i is bit 4 of element i.
+ * Offsets in bytes, d and m IEEE half, all little-endian. Nibbles: byte j of qs holds element j in
+ * its low half and element j + 16 in its high half. qh: bit i is bit 4 of element i.
  *
  *   Q4_0  18   0 d | 2 qs[16]                      x = d * (q - 8)
  *   Q4_1  20   0 d | 2 m | 4 qs[16]                x = d * q + m
@@ -9,7 +9,8 @@
  *   Q5_1  24   0 d | 2 m | 4 qh[4] | 8 qs[16]      x = d * q + m
  *   Q8_0  34   0 d | 2 int8 qs[32]                 x = d * q
  *
- * Products and sums round separately (no fused multiply-add): this is what the format's own writers expect. */
+ * Products and sums round separately (no fused multiply-add): this is what the format's own writers
+ * expect. */
 #include "quant/decode.h"
 #include "quant/half.h"
 

@@ -1,4 +1,5 @@
-/* Reads one 32-group of a quantised row as integers, a scale and a minimum. Layouts: decode_q32.c, decode_qk.c. */
+/* Reads one 32-group of a quantised row as integers, a scale and a minimum. Layouts: decode_q32.c,
+ * decode_qk.c. */
 #include "quant/group.h"
 
 #include "quant/half.h"

@@ -1,4 +1,5 @@
-/* Block formats as integers: what the int8 products compute with. A group is 32 consecutive weights of a row. */
+/* Block formats as integers: what the int8 products compute with. A group is 32 consecutive weights
+ * of a row. */
 #ifndef SL_QUANT_GROUP_H
 #define SL_QUANT_GROUP_H
 
@@ -9,8 +10,10 @@
 
 #define SL_GROUP 32
 
-/* Weight i of the group is  scale * sub[i / 16] * q[i] + minimum,  with the format's offset already taken out of
- * q (Q4_0: q in [-8, 7]). Formats without 16-groups have sub = {1, 1}; without a minimum, minimum = 0. */
+/* Weight i of the group is  scale * sub[i / 16] * q[i] + minimum,  with the format's offset already
+ * taken out of
+ * q (Q4_0: q in [-8, 7]). Formats without 16-groups have sub = {1, 1}; without a minimum, minimum =
+ * 0. */
 typedef struct sl_group {
     int8_t q[SL_GROUP];
     int8_t sub[2];

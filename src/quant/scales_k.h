@@ -1,5 +1,5 @@
-/* The twelve bytes that hold eight 6-bit scales and eight 6-bit minimums in Q4_K and Q5_K super-blocks; shared
- * by the decoders and by the kernels that pack these formats.
+/* The twelve bytes that hold eight 6-bit scales and eight 6-bit minimums in Q4_K and Q5_K
+ * super-blocks; shared by the decoders and by the kernels that pack these formats.
  *
  *   byte j      (j < 4)   bits 0-5 scale j        bits 6-7 bits 4-5 of scale j + 4
  *   byte j + 4            bits 0-5 minimum j      bits 6-7 bits 4-5 of minimum j + 4
@@ -9,7 +9,8 @@
 
 #include <stdint.h>
 
-static inline void sl_scales_k_unpack(const uint8_t packed[12], uint8_t scale[8], uint8_t minimum[8]) {
+static inline void sl_scales_k_unpack(const uint8_t packed[12], uint8_t scale[8],
+                                      uint8_t minimum[8]) {
     for (int j = 0; j < 4; j++) {
         scale[j] = packed[j] & 63;
         minimum[j] = packed[j + 4] & 63;

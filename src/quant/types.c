@@ -1,5 +1,5 @@
-/* The table of number formats: name and block geometry of every type that a GGUF file may hold, and the
- * decoder of those that this build can read. Const data only; callable from any thread.
+/* The table of number formats: name and block geometry of every type that a GGUF file may hold, and
+ * the decoder of those that this build can read. Const data only; callable from any thread.
  * Reference: the GGUF format's public constants (type numbers, block sizes). */
 #include "quant/types.h"
 
@@ -8,10 +8,12 @@
 #include "quant/half.h"
 
 static const sl_decode_fn decoders[SL_TYPE_COUNT] = {
-    [SL_TYPE_F32] = sl_decode_f32,   [SL_TYPE_F16] = sl_decode_f16,   [SL_TYPE_BF16] = sl_decode_bf16,
-    [SL_TYPE_Q4_0] = sl_decode_q4_0, [SL_TYPE_Q4_1] = sl_decode_q4_1, [SL_TYPE_Q5_0] = sl_decode_q5_0,
-    [SL_TYPE_Q5_1] = sl_decode_q5_1, [SL_TYPE_Q8_0] = sl_decode_q8_0, [SL_TYPE_Q2_K] = sl_decode_q2_k,
-    [SL_TYPE_Q3_K] = sl_decode_q3_k, [SL_TYPE_Q4_K] = sl_decode_q4_k, [SL_TYPE_Q5_K] = sl_decode_q5_k,
+    [SL_TYPE_F32] = sl_decode_f32,   [SL_TYPE_F16] = sl_decode_f16,
+    [SL_TYPE_BF16] = sl_decode_bf16, [SL_TYPE_Q4_0] = sl_decode_q4_0,
+    [SL_TYPE_Q4_1] = sl_decode_q4_1, [SL_TYPE_Q5_0] = sl_decode_q5_0,
+    [SL_TYPE_Q5_1] = sl_decode_q5_1, [SL_TYPE_Q8_0] = sl_decode_q8_0,
+    [SL_TYPE_Q2_K] = sl_decode_q2_k, [SL_TYPE_Q3_K] = sl_decode_q3_k,
+    [SL_TYPE_Q4_K] = sl_decode_q4_k, [SL_TYPE_Q5_K] = sl_decode_q5_k,
     [SL_TYPE_Q6_K] = sl_decode_q6_k, [SL_TYPE_Q8_K] = sl_decode_q8_k,
 };
 

@@ -8,22 +8,49 @@
 
 /* Values are GGUF's own (ggml_type); gaps are types that were withdrawn from the format. */
 typedef enum sl_type {
-    SL_TYPE_F32 = 0, SL_TYPE_F16 = 1, SL_TYPE_Q4_0 = 2, SL_TYPE_Q4_1 = 3, SL_TYPE_Q5_0 = 6,
-    SL_TYPE_Q5_1 = 7, SL_TYPE_Q8_0 = 8, SL_TYPE_Q8_1 = 9, SL_TYPE_Q2_K = 10, SL_TYPE_Q3_K = 11,
-    SL_TYPE_Q4_K = 12, SL_TYPE_Q5_K = 13, SL_TYPE_Q6_K = 14, SL_TYPE_Q8_K = 15,
-    SL_TYPE_IQ2_XXS = 16, SL_TYPE_IQ2_XS = 17, SL_TYPE_IQ3_XXS = 18, SL_TYPE_IQ1_S = 19,
-    SL_TYPE_IQ4_NL = 20, SL_TYPE_IQ3_S = 21, SL_TYPE_IQ2_S = 22, SL_TYPE_IQ4_XS = 23,
-    SL_TYPE_I8 = 24, SL_TYPE_I16 = 25, SL_TYPE_I32 = 26, SL_TYPE_I64 = 27, SL_TYPE_F64 = 28,
-    SL_TYPE_IQ1_M = 29, SL_TYPE_BF16 = 30, SL_TYPE_TQ1_0 = 34, SL_TYPE_TQ2_0 = 35,
-    SL_TYPE_MXFP4 = 39, SL_TYPE_NVFP4 = 40, SL_TYPE_Q1_0 = 41, SL_TYPE_Q2_0 = 42,
+    SL_TYPE_F32 = 0,
+    SL_TYPE_F16 = 1,
+    SL_TYPE_Q4_0 = 2,
+    SL_TYPE_Q4_1 = 3,
+    SL_TYPE_Q5_0 = 6,
+    SL_TYPE_Q5_1 = 7,
+    SL_TYPE_Q8_0 = 8,
+    SL_TYPE_Q8_1 = 9,
+    SL_TYPE_Q2_K = 10,
+    SL_TYPE_Q3_K = 11,
+    SL_TYPE_Q4_K = 12,
+    SL_TYPE_Q5_K = 13,
+    SL_TYPE_Q6_K = 14,
+    SL_TYPE_Q8_K = 15,
+    SL_TYPE_IQ2_XXS = 16,
+    SL_TYPE_IQ2_XS = 17,
+    SL_TYPE_IQ3_XXS = 18,
+    SL_TYPE_IQ1_S = 19,
+    SL_TYPE_IQ4_NL = 20,
+    SL_TYPE_IQ3_S = 21,
+    SL_TYPE_IQ2_S = 22,
+    SL_TYPE_IQ4_XS = 23,
+    SL_TYPE_I8 = 24,
+    SL_TYPE_I16 = 25,
+    SL_TYPE_I32 = 26,
+    SL_TYPE_I64 = 27,
+    SL_TYPE_F64 = 28,
+    SL_TYPE_IQ1_M = 29,
+    SL_TYPE_BF16 = 30,
+    SL_TYPE_TQ1_0 = 34,
+    SL_TYPE_TQ2_0 = 35,
+    SL_TYPE_MXFP4 = 39,
+    SL_TYPE_NVFP4 = 40,
+    SL_TYPE_Q1_0 = 41,
+    SL_TYPE_Q2_0 = 42,
     SL_TYPE_COUNT = 64 /* upper bound of the numbers, for tables */
 } sl_type;
 
 typedef struct sl_type_info {
-    const char *name;       /* "Q4_1"; NULL if the number names no type */
-    uint32_t block_elems;   /* elements in one block along a row (1 for plain types) */
-    uint32_t block_bytes;   /* bytes of one block */
-    bool decodes;           /* sl_type_decode_row knows it */
+    const char *name;     /* "Q4_1"; NULL if the number names no type */
+    uint32_t block_elems; /* elements in one block along a row (1 for plain types) */
+    uint32_t block_bytes; /* bytes of one block */
+    bool decodes;         /* sl_type_decode_row knows it */
 } sl_type_info;
 
 /* Never NULL; `name` is NULL for an unknown number. */

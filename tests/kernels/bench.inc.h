@@ -1,14 +1,16 @@
 /* The kernels timed: one line per entry, shape and level. Part of test_kernels.c.
  *
- * Shapes are those of a 135M-parameter model (hidden 576, 9 query and 3 KV heads of 64, feed-forward 1536, vocabulary
- * 49152). Weights are copied until they exceed 96 MB, so that a product with few rows streams them from memory as a
- * real pass over a model does. Each figure is the best of several repetitions of at least 20 ms: on a shared machine
- * that is the one least disturbed. GB/s counts weights or keys and values, GOP/s two operations per multiply-add. */
+ * Shapes are those of a 135M-parameter model (hidden 576, 9 query and 3 KV heads of 64,
+ * feed-forward 1536, vocabulary 49152). Weights are copied until they exceed 96 MB, so that a
+ * product with few rows streams them from memory as a real pass over a model does. Each figure is
+ * the best of many short repetitions (a few milliseconds): on a shared machine that is the one
+ * least disturbed. GB/s counts weights or keys and values, GOP/s two operations per
+ * multiply-add. */
 #include <pthread.h>
 #include <time.h>
 
 #define BENCH_WEIGHT_BYTES ((size_t)96 << 20)
-enum { BENCH_THREADS_MAX = 64, BENCH_REPS = 7 };
+enum { BENCH_THREADS_MAX = 64, BENCH_REPS = 30 };
 
 static double bench_now(void) {
     struct timespec t;
@@ -22,23 +24,24 @@ typedef void (*bench_fn)(void *arg, uint32_t iter, uint32_t ith, uint32_t nth);
 typedef struct bench_worker {
     bench_fn fn;
     void *arg;
-    uint32_t iters, ith, nth;
+    uint32_t first, iters, ith, nth;
 } bench_worker;
 
 static void *bench_work(void *p) {
     const bench_worker *w = p;
     for (uint32_t i = 0; i < w->iters; i++) {
-        w->fn(w->arg, i, w->ith, w->nth);
+        w->fn(w->arg, w->first + i, w->ith, w->nth);
     }
     return NULL;
 }
 
-static double bench_once(bench_fn fn, void *arg, uint32_t iters, uint32_t nth) {
+/* Seconds of rounds [first, first + iters). */
+static double bench_once(bench_fn fn, void *arg, uint32_t first, uint32_t iters, uint32_t nth) {
     pthread_t threads[BENCH_THREADS_MAX];
     bench_worker workers[BENCH_THREADS_MAX];
     const double start = bench_now();
     for (uint32_t i = 0; i < nth; i++) {
-        workers[i] = (bench_worker){fn, arg, iters, i, nth};
+        workers[i] = (bench_worker){fn, arg, first, iters, i, nth};
         if (i > 0 && pthread_create(&threads[i], NULL, bench_work, &workers[i]) != 0) {
             fprintf(stderr, "test_kernels: cannot start a thread\n");
             return INFINITY;
@@ -54,15 +57,17 @@ static double bench_once(bench_fn fn, void *arg, uint32_t iters, uint32_t nth) {
 /* Seconds of one call; prints the line. bytes and ops are those of one call, 0 for none. */
 static void bench_line(const char *entry, const char *shape, sl_isa isa, bench_fn fn, void *arg,
                        uint32_t nth, double bytes, double ops) {
-    uint32_t iters = 1;
-    double t = bench_once(fn, arg, iters, nth);
-    while (t < 0.02 && iters < (1u << 28)) {
-        iters = t < 1e-4 ? iters * 16 : (uint32_t)(iters * (0.025 / t)) + 1;
-        t = bench_once(fn, arg, iters, nth);
+    uint32_t iters = 1, first = 1;
+    double t = bench_once(fn, arg, 0, iters, nth);
+    while (t < 0.003 && iters < (1u << 28)) {
+        iters = t < 1e-4 ? iters * 16 : (uint32_t)(iters * (0.004 / t)) + 1;
+        t = bench_once(fn, arg, first, iters, nth);
+        first += iters;
     }
-    for (int rep = 1; rep < BENCH_REPS; rep++) {
-        const double again = bench_once(fn, arg, iters, nth);
+    for (int rep = 0; rep < BENCH_REPS; rep++) {
+        const double again = bench_once(fn, arg, first, iters, nth);
         t = again < t ? again : t;
+        first += iters; /* goes on through the copies, so that none is in the cache */
     }
     t /= iters;
     printf("%-12s %-22s %-11s %10.2f us", entry, shape, sl_isa_name(isa), t * 1e6);
@@ -71,7 +76,8 @@ static void bench_line(const char *entry, const char *shape, sl_isa isa, bench_f
     fflush(stdout);
 }
 
-/* --- products ----------------------------------------------------------------------------------- */
+/* --- products
+ * ----------------------------------------------------------------------------------- */
 typedef struct bench_mul {
     const sl_kernels *k;
     sl_type type;
@@ -87,18 +93,20 @@ typedef struct bench_mul {
 static void bench_mul_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
     const bench_mul *b = arg;
     const uint32_t panels = b->n_out / SL_PANEL_ROWS;
-    b->k->product[b->type].mul(b->weights + iter % b->n_copies * b->copy_bytes, b->n_in, panels * ith / nth,
-                               panels * (ith + 1) / nth, b->act, 0, b->n_rows, b->out, b->n_out, false);
+    b->k->product[b->type].mul(b->weights + iter % b->n_copies * b->copy_bytes, b->n_in,
+                               panels * ith / nth, panels * (ith + 1) / nth, b->act, 0, b->n_rows,
+                               b->out, b->n_out, false);
 }
 static void bench_mul_f32_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
     const bench_mul *b = arg;
     const uint32_t panels = b->n_out / SL_PANEL_ROWS;
     b->k->mul_f32(b->type, b->weights + iter % b->n_copies * b->copy_bytes, b->row_bytes, b->n_in,
-                  panels * ith / nth * SL_PANEL_ROWS, panels * (ith + 1) / nth * SL_PANEL_ROWS, b->x, b->n_in,
-                  b->n_rows, b->out, b->n_out, false, b->scratch[ith]);
+                  panels * ith / nth * SL_PANEL_ROWS, panels * (ith + 1) / nth * SL_PANEL_ROWS,
+                  b->x, b->n_in, b->n_rows, b->out, b->n_out, false, b->scratch[ith]);
 }
 
-static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t n_in, uint32_t n_out, uint32_t nth) {
+static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t n_in,
+                          uint32_t n_out, uint32_t nth) {
     static const uint32_t rows[] = {1, 2, 4, 8, 16, 32, 128, 512};
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
     const sl_product *product = &k->product[type];
@@ -138,8 +146,8 @@ static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t 
         b.n_rows = rows[i];
         snprintf(shape, sizeof(shape), "%ux%u rows %u", n_in, n_out, rows[i]);
         snprintf(entry, sizeof(entry), f32 ? "mul_f32 %s" : "mul %s", info->name);
-        bench_line(entry, shape, k->isa, f32 ? bench_mul_f32_call : bench_mul_call, &b, nth, (double)b.copy_bytes,
-                   2.0 * n_in * n_out * rows[i]);
+        bench_line(entry, shape, k->isa, f32 ? bench_mul_f32_call : bench_mul_call, &b, nth,
+                   (double)b.copy_bytes, 2.0 * n_in * n_out * rows[i]);
     }
     for (uint32_t i = 0; i < nth; i++) {
         sl_free_aligned(b.scratch[i]);
@@ -152,7 +160,8 @@ static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t 
 }
 
 static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
-    static const sl_type float_types[] = {SL_TYPE_F32, SL_TYPE_F16, SL_TYPE_BF16, SL_TYPE_Q4_1, SL_TYPE_Q8_0, SL_TYPE_Q6_K};
+    static const sl_type float_types[] = {SL_TYPE_F32,  SL_TYPE_F16,  SL_TYPE_BF16,
+                                          SL_TYPE_Q4_1, SL_TYPE_Q8_0, SL_TYPE_Q6_K};
     for (int i = 0; i < N_PRODUCT_TYPES; i++) {
         char name[32];
         const sl_type type = product_types[i];
@@ -172,7 +181,8 @@ static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
     }
 }
 
-/* --- attention: each thread works on sequences of its own ---------------------------------------- */
+/* --- attention: each thread works on sequences of its own
+ * ---------------------------------------- */
 enum { BENCH_SEQUENCES = 32 };
 typedef struct bench_attend {
     const sl_kernels *k;
@@ -192,16 +202,18 @@ static void bench_attend_call(void *arg, uint32_t iter, uint32_t ith, uint32_t n
     b->k->attend[b->type](&a);
 }
 
-/* n_keys tokens seen by the last row; heads and pages as in the model: 3 query heads on a KV head, and a page holds
- * 30 layers x 3 heads of which one is read. */
-static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_rows, uint32_t n_keys, uint32_t nth) {
+/* n_keys tokens seen by the last row; heads and pages as in the model: 3 query heads on a KV head,
+ * and a page holds 30 layers x 3 heads of which one is read. */
+static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_rows,
+                               uint32_t n_keys, uint32_t nth) {
     enum { D = 64, GROUP = 3 };
     const size_t block = (size_t)D * SL_PAGE_TOKENS * (type == SL_KV_F16 ? 2 : 4);
     const uint32_t pages = (n_keys + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS;
     bench_attend b = {.k = k, .type = type, .n_sequences = n_keys > 1024 ? 4 : BENCH_SEQUENCES};
     const size_t store_bytes = b.n_sequences * pages * 2 * block;
     uint8_t *store = sl_alloc_aligned(store_bytes, 64);
-    for (size_t i = 0; i < store_bytes; i++) { /* any small numbers: bytes that are finite in both formats */
+    for (size_t i = 0; i < store_bytes; i++) {
+        /* any small numbers: bytes that are finite in both formats */
         store[i] = (uint8_t)(i * 37 & 0x3f);
     }
     int32_t *order = sl_alloc_zero(b.n_sequences * pages, sizeof(int32_t));
@@ -219,15 +231,24 @@ static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_
         b.scratch[i] = sl_alloc_aligned(sl_attend_scratch_floats(n_rows, GROUP, D, D) * 4, 64);
         b.out[i] = sl_alloc_aligned((size_t)n_rows * GROUP * D * 4, 64);
     }
-    b.a = (sl_attend){.q = q, .q_stride = GROUP * D, .n_rows = n_rows, .n_group = GROUP, .d_k = D, .d_v = D,
-                      .pos0 = n_keys - n_rows, .store = store, .page_bytes = 2 * block, .v_offset = block,
-                      .scale = 0.125f, .out_stride = GROUP * D};
+    b.a = (sl_attend){.q = q,
+                      .q_stride = GROUP * D,
+                      .n_rows = n_rows,
+                      .n_group = GROUP,
+                      .d_k = D,
+                      .d_v = D,
+                      .pos0 = n_keys - n_rows,
+                      .store = store,
+                      .page_bytes = 2 * block,
+                      .v_offset = block,
+                      .scale = 0.125f,
+                      .out_stride = GROUP * D};
     char shape[64];
     snprintf(shape, sizeof(shape), "rows %u keys %u", n_rows, n_keys);
     /* Figures are of all threads together: each call of a round does the whole shape. */
     const double pairs = ((double)n_keys - n_rows + 1 + n_keys) / 2 * n_rows * GROUP;
-    bench_line(type == SL_KV_F16 ? "attend f16" : "attend f32", shape, k->isa, bench_attend_call, &b, nth,
-               (double)nth * pages * 2 * (double)block, (double)nth * pairs * 4 * D);
+    bench_line(type == SL_KV_F16 ? "attend f16" : "attend f32", shape, k->isa, bench_attend_call,
+               &b, nth, (double)nth * pages * 2 * (double)block, (double)nth * pairs * 4 * D);
     for (uint32_t i = 0; i < nth; i++) {
         sl_free_aligned(b.scratch[i]);
         sl_free_aligned(b.out[i]);
@@ -249,7 +270,8 @@ static void bench_attends(const sl_kernels *k, const char *op, uint32_t nth) {
     }
 }
 
-/* --- row kernels --------------------------------------------------------------------------------- */
+/* --- row kernels
+ * --------------------------------------------------------------------------------- */
 typedef struct bench_row {
     const sl_kernels *k;
     uint32_t n;
@@ -297,7 +319,8 @@ static void bench_sum_exp(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) 
 static void bench_kv_store(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
     bench_row *b = arg;
     (void)ith, (void)nth;
-    b->k->kv_store[SL_KV_F16](b->x, b->n, b->y, b->n, b->page, b->page + (size_t)b->n * 64, iter % 32);
+    b->k->kv_store[SL_KV_F16](b->x, b->n, b->y, b->n, b->page, b->page + (size_t)b->n * 64,
+                              iter % 32);
 }
 
 static void bench_rows(const sl_kernels *k, const char *op) {
@@ -306,9 +329,11 @@ static void bench_rows(const sl_kernels *k, const char *op) {
         bench_fn fn;
         uint32_t n;
     } rows[] = {
-        {"quantize", bench_quantize, 576}, {"quantize", bench_quantize, 1536}, {"rms_norm", bench_rms_norm, 576},
-        {"rope_norm", bench_rope, 768},    {"silu_mul", bench_silu, 1536},     {"add", bench_add, 576},
-        {"argmax", bench_argmax, 49152},   {"sum_exp", bench_sum_exp, 49152},  {"kv_store", bench_kv_store, 64},
+        {"quantize", bench_quantize, 576}, {"quantize", bench_quantize, 1536},
+        {"rms_norm", bench_rms_norm, 576}, {"rope_norm", bench_rope, 768},
+        {"silu_mul", bench_silu, 1536},    {"add", bench_add, 576},
+        {"argmax", bench_argmax, 49152},   {"sum_exp", bench_sum_exp, 49152},
+        {"kv_store", bench_kv_store, 64},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (!strstr(rows[i].name, op)) {

@@ -9,8 +9,8 @@ typedef struct attend_case {
     int32_t table[128];
 } attend_case;
 
-static void attend_make(attend_case *c, sl_kv_type type, uint32_t n_rows, uint32_t n_group, uint32_t d_k,
-                        uint32_t d_v, uint32_t pos0) {
+static void attend_make(attend_case *c, sl_kv_type type, uint32_t n_rows, uint32_t n_group,
+                        uint32_t d_k, uint32_t d_v, uint32_t pos0) {
     memset(c, 0, sizeof(*c));
     const size_t elem = type == SL_KV_F16 ? 2 : 4;
     const size_t k_bytes = (d_k * SL_PAGE_TOKENS * elem + 63) / 64 * 64;
@@ -18,10 +18,18 @@ static void attend_make(attend_case *c, sl_kv_type type, uint32_t n_rows, uint32
     c->type = type;
     c->n_keys = pos0 + n_rows;
     const uint32_t n_pages = (c->n_keys + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS;
-    c->a = (sl_attend){.q_stride = (size_t)n_group * d_k + 3, .n_rows = n_rows, .n_group = n_group,
-                       .d_k = d_k, .d_v = d_v, .pos0 = pos0, .table = c->table,
-                       .page_bytes = 64 + k_bytes + v_bytes, .k_offset = 64, .v_offset = 64 + k_bytes,
-                       .scale = 1.0f / sqrtf((float)d_k), .out_stride = (size_t)n_group * d_v + 5};
+    c->a = (sl_attend){.q_stride = (size_t)n_group * d_k + 3,
+                       .n_rows = n_rows,
+                       .n_group = n_group,
+                       .d_k = d_k,
+                       .d_v = d_v,
+                       .pos0 = pos0,
+                       .table = c->table,
+                       .page_bytes = 64 + k_bytes + v_bytes,
+                       .k_offset = 64,
+                       .v_offset = 64 + k_bytes,
+                       .scale = 1.0f / sqrtf((float)d_k),
+                       .out_stride = (size_t)n_group * d_v + 5};
     uint8_t *store = guarded_alloc(&c->g[0], n_pages * c->a.page_bytes);
     memset(store, 0xff, n_pages * c->a.page_bytes); /* NaN in both formats */
     c->a.store = store;
@@ -50,8 +58,8 @@ static bool attend_drop(attend_case *c) {
     return guarded_free_all(c->g, 3);
 }
 
-static void attend_check(sl_kv_type type, uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v,
-                         uint32_t pos0) {
+static void attend_check(sl_kv_type type, uint32_t n_rows, uint32_t n_group, uint32_t d_k,
+                         uint32_t d_v, uint32_t pos0) {
     attend_case c;
     attend_make(&c, type, n_rows, n_group, d_k, d_v, pos0);
     const size_t n = n_rows * c.a.out_stride;
@@ -73,7 +81,8 @@ static void attend_check(sl_kv_type type, uint32_t n_rows, uint32_t n_group, uin
         c.a.out = got;
         k->attend[type](&c.a);
         CHECK(near(got, want, n, 1e-5f, 4e-6f), "attend %s at %s: rows %u group %u d %u/%u pos %u",
-              type == SL_KV_F16 ? "f16" : "f32", sl_isa_name(k->isa), n_rows, n_group, d_k, d_v, pos0);
+              type == SL_KV_F16 ? "f16" : "f32", sl_isa_name(k->isa), n_rows, n_group, d_k, d_v,
+              pos0);
         sl_attend one = c.a; /* each row alone, in any order of calls: the same bits */
         one.n_rows = 1;
         for (uint32_t r = n_rows; r-- > 0;) {
@@ -82,7 +91,8 @@ static void attend_check(sl_kv_type type, uint32_t n_rows, uint32_t n_group, uin
             one.out = rows + r * c.a.out_stride;
             k->attend[type](&one);
         }
-        CHECK(memcmp(got, rows, n * 4) == 0, "attend %s at %s: a row depends on the others: rows %u group %u",
+        CHECK(memcmp(got, rows, n * 4) == 0,
+              "attend %s at %s: a row depends on the others: rows %u group %u",
               type == SL_KV_F16 ? "f16" : "f32", sl_isa_name(k->isa), n_rows, n_group);
     }
     sl_free_aligned(rows);
@@ -92,22 +102,25 @@ static void attend_check(sl_kv_type type, uint32_t n_rows, uint32_t n_group, uin
 }
 
 static void check_attend(void) {
-    static const uint32_t dims[][2] = {{64, 64}, {32, 32}, {16, 16}, {80, 80}, {128, 128}, {96, 64}, {20, 12}, {8, 40}, {5, 7}, {192, 128}};
+    static const uint32_t dims[][2] = {{64, 64}, {32, 32}, {16, 16}, {80, 80}, {128, 128},
+                                       {96, 64}, {20, 12}, {8, 40},  {5, 7},   {192, 128}};
     static const uint32_t groups[] = {1, 2, 3, 4, 5, 7, 8, 16, 71};
     for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
         for (int i = 0; i < 10; i++) {
-            attend_check((sl_kv_type)type, 1 + rng_below(&state.rng, 6), 3, dims[i][0], dims[i][1], rng_below(&state.rng, 90));
+            attend_check((sl_kv_type)type, 1 + rng_below(&state.rng, 6), 3, dims[i][0], dims[i][1],
+                         rng_below(&state.rng, 90));
         }
         for (int i = 0; i < 9; i++) {
-            attend_check((sl_kv_type)type, groups[i] > 16 ? 2 : 1 + rng_below(&state.rng, 9), groups[i], 32, 32, rng_below(&state.rng, 70));
+            attend_check((sl_kv_type)type, groups[i] > 16 ? 2 : 1 + rng_below(&state.rng, 9),
+                         groups[i], 32, 32, rng_below(&state.rng, 70));
         }
         attend_check((sl_kv_type)type, 1, 3, 64, 64, 0);
         attend_check((sl_kv_type)type, 17, 3, 64, 64, 0);
-        attend_check((sl_kv_type)type, 40, 3, 64, 64, 240);   /* over the border of two blocks */
+        attend_check((sl_kv_type)type, 40, 3, 64, 64, 240); /* over the border of two blocks */
         attend_check((sl_kv_type)type, 1, 1, 64, 64, 255);
         attend_check((sl_kv_type)type, 1, 4, 32, 32, 256);
-        attend_check((sl_kv_type)type, 3, 2, 32, 48, 1021);   /* several blocks */
-        attend_check((sl_kv_type)type, 70, 1, 16, 16, 0);     /* more than one chunk of rows */
+        attend_check((sl_kv_type)type, 3, 2, 32, 48, 1021); /* several blocks */
+        attend_check((sl_kv_type)type, 70, 1, 16, 16, 0);   /* more than one chunk of rows */
     }
 }
 
@@ -155,12 +168,15 @@ static void check_kv_store(void) {
             row_fill(value, d_v, 0);
             value[0] = i % 2 ? 65519.9f : 3e-8f;
             guarded g[4];
-            void *want_k = guarded_alloc(&g[0], d_k * 32 * elem), *want_v = guarded_alloc(&g[1], d_v * 32 * elem);
+            void *want_k = guarded_alloc(&g[0], d_k * 32 * elem),
+                 *want_v = guarded_alloc(&g[1], d_v * 32 * elem);
             state.ref.kv_store[type](key, d_k, value, d_v, want_k, want_v, slot);
             for (size_t l = 0; l < state.n_levels; l++) {
-                void *k = guarded_alloc(&g[2], d_k * 32 * elem), *v = guarded_alloc(&g[3], d_v * 32 * elem);
+                void *k = guarded_alloc(&g[2], d_k * 32 * elem),
+                     *v = guarded_alloc(&g[3], d_v * 32 * elem);
                 state.level[l].kv_store[type](key, d_k, value, d_v, k, v, slot);
-                CHECK(memcmp(k, want_k, d_k * 32 * elem) == 0 && memcmp(v, want_v, d_v * 32 * elem) == 0,
+                CHECK(memcmp(k, want_k, d_k * 32 * elem) == 0 &&
+                          memcmp(v, want_v, d_v * 32 * elem) == 0,
                       "kv_store at %s: d %u/%u", sl_isa_name(state.level[l].isa), d_k, d_v);
                 CHECK(guarded_free_all(g + 2, 2), "kv_store writes outside");
             }

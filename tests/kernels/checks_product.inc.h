@@ -1,5 +1,5 @@
-/* Checks of the products: int8 forms and the generic float form, every level bit for bit against the reference.
- * Part of test_kernels.c. */
+/* Checks of the products: int8 forms and the generic float form, every level bit for bit against
+ * the reference. Part of test_kernels.c. */
 
 static const sl_type product_types[] = {SL_TYPE_Q4_0, SL_TYPE_Q4_1, SL_TYPE_Q5_0,
                                         SL_TYPE_Q8_0, SL_TYPE_Q4_K, SL_TYPE_Q6_K};
@@ -8,7 +8,7 @@ enum { N_PRODUCT_TYPES = sizeof(product_types) / sizeof(product_types[0]) };
 /* One product with weights of its own. */
 typedef struct product_case {
     sl_type type;
-    uint32_t n_in, n_out;   /* n_out need not be a multiple of 16 */
+    uint32_t n_in, n_out; /* n_out need not be a multiple of 16 */
     uint32_t n_rows;
     uint32_t row_begin, row_end, panel_begin, panel_end;
     bool add;
@@ -18,7 +18,8 @@ typedef struct product_case {
     size_t out_stride;
 } product_case;
 
-/* Packs and multiplies at one level into out (n_rows * out_stride floats, contents kept where nothing is due). */
+/* Packs and multiplies at one level into out (n_rows * out_stride floats, contents kept where
+ * nothing is due). */
 static bool product_run(const sl_kernels *k, const product_case *c, float *out) {
     const sl_product *product = &k->product[c->type];
     const uint32_t n_panels = (c->n_out + SL_PANEL_ROWS - 1) / SL_PANEL_ROWS;
@@ -35,7 +36,8 @@ static bool product_run(const sl_kernels *k, const product_case *c, float *out) 
     return guarded_free(&panels) && panel_bytes % 64 == 0;
 }
 
-/* Runs a case at every level and compares all of `out` with the reference's, the untouched parts too. */
+/* Runs a case at every level and compares all of `out` with the reference's, the untouched parts
+ * too. */
 static void product_check(const product_case *c) {
     const size_t n = (size_t)c->n_rows * c->out_stride;
     guarded g_want, g_got;
@@ -46,7 +48,8 @@ static void product_check(const product_case *c) {
     }
     float *start = sl_alloc_aligned(n * 4, 64);
     memcpy(start, want, n * 4);
-    CHECK(product_run(&state.ref, c, want), "%s: reference writes outside its panel", type_name(c->type));
+    CHECK(product_run(&state.ref, c, want), "%s: reference writes outside its panel",
+          type_name(c->type));
     for (size_t l = 0; l < state.n_levels; l++) {
         memcpy(got, start, n * 4);
         const bool clean = product_run(&state.level[l], c, got);
@@ -56,12 +59,15 @@ static void product_check(const product_case *c) {
               c->row_end, c->n_rows, c->panel_begin, c->panel_end, c->add);
     }
     sl_free_aligned(start);
-    CHECK(guarded_free(&g_want) && guarded_free(&g_got), "mul %s writes outside", type_name(c->type));
+    CHECK(guarded_free(&g_want) && guarded_free(&g_got), "mul %s writes outside",
+          type_name(c->type));
 }
 
-/* Odd values that a file or a model may bring: scales that are zero, subnormal, huge, infinite or NaN. */
+/* Odd values that a file or a model may bring: scales that are zero, subnormal, huge, infinite or
+ * NaN. */
 static void spoil_weights(rng *r, sl_type type, uint8_t *rows, size_t row_bytes, uint32_t n_out) {
-    static const uint16_t halves[] = {0x0000, 0x8000, 0x0001, 0x7bff, 0x7c00, 0xfc00, 0x7e00, 0x83ff};
+    static const uint16_t halves[] = {0x0000, 0x8000, 0x0001, 0x7bff,
+                                      0x7c00, 0xfc00, 0x7e00, 0x83ff};
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
     const uint32_t at = type == SL_TYPE_Q6_K ? 208 : 0;
     for (uint32_t i = 0; i < n_out; i++) {
@@ -71,7 +77,8 @@ static void spoil_weights(rng *r, sl_type type, uint8_t *rows, size_t row_bytes,
     }
 }
 
-static void product_case_run(sl_type type, uint32_t n_in, uint32_t n_out, uint32_t n_rows, bool spoiled) {
+static void product_case_run(sl_type type, uint32_t n_in, uint32_t n_out, uint32_t n_rows,
+                             bool spoiled) {
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
     const size_t row_bytes = n_in / info->block_elems * info->block_bytes;
     uint8_t *weights = sl_alloc_zero(n_out, row_bytes);
@@ -99,8 +106,19 @@ static void product_case_run(sl_type type, uint32_t n_in, uint32_t n_out, uint32
         }
     }
     const uint32_t n_panels = (n_out + 15) / 16;
-    product_case c = {type, n_in, n_out, n_rows, 0, n_rows, 0, n_panels, false,
-                      weights, row_bytes, &act.act, (size_t)n_panels * 16 + rng_below(&state.rng, 9)};
+    product_case c = {type,
+                      n_in,
+                      n_out,
+                      n_rows,
+                      0,
+                      n_rows,
+                      0,
+                      n_panels,
+                      false,
+                      weights,
+                      row_bytes,
+                      &act.act,
+                      (size_t)n_panels * 16 + rng_below(&state.rng, 9)};
     product_check(&c);
     c.add = true;
     c.row_begin = rng_below(&state.rng, n_rows);
@@ -118,11 +136,13 @@ static void check_products(void) {
         const sl_type type = product_types[t];
         const uint32_t block = sl_type_info_of((uint32_t)type)->block_elems;
         for (uint32_t n_rows = 1; n_rows <= 33; n_rows++) { /* all tile heights */
-            product_case_run(type, block * (1 + n_rows % 3), 1 + rng_below(&state.rng, 40), n_rows, n_rows % 4 == 0);
+            product_case_run(type, block * (1 + n_rows % 3), 1 + rng_below(&state.rng, 40), n_rows,
+                             n_rows % 4 == 0);
         }
         for (uint32_t i = 0; i < 8; i++) { /* all widths */
             const uint32_t n_in = block == 32 ? groups[i] * 32 : (1 + i % 6) * 256;
-            product_case_run(type, n_in, 1 + rng_below(&state.rng, 24), 1 + rng_below(&state.rng, 14), i % 2);
+            product_case_run(type, n_in, 1 + rng_below(&state.rng, 24),
+                             1 + rng_below(&state.rng, 14), i % 2);
         }
     }
 }
@@ -158,8 +178,9 @@ static void check_product_rows_independent(void) {
             for (uint32_t i = 0; i < ROWS; i++) {
                 product->mul(panels, n_in, 0, 2, &act.act, i, i + 1, alone, OUT, false);
             }
-            CHECK(memcmp(all, alone, ROWS * OUT * 4) == 0, "mul %s at %s: a row depends on the others",
-                  type_name(type), sl_isa_name(state.level[l].isa));
+            CHECK(memcmp(all, alone, ROWS * OUT * 4) == 0,
+                  "mul %s at %s: a row depends on the others", type_name(type),
+                  sl_isa_name(state.level[l].isa));
             sl_free_aligned(panels);
         }
         sl_free_aligned(all);
@@ -170,12 +191,15 @@ static void check_product_rows_independent(void) {
     }
 }
 
-/* --- the generic float product ------------------------------------------------------------------ */
+/* --- the generic float product
+ * ------------------------------------------------------------------ */
 static void mul_f32_case(sl_type type, uint32_t n_in, uint32_t n_out, uint32_t n_rows, bool add) {
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
-    const size_t row_bytes = n_in / info->block_elems * info->block_bytes + rng_below(&state.rng, 2) * 2;
+    const size_t row_bytes = n_in / info->block_elems * info->block_bytes +
+                             rng_below(&state.rng, 2) * 2;
     const uint32_t w_begin = n_out > 16 ? 16 * rng_below(&state.rng, n_out / 16) : 0;
-    const size_t x_stride = n_in + rng_below(&state.rng, 5), out_stride = n_out + rng_below(&state.rng, 5);
+    const size_t x_stride = n_in + rng_below(&state.rng, 5),
+                 out_stride = n_out + rng_below(&state.rng, 5);
     guarded g[5];
     uint8_t *weights = guarded_alloc(&g[0], n_out * row_bytes);
     float *x = guarded_alloc(&g[1], n_rows * x_stride * 4);
@@ -195,14 +219,15 @@ static void mul_f32_case(sl_type type, uint32_t n_in, uint32_t n_out, uint32_t n
     }
     float *start = sl_alloc_aligned(n_rows * out_stride * 4, 64);
     memcpy(start, want, n_rows * out_stride * 4);
-    state.ref.mul_f32(type, weights, row_bytes, n_in, w_begin, n_out, x, x_stride, n_rows, want, out_stride,
-                      add, scratch);
+    state.ref.mul_f32(type, weights, row_bytes, n_in, w_begin, n_out, x, x_stride, n_rows, want,
+                      out_stride, add, scratch);
     for (size_t l = 0; l < state.n_levels; l++) {
         memcpy(out, start, n_rows * out_stride * 4);
-        state.level[l].mul_f32(type, weights, row_bytes, n_in, w_begin, n_out, x, x_stride, n_rows, out,
-                               out_stride, add, scratch);
-        CHECK(same_bits(out, want, n_rows * out_stride), "mul_f32 %s at %s: n_in %u outputs %u..%u rows %u",
-              type_name(type), sl_isa_name(state.level[l].isa), n_in, w_begin, n_out, n_rows);
+        state.level[l].mul_f32(type, weights, row_bytes, n_in, w_begin, n_out, x, x_stride, n_rows,
+                               out, out_stride, add, scratch);
+        CHECK(same_bits(out, want, n_rows * out_stride),
+              "mul_f32 %s at %s: n_in %u outputs %u..%u rows %u", type_name(type),
+              sl_isa_name(state.level[l].isa), n_in, w_begin, n_out, n_rows);
     }
     sl_free_aligned(start);
     CHECK(guarded_free_all(g, 5), "mul_f32 %s writes outside", type_name(type));
@@ -217,11 +242,13 @@ static void check_mul_f32(void) {
         }
         if (info->block_elems == 1) {
             for (int i = 0; i < 10; i++) {
-                mul_f32_case((sl_type)type, plain[i], 1 + rng_below(&state.rng, 50), 1 + rng_below(&state.rng, 26), i % 2);
+                mul_f32_case((sl_type)type, plain[i], 1 + rng_below(&state.rng, 50),
+                             1 + rng_below(&state.rng, 26), i % 2);
             }
         } else {
             mul_f32_case((sl_type)type, info->block_elems, 17, 1, false);
-            mul_f32_case((sl_type)type, info->block_elems * (info->block_elems < 256 ? 19 : 2), 33, 13, true);
+            mul_f32_case((sl_type)type, info->block_elems * (info->block_elems < 256 ? 19 : 2), 33,
+                         13, true);
         }
     }
     for (uint32_t n_rows = 1; n_rows <= 27; n_rows++) {

@@ -1,4 +1,5 @@
-/* What all kernel checks and benchmarks share: random data from a printed seed, guarded buffers, comparisons. */
+/* What all kernel checks and benchmarks share: random data from a printed seed, guarded buffers,
+ * comparisons. */
 #ifndef KERNEL_CHECK_H
 #define KERNEL_CHECK_H
 
@@ -16,7 +17,8 @@
 #define GUARD_BYTES 256
 #define GUARD_FILL 0xA5
 
-/* --- random numbers: splitmix64 ---------------------------------------------------------------- */
+/* --- random numbers: splitmix64
+ * ---------------------------------------------------------------- */
 typedef struct rng {
     uint64_t state;
 } rng;
@@ -44,7 +46,8 @@ static inline void rng_fill(rng *r, float *x, size_t n) {
     }
 }
 
-/* --- buffers with guard bytes on both sides ----------------------------------------------------- */
+/* --- buffers with guard bytes on both sides
+ * ----------------------------------------------------- */
 typedef struct guarded {
     uint8_t *base;
     size_t size;
@@ -64,7 +67,8 @@ static inline void *guarded_alloc(guarded *g, size_t size_bytes) {
 static inline bool guarded_free(guarded *g) {
     bool whole = true;
     for (size_t i = 0; i < GUARD_BYTES; i++) {
-        whole = whole && g->base[i] == GUARD_FILL && g->base[GUARD_BYTES + g->size + i] == GUARD_FILL;
+        whole = whole && g->base[i] == GUARD_FILL &&
+                g->base[GUARD_BYTES + g->size + i] == GUARD_FILL;
     }
     sl_free_aligned(g->base);
     return whole;
@@ -78,7 +82,8 @@ static inline bool guarded_free_all(guarded *g, size_t n) {
     return whole;
 }
 
-/* --- comparisons -------------------------------------------------------------------------------- */
+/* --- comparisons
+ * -------------------------------------------------------------------------------- */
 static inline bool same_bits(const float *a, const float *b, size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (isnan(a[i]) && isnan(b[i])) { /* any NaN equals any other */
@@ -90,8 +95,10 @@ static inline bool same_bits(const float *a, const float *b, size_t n) {
     }
     return true;
 }
-/* |a - b| <= bound_abs + bound_rel * |b| everywhere; NaN and infinities must be in the same places. */
-static inline bool near(const float *a, const float *b, size_t n, float bound_rel, float bound_abs) {
+/* |a - b| <= bound_abs + bound_rel * |b| everywhere; NaN and infinities must be in the same
+ * places. */
+static inline bool near(const float *a, const float *b, size_t n, float bound_rel,
+                        float bound_abs) {
     for (size_t i = 0; i < n; i++) {
         if (isnan(a[i]) || isnan(b[i])) {
             if (!isnan(a[i]) || !isnan(b[i])) {
@@ -104,7 +111,8 @@ static inline bool near(const float *a, const float *b, size_t n, float bound_re
     return true;
 }
 
-/* --- quantised rows ----------------------------------------------------------------------------- */
+/* --- quantised rows
+ * ----------------------------------------------------------------------------- */
 static inline void put_half(uint8_t *p, float f) {
     const uint16_t h = sl_f32_to_f16(f);
     p[0] = (uint8_t)h;
@@ -162,7 +170,8 @@ static inline void random_row(rng *r, sl_type type, uint8_t *row, uint32_t n) {
     }
 }
 
-/* --- activations -------------------------------------------------------------------------------- */
+/* --- activations
+ * -------------------------------------------------------------------------------- */
 typedef struct act_buf {
     sl_act8 act;
     guarded q, d, s, sum16;

@@ -1,9 +1,11 @@
 /* Every kernel at every level of this machine against the reference, and the same kernels timed.
  *
- *   test_kernels [--seed N] [--isa NAME] [--op TEXT]           checks; exit status 1 after a failure
+ *   test_kernels [--seed N] [--isa NAME] [--op TEXT]           checks; exit status 1 after a
+ *   failure
  *   test_kernels --bench [--isa NAME] [--op TEXT] [--threads N] figures per entry and shape
  *
- * --isa takes one level only; --op only what has TEXT in its name. The seed is printed: a failure repeats with it. */
+ * --isa takes one level only; --op only what has TEXT in its name. The seed is printed: a failure
+ * repeats with it. */
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -59,7 +61,8 @@ static void check_describe(void) {
         const sl_kernels *k = &state.level[l];
         uint32_t seen[SL_ISA_COUNT] = {0};
         sl_kernels_describe(k, describe_entry, seen);
-        CHECK(k->isa == SL_ISA_AMX || seen[k->isa] > 0, "describe: nothing comes from %s", sl_isa_name(k->isa));
+        CHECK(k->isa == SL_ISA_AMX || seen[k->isa] > 0, "describe: nothing comes from %s",
+              sl_isa_name(k->isa));
     }
 }
 
@@ -98,21 +101,24 @@ int main(int argc, char **argv) {
         } else if (strcmp(argv[i], "--threads") == 0 && value) {
             threads = (uint32_t)strtoul(argv[++i], NULL, 10);
         } else {
-            fprintf(stderr, "usage: test_kernels [--bench] [--seed N] [--isa NAME] [--op TEXT] [--threads N]\n");
+            fprintf(stderr, "usage: test_kernels [--bench] [--seed N] [--isa NAME] [--op TEXT] "
+                            "[--threads N]\n");
             return 2;
         }
     }
     sl_kernels_init(&state.ref, SL_ISA_REF);
     state.rng.state = seed;
     for (int level = SL_ISA_REF + 1; level < SL_ISA_COUNT; level++) {
-        if (sl_cpu_has((sl_isa)level) && (*isa == '\0' || strcmp(isa, sl_isa_name((sl_isa)level)) == 0)) {
+        if (sl_cpu_has((sl_isa)level) &&
+            (*isa == '\0' || strcmp(isa, sl_isa_name((sl_isa)level)) == 0)) {
             sl_kernels_init(&state.level[state.n_levels++], (sl_isa)level);
         }
     }
     if (bench) {
         return bench_all(op, threads);
     }
-    printf("test_kernels: seed %llu, %zu levels on %s\n", (unsigned long long)seed, state.n_levels, sl_cpu_model());
+    printf("test_kernels: seed %llu, %zu levels on %s\n", (unsigned long long)seed, state.n_levels,
+           sl_cpu_model());
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         if (strstr(checks[i].name, op)) {
             const uint64_t before = state.n_failed;
@@ -120,6 +126,7 @@ int main(int argc, char **argv) {
             printf("  %-14s %s\n", checks[i].name, state.n_failed == before ? "ok" : "FAILED");
         }
     }
-    printf("%llu checks, %llu failed\n", (unsigned long long)state.n_checks, (unsigned long long)state.n_failed);
+    printf("%llu checks, %llu failed\n", (unsigned long long)state.n_checks,
+           (unsigned long long)state.n_failed);
     return state.n_failed ? 1 : 0;
 }

@@ -1,7 +1,7 @@
 /* Attention over paged keys and values, and the writing of pages, in plain C.
  *
- * Softmax runs over blocks of SL_ATTEND_BLOCK tokens at fixed positions. With the maximum m, the sum l and the
- * output o so far, a block with scores s and maximum b gives
+ * Softmax runs over blocks of SL_ATTEND_BLOCK tokens at fixed positions. With the maximum m, the
+ * sum l and the output o so far, a block with scores s and maximum b gives
  *   m' = max(m, b), c = exp(m - m'), l' = l c + sum exp(s - m'), o' = o c + sum exp(s - m') v
  * (online softmax: Milakov and Gimelshein, 2018). */
 #include <math.h>
@@ -31,7 +31,8 @@ static void attend_block(sl_kv_type type, const sl_attend *a, const float *q, ui
         const uint8_t *page = a->store + (size_t)a->table[t / PAGE] * a->page_bytes;
         double sum = 0.0;
         for (uint32_t i = 0; i < a->d_k; i++) {
-            sum += (double)q[i] * (double)kv_load(type, page + a->k_offset, (size_t)i * PAGE + t % PAGE);
+            sum += (double)q[i] *
+                   (double)kv_load(type, page + a->k_offset, (size_t)i * PAGE + t % PAGE);
         }
         scores[t - begin] = (float)sum * a->scale;
         max = scores[t - begin] > max ? scores[t - begin] : max;

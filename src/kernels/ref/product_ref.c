@@ -1,8 +1,10 @@
 /* Products in plain C: the canonical forms that every level must meet.
  *
  * int8 form: all formats share one panel layout, groups of 32 columns one after the other:
- *   int8 q[16 rows][32] | float scale[16] | float minimum[16] | int8 sub[16][2] (padded to 64)     704 bytes
- * float form: mul_f32 decodes and multiplies row by row. Both keep one accumulator chain per output. */
+ *   int8 q[16 rows][32] | float scale[16] | float minimum[16] | int8 sub[16][2] (padded to 64)
+ *   704 bytes
+ * float form: mul_f32 decodes and multiplies row by row. Both keep one accumulator chain per
+ * output. */
 #include <math.h>
 #include <string.h>
 
@@ -38,7 +40,8 @@ static void pack_ref(sl_type type, const uint8_t *rows, size_t row_bytes, uint32
     }
 }
 
-/* The exact integer sum of one group: each half times its small scale (1 where the format has none). */
+/* The exact integer sum of one group: each half times its small scale (1 where the format has
+ * none). */
 static int32_t group_dot(const int8_t *w, const int8_t sub[2], const int8_t *q) {
     int32_t half[2] = {0, 0};
     for (int i = 0; i < SL_GROUP; i++) {
@@ -52,7 +55,8 @@ static void mul_ref(bool minimum, const uint8_t *panels, uint32_t n_in, uint32_t
                     float *out, size_t out_stride, bool add) {
     const uint32_t n_groups = n_in / SL_GROUP;
     for (uint32_t p = panel_begin; p < panel_end; p++) {
-        const ref_group *groups = (const ref_group *)(const void *)(panels + p * panel_bytes_ref(n_in));
+        const ref_group *groups = (const ref_group *)(const void *)(panels +
+                                                                    p * panel_bytes_ref(n_in));
         for (uint32_t r = row_begin; r < row_end; r++) {
             const int8_t *q = act->q + r * act->q_stride;
             const float *d = act->d + r * act->g_stride;

@@ -1,5 +1,5 @@
-/* Plain C forms of the kernels that work on one row of floats: rounding to int8, norms, rotary embedding, gates,
- * sums, and the reductions over a row of logits. */
+/* Plain C forms of the kernels that work on one row of floats: rounding to int8, norms, rotary
+ * embedding, gates, sums, and the reductions over a row of logits. */
 #include <math.h>
 #include <string.h>
 

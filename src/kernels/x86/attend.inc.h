@@ -1,17 +1,20 @@
-/* Template of attention over pages, and of the writing of pages. Included by attend_<isa>.c after its vector words
- * (vec_*.h) and
+/* Template of attention over pages, and of the writing of pages. Included by attend_<isa>.c after
+ * its vector words (vec_*.h) and
  *   LEVEL(name)      name with the level's suffix
  *   TILE_PAIRS       (row, head) pairs of a register tile, at most SL_ATTEND_TILE_MAX
  *   TILE_CASES(X)    X(1) ... X(TILE_PAIRS)
  *   CHUNK            vectors of the value's elements in a register tile
  *
- * Query rows come in chunks (sl_attend_chunk_rows); a chunk's state is in scratch, and it passes over the tokens in
- * blocks of SL_ATTEND_BLOCK. For each block, tiles of pairs share every load of a key or value:
+ * Query rows come in chunks (sl_attend_chunk_rows); a chunk's state is in scratch, and it passes
+ * over the tokens in blocks of SL_ATTEND_BLOCK. For each block, tiles of pairs share every load of
+ * a key or value:
  *   1. scores   lanes are tokens: s[pair][t] += q[pair][i] K[i][t], over i in rising order
- *   2. softmax  per pair, over the tokens it may see; exponentials in base 2 (log2 e is in the scaled query)
+ *   2. softmax  per pair, over the tokens it may see; exponentials in base 2 (log2 e is in the
+ *      scaled query)
  *   3. output   lanes are elements of V: o[pair][j] += p[pair][t] V[t][j], over t in rising order
- * What a pair computes does not depend on its tile, so a row's result does not depend on the other rows. A token that
- * a pair may not see is never multiplied into it (its value could be anything). */
+ * What a pair computes does not depend on its tile, so a row's result does not depend on the other
+ * rows. A token that a pair may not see is never multiplied into it (its value could be
+ * anything). */
 #include <math.h>
 
 #include "kernels/levels.h"
@@ -24,11 +27,11 @@ _Static_assert(TILE_PAIRS <= SL_ATTEND_TILE_MAX, "the scratch holds the scores o
 /* The state of a chunk of pairs, in scratch. */
 typedef struct attend_chunk {
     const sl_attend *a;
-    float *q;       /* [pair][q_stride], scaled by scale * log2(e) */
-    float *o;       /* [pair][o_stride] */
-    float *max;     /* [pair], in base 2 */
-    float *sum;     /* [pair] */
-    float *scores;  /* [TILE_PAIRS][BLOCK] */
+    float *q;      /* [pair][q_stride], scaled by scale * log2(e) */
+    float *o;      /* [pair][o_stride] */
+    float *max;    /* [pair], in base 2 */
+    float *sum;    /* [pair] */
+    float *scores; /* [TILE_PAIRS][BLOCK] */
     size_t q_stride, o_stride;
     uint32_t n_pairs;
     uint32_t n_keys; /* that the chunk's first row sees */
@@ -55,7 +58,8 @@ INLINE void kv_prefetch(const uint8_t *p, size_t n_bytes) {
     }
 }
 
-/* 1. Scores of P pairs with all tokens of pages [page, page_end); `after` is fetched while the last one is read. */
+/* 1. Scores of P pairs with all tokens of pages [page, page_end); `after` is fetched while the last
+ *    one is read. */
 INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
                         uint32_t page, uint32_t page_end, const uint8_t *after) {
     const sl_attend *a = c->a;
@@ -64,7 +68,8 @@ INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
     for (; page < page_end; page++, scores += PAGE) {
         const uint8_t *k = a->store + (size_t)a->table[page] * a->page_bytes + a->k_offset;
         const uint8_t *next = page + 1 < page_end
-                                  ? a->store + (size_t)a->table[page + 1] * a->page_bytes + a->k_offset
+                                  ? a->store + (size_t)a->table[page + 1] * a->page_bytes +
+                                        a->k_offset
                                   : after;
         for (uint32_t part = 0; part < PAGE_PARTS; part += 2) {
             vf acc[TILE_PAIRS][2];
@@ -93,7 +98,8 @@ INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
     }
 }
 
-/* 2. The first n scores become weights; the state's maximum and sum move on. Returns the factor for the output so
+/* 2. The first n scores become weights; the state's maximum and sum move on. Returns the factor for
+ *    the output so
  * far. n > 0. */
 INLINE float tile_softmax(float *scores, uint32_t n, float *state_max, float *state_sum) {
     const uint32_t whole = n / VL * VL;
@@ -125,7 +131,8 @@ INLINE float tile_softmax(float *scores, uint32_t n, float *state_max, float *st
     return factor[0];
 }
 
-/* 3. o[p][0 .. W vectors) += weights of tokens [t, t_end) of the block times the values from element `at`. With
+/* 3. o[p][0 .. W vectors) += weights of tokens [t, t_end) of the block times the values from
+ *    element `at`. With
  * `n_part` the single vector has only that many elements. */
 INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n_part,
                              const attend_chunk *c, const float *weights, uint32_t block_page,
@@ -144,19 +151,23 @@ INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n
     while (t < t_end) {
         const uint32_t page_left = PAGE - t % PAGE;
         const uint32_t stop = t_end - t < page_left ? t_end : t + page_left;
-        const uint8_t *values = a->store + (size_t)a->table[block_page + t / PAGE] * a->page_bytes + a->v_offset;
+        const uint8_t *values = a->store + (size_t)a->table[block_page + t / PAGE] * a->page_bytes +
+                                a->v_offset;
         const uint8_t *next = after;
         if (stop < t_end) {
-            next = a->store + (size_t)a->table[block_page + stop / PAGE] * a->page_bytes + a->v_offset;
+            next = a->store + (size_t)a->table[block_page + stop / PAGE] * a->page_bytes +
+                   a->v_offset;
         }
         for (; t < stop; t++) {
             const uint8_t *row = values + (t % PAGE) * row_bytes;
             vf v[CHUNK];
             UNROLL(4)
             for (uint32_t w = 0; w < W; w++) {
-                v[w] = n_part ? kv_load_part(type, row, at, n_part) : kv_load(type, row, at + w * VL);
+                v[w] = n_part ? kv_load_part(type, row, at, n_part)
+                              : kv_load(type, row, at + w * VL);
             }
-            kv_prefetch(next + (t % PAGE) * row_bytes + at * kv_bytes(type), W * VL * kv_bytes(type));
+            kv_prefetch(next + (t % PAGE) * row_bytes + at * kv_bytes(type),
+                        W * VL * kv_bytes(type));
             UNROLL(8)
             for (uint32_t p = 0; p < P; p++) {
                 const vf x = vf_set1(weights[p * BLOCK + t]);
@@ -176,7 +187,8 @@ INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n
     }
 }
 
-/* All elements: chunks of CHUNK vectors, then single ones, then the part of one. o has room for whole vectors. */
+/* All elements: chunks of CHUNK vectors, then single ones, then the part of one. o has room for
+ * whole vectors. */
 INLINE void tile_output(sl_kv_type type, uint32_t P, const attend_chunk *c, const float *weights,
                         uint32_t block_page, uint32_t t, uint32_t t_end, float *o,
                         const float *factor, const uint8_t *after) {
@@ -189,12 +201,14 @@ INLINE void tile_output(sl_kv_type type, uint32_t P, const attend_chunk *c, cons
         tile_output_part(type, P, 1, 0, c, weights, block_page, t, t_end, at, o, factor, after);
     }
     if (at < d_v) {
-        tile_output_part(type, P, 1, d_v - at, c, weights, block_page, t, t_end, at, o, factor, after);
+        tile_output_part(type, P, 1, d_v - at, c, weights, block_page, t, t_end, at, o, factor,
+                         after);
     }
 }
 
 /* P pairs from `pair` on, over the block that begins at token t0. */
-INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair, uint32_t t0) {
+INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
+                        uint32_t t0) {
     const sl_attend *a = c->a;
     uint32_t seen[TILE_PAIRS]; /* tokens of the block that a pair sees; rises with the pair */
     float factor[TILE_PAIRS];
@@ -271,7 +285,8 @@ INLINE void attend_rows(sl_kv_type type, const sl_attend *a) {
         c.n_pairs = rows * a->n_group;
         c.n_keys = a->pos0 + row + 1;
         for (uint32_t p = 0; p < c.n_pairs; p++) {
-            const float *q = a->q + (row + p / a->n_group) * a->q_stride + (size_t)(p % a->n_group) * a->d_k;
+            const float *q = a->q + (row + p / a->n_group) * a->q_stride +
+                             (size_t)(p % a->n_group) * a->d_k;
             for (uint32_t i = 0; i < a->d_k; i++) {
                 c.q[p * c.q_stride + i] = q[i] * q_scale;
             }
@@ -281,7 +296,8 @@ INLINE void attend_rows(sl_kv_type type, const sl_attend *a) {
         }
         attend_chunk_run(type, &c);
         for (uint32_t p = 0; p < c.n_pairs; p++) {
-            float *out = a->out + (row + p / a->n_group) * a->out_stride + (size_t)(p % a->n_group) * a->d_v;
+            float *out = a->out + (row + p / a->n_group) * a->out_stride +
+                         (size_t)(p % a->n_group) * a->d_v;
             const float inverse = 1.0f / c.sum[p];
             for (uint32_t j = 0; j < a->d_v; j++) {
                 out[j] = c.o[p * c.o_stride + j] * inverse;

@@ -1,4 +1,5 @@
-/* Attention at the avx2 level: tiles of 4 pairs x 16 tokens and 4 pairs x 16 elements (8 of 16 registers). */
+/* Attention at the avx2 level: tiles of 4 pairs x 16 tokens and 4 pairs x 16 elements (8 of 16
+ * registers). */
 #include "kernels/x86/vec_avx2.h"
 
 #define LEVEL(name) name##_avx2

@@ -1,4 +1,5 @@
-/* Attention at the avx512 level: tiles of 6 pairs x 32 tokens and 6 pairs x 64 elements (24 of 32 registers). */
+/* Attention at the avx512 level: tiles of 6 pairs x 32 tokens and 6 pairs x 64 elements (24 of 32
+ * registers). */
 #include "kernels/x86/vec_avx512.h"
 
 #define LEVEL(name) name##_avx512

@@ -1,8 +1,9 @@
 /* Template: vector exponentials, on the vector words of vec_*.h.
  *
- * 2^f on [-1/2, 1/2] is 1 + f p(f), p by interpolation at Chebyshev nodes: relative error below 1e-8, so that the
- * roundings of the evaluation dominate (about one unit in the last place). Results below 2^-149 are 0, above
- * 2^128 infinity; NaN stays NaN (the clamps pass their second operand when it is one). */
+ * 2^f on [-1/2, 1/2] is 1 + f p(f), p by interpolation at Chebyshev nodes: relative error below
+ * 1e-8, so that the roundings of the evaluation dominate (about one unit in the last place).
+ * Results below 2^-149 are 0, above 2^128 infinity; NaN stays NaN (the clamps pass their second
+ * operand when it is one). */
 #ifndef SL_KERNELS_X86_EXP_INC_H
 #define SL_KERNELS_X86_EXP_INC_H
 

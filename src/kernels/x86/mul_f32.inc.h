@@ -1,12 +1,15 @@
-/* Template of the generic float product. Included by mul_f32_<isa>.c after its vector words (vec_*.h) and
+/* Template of the generic float product. Included by mul_f32_<isa>.c after its vector words
+ * (vec_*.h) and
  *   LEVEL(name)      name with the level's suffix
  *   TILE_ROWS        activation rows in a register tile
  *   TILE_CASES(X)    X(1) ... X(TILE_ROWS)
- *   DIRECT_ROWS      up to this many rows of x need no panel; DIRECT_CASES(X) X(1) ... X(DIRECT_ROWS)
+ *   DIRECT_ROWS      up to this many rows of x need no panel; DIRECT_CASES(X) X(1) ...
+ *   X(DIRECT_ROWS)
  *
- * Lanes are weight rows: 16 of them are decoded and transposed, and each output is the chain acc = fmaf(w, x, acc) over
- * k, the same bits at every level. With few rows of x the transposed weights are used straight from the registers;
- * with more they go to scratch as a panel [n_in][16], which all rows then read. */
+ * Lanes are weight rows: 16 of them are decoded and transposed, and each output is the chain acc =
+ * fmaf(w, x, acc) over k, the same bits at every level. With few rows of x the transposed weights
+ * are used straight from the registers; with more they go to scratch as a panel [n_in][16], which
+ * all rows then read. */
 #include "kernels/levels.h"
 
 enum { PANEL_PARTS = SL_PANEL_ROWS / VL, PREFETCH_BYTES = 512 };
@@ -46,13 +49,15 @@ INLINE void panel_put(vf rows[VL], float *panel, uint32_t n) {
     }
 }
 
-/* Columns [k, k + n) of VL weight rows from `first` on as vectors of columns; rows from n_rows on are zeros. */
+/* Columns [k, k + n) of VL weight rows from `first` on as vectors of columns; rows from n_rows on
+ * are zeros. */
 INLINE void lines_load(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t first,
                        uint32_t n_rows, uint32_t k, uint32_t n, vf lines[VL]) {
     if (n == VL && first + VL <= n_rows) {
-        /* Sixteen short streams are too much for the hardware to foresee; behind a row's end, the same place of the
-         * next panel follows. */
-        size_t ahead = k * (type == SL_TYPE_F32 ? sizeof(float) : sizeof(uint16_t)) + PREFETCH_BYTES;
+        /* Sixteen short streams are too much for the hardware to foresee; behind a row's end, the
+         * same place of the next panel follows. */
+        size_t ahead = k * (type == SL_TYPE_F32 ? sizeof(float) : sizeof(uint16_t)) +
+                       PREFETCH_BYTES;
         ahead += ahead >= row_bytes ? (SL_PANEL_ROWS - 1) * row_bytes : 0;
         UNROLL(16)
         for (uint32_t i = 0; i < VL; i++) {
@@ -63,13 +68,14 @@ INLINE void lines_load(sl_type type, const uint8_t *rows, size_t row_bytes, uint
         return;
     }
     for (uint32_t i = 0; i < VL; i++) {
-        lines[i] = first + i < n_rows ? plain_load(type, rows + (first + i) * row_bytes, k, n) : vf_zero();
+        lines[i] = first + i < n_rows ? plain_load(type, rows + (first + i) * row_bytes, k, n)
+                                      : vf_zero();
     }
 }
 
 /* n columns of rows without blocks become n lines of a panel. */
-INLINE void panel_plain(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows, uint32_t n,
-                        float *panel) {
+INLINE void panel_plain(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
+                        uint32_t n, float *panel) {
     for (uint32_t k = 0; k < n; k += VL) {
         for (uint32_t part = 0; part < PANEL_PARTS; part++) {
             const uint32_t width = n - k < VL ? n - k : VL;
@@ -96,7 +102,8 @@ INLINE void direct_plain(sl_type type, uint32_t R, const uint8_t *rows, size_t r
                 UNROLL(16)
                 for (uint32_t j = 0; j < VL; j++) {
                     if (width == VL || j < width) {
-                        acc[r][part] = vf_fma(lines[j], vf_set1(x[r * x_stride + k + j]), acc[r][part]);
+                        acc[r][part] = vf_fma(lines[j], vf_set1(x[r * x_stride + k + j]),
+                                              acc[r][part]);
                     }
                 }
             }
@@ -104,15 +111,16 @@ INLINE void direct_plain(sl_type type, uint32_t R, const uint8_t *rows, size_t r
     }
 }
 
-/* Formats with blocks: SL_MUL_F32_COLUMNS columns from k on (a multiple of every block) of n_rows rows into `buffer`,
- * [16][SL_MUL_F32_COLUMNS]. Returns how many there were. */
+/* Formats with blocks: SL_MUL_F32_COLUMNS columns from k on (a multiple of every block) of n_rows
+ * rows into `buffer`, [16][SL_MUL_F32_COLUMNS]. Returns how many there were. */
 static uint32_t blocks_decode(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
                               uint32_t n_in, uint32_t k, float *buffer) {
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
     const uint32_t n = n_in - k < SL_MUL_F32_COLUMNS ? n_in - k : SL_MUL_F32_COLUMNS;
     const size_t offset = (size_t)(k / info->block_elems) * info->block_bytes;
     for (uint32_t i = 0; i < n_rows; i++) {
-        sl_type_decode_row(type, rows + i * row_bytes + offset, buffer + (size_t)i * SL_MUL_F32_COLUMNS, n);
+        sl_type_decode_row(type, rows + i * row_bytes + offset,
+                           buffer + (size_t)i * SL_MUL_F32_COLUMNS, n);
     }
     return n;
 }
@@ -133,8 +141,8 @@ static void panel_decode(sl_type type, const uint8_t *rows, size_t row_bytes, ui
     default:
         for (uint32_t k = 0; k < n_in; k += SL_MUL_F32_COLUMNS) {
             const uint32_t n = blocks_decode(type, rows, row_bytes, n_rows, n_in, k, buffer);
-            panel_plain(SL_TYPE_F32, (const uint8_t *)buffer, SL_MUL_F32_COLUMNS * sizeof(float), n_rows, n,
-                        panel + (size_t)k * SL_PANEL_ROWS);
+            panel_plain(SL_TYPE_F32, (const uint8_t *)buffer, SL_MUL_F32_COLUMNS * sizeof(float),
+                        n_rows, n, panel + (size_t)k * SL_PANEL_ROWS);
         }
         break;
     }
@@ -155,9 +163,9 @@ INLINE void sums_store(const vf sums[PANEL_PARTS], uint32_t n_out, float *out, b
 }
 
 /* R rows of x times up to 16 weight rows, without a panel. */
-INLINE void tile_direct(uint32_t R, sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_in,
-                        uint32_t n_out, const float *x, size_t x_stride, float *out, size_t out_stride,
-                        bool add, float *buffer) {
+INLINE void tile_direct(uint32_t R, sl_type type, const uint8_t *rows, size_t row_bytes,
+                        uint32_t n_in, uint32_t n_out, const float *x, size_t x_stride, float *out,
+                        size_t out_stride, bool add, float *buffer) {
     vf acc[DIRECT_ROWS][PANEL_PARTS];
     UNROLL(8)
     for (uint32_t r = 0; r < R; r++) {
@@ -179,8 +187,8 @@ INLINE void tile_direct(uint32_t R, sl_type type, const uint8_t *rows, size_t ro
     default:
         for (uint32_t k = 0; k < n_in; k += SL_MUL_F32_COLUMNS) {
             const uint32_t n = blocks_decode(type, rows, row_bytes, n_out, n_in, k, buffer);
-            direct_plain(SL_TYPE_F32, R, (const uint8_t *)buffer, SL_MUL_F32_COLUMNS * sizeof(float), n_out, n,
-                         x + k, x_stride, acc);
+            direct_plain(SL_TYPE_F32, R, (const uint8_t *)buffer,
+                         SL_MUL_F32_COLUMNS * sizeof(float), n_out, n, x + k, x_stride, acc);
         }
         break;
     }
@@ -191,8 +199,8 @@ INLINE void tile_direct(uint32_t R, sl_type type, const uint8_t *rows, size_t ro
 }
 
 /* R rows of x times a panel; n_out (1..16) outputs of each are stored. */
-INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n_in, uint32_t n_out, const float *x,
-                         size_t x_stride, float *out, size_t out_stride, bool add) {
+INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n_in, uint32_t n_out,
+                         const float *x, size_t x_stride, float *out, size_t out_stride, bool add) {
     vf acc[TILE_ROWS][PANEL_PARTS];
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
@@ -233,7 +241,8 @@ INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n_in, uint32_t
 
 static void LEVEL(mul_f32)(sl_type type, const uint8_t *weights, size_t row_bytes, uint32_t n_in,
                            uint32_t w_begin, uint32_t w_end, const float *x, size_t x_stride,
-                           uint32_t n_rows, float *out, size_t out_stride, bool add, float *scratch) {
+                           uint32_t n_rows, float *out, size_t out_stride, bool add,
+                           float *scratch) {
     float *buffer = scratch + ((size_t)n_in + SL_PANEL_ROWS) * SL_PANEL_ROWS;
     for (uint32_t w = w_begin; w < w_end; w += SL_PANEL_ROWS) {
         const uint32_t n_out = w_end - w < SL_PANEL_ROWS ? w_end - w : SL_PANEL_ROWS;

@@ -1,4 +1,5 @@
-/* Packs quantised rows of a file into the panels of panel.h. Plain C: it runs once, at load, in many threads. */
+/* Packs quantised rows of a file into the panels of panel.h. Plain C: it runs once, at load, in
+ * many threads. */
 #include "kernels/x86/panel.h"
 
 #include <string.h>
@@ -52,7 +53,8 @@ static void pack_high_q6(const uint8_t code[32], uint32_t lane, uint8_t *quads) 
     }
 }
 
-/* The small numbers of one row: halves as the file has them, scales of the K formats unpacked to bytes. */
+/* The small numbers of one row: halves as the file has them, scales of the K formats unpacked to
+ * bytes. */
 static void pack_scales(sl_type type, const uint8_t *block, uint32_t index, uint32_t lane,
                         uint8_t *unit) {
     const size_t half_at = 2 * (size_t)lane;
@@ -121,7 +123,8 @@ static void pack_panel(sl_type type, const uint8_t *rows, size_t row_bytes, uint
             const uint8_t *block = row + (size_t)(g / groups_per_block) * info->block_bytes;
             pack_scales(type, block, g, i, unit);
             pack_group(type, row, g, i,
-                       unit + shape.header_bytes + (size_t)(g % shape.unit_groups) * shape.group_bytes);
+                       unit + shape.header_bytes +
+                           (size_t)(g % shape.unit_groups) * shape.group_bytes);
         }
     }
 }

@@ -1,18 +1,21 @@
-/* The packed weight layout that all x86 levels read: panels of 16 rows, so that lane i of a vector is row i.
+/* The packed weight layout that all x86 levels read: panels of 16 rows, so that lane i of a vector
+ * is row i.
  *
- * A step is 4 consecutive columns; a quad is 64 bytes with byte 4 i + b = row i, column b of a step. A group (32
- * columns, 8 steps) is stored as four "nibble quads" (256 bytes): quad v has step v in its low and step v + 4 in its
- * high nibbles, offset binary (the format's own code). Bits above the fourth follow in "high quads". Numbers of the
- * 16 rows stand together: half d[16], uint8 scale[16] and so on. Offsets in bytes:
+ * A step is 4 consecutive columns; a quad is 64 bytes with byte 4 i + b = row i, column b of a
+ * step. A group (32 columns, 8 steps) is stored as four "nibble quads" (256 bytes): quad v has step
+ * v in its low and step v + 4 in its high nibbles, offset binary (the format's own code). Bits
+ * above the fourth follow in "high quads". Numbers of the 16 rows stand together: half d[16], uint8
+ * scale[16] and so on. Offsets in bytes:
  *
- *   Q4_1  per group       0 half d[16] | 32 half m[16] | 64 nibbles[256]                                       320
- *   Q4_0  per 2 groups    0 half d[2][16] | 64 nibbles[2][256]                                                 576
- *   Q5_0  per 2 groups    0 half d[2][16] | 64 {high[64], nibbles[256]}[2]                                     704
+ *   Q4_1  320 per group     0 half d[16]  32 half m[16]  64 nibbles[256]
+ *   Q4_0  576 per 2 groups  0 half d[2][16]  64 nibbles[2][256]
+ *   Q5_0  704 per 2 groups  0 half d[2][16]  64 {high[64], nibbles[256]}[2]
  *         high: bit v of byte 4 i + b is bit 4 of column b of step v
- *   Q8_0  per 2 groups    0 half d[2][16] | 64 {8 quads of w + 128}[2]                                        1088
- *   Q4_K  per 8 groups    0 half d[16] | 32 half dmin[16] | 64 {uint8 scale[16], uint8 min[16]}[8] |
- *                         320 nibbles[8][256]                                                                 2368
- *   Q6_K  per 8 groups    0 half d[16] | 64 {int8 scale[2][16]}[8] | 320 {high[2][64], nibbles[256]}[8]       3392
+ *   Q8_0 1088 per 2 groups  0 half d[2][16]  64 {8 quads of w + 128}[2]
+ *   Q4_K 2368 per 8 groups  0 half d[16]  32 half dmin[16]
+ *                           64 {uint8 scale[16], uint8 min[16]}[8]  320 nibbles[8][256]
+ *   Q6_K 3392 per 8 groups  0 half d[16]  64 {int8 scale[2][16]}[8]
+ *                           320 {high[2][64], nibbles[256]}[8]
  *         high[h]: bits 2 t, 2 t + 1 of byte 4 i + b are bits 4, 5 of column b of step 4 h + t
  *
  * With an odd number of groups the last unit of 2 ends after its first group. */

@@ -4,10 +4,10 @@
  *   TILE_ROWS      largest number of activation rows in a register tile
  *   TILE_CASES(X)  X(1) X(2) ... X(TILE_ROWS)
  *
- * A tile is VL weight rows (lanes) x R activation rows. Each step of 4 columns unpacks its weights once and
- * multiplies them with the 4 activations of each row, broadcast from memory. The formats differ in how a step is
- * unpacked and in the scales; `type` and `R` are constants after inlining, so each tile is straight code.
- * Layout: panel.h. Canonical form: kernels.h. */
+ * A tile is VL weight rows (lanes) x R activation rows. Each step of 4 columns unpacks its weights
+ * once and multiplies them with the 4 activations of each row, broadcast from memory. The formats
+ * differ in how a step is unpacked and in the scales; `type` and `R` are constants after inlining,
+ * so each tile is straight code. Layout: panel.h. Canonical form: kernels.h. */
 
 #include "kernels/x86/panel.h"
 
@@ -18,9 +18,11 @@
 #define TILE_CASES(X) X(1) X(2) X(3)
 #endif
 
-#define PREFETCH_BYTES 4096 /* ahead in the panels' stream, when a panel is read for the first time */
+/* ahead in the panels' stream, when a panel is read for the first time */
+#define PREFETCH_BYTES 4096
 
-/* Step v (0..7) of a group as unsigned bytes; `lane_bytes` is where the tile's lanes begin in a quad. */
+/* Step v (0..7) of a group as unsigned bytes; `lane_bytes` is where the tile's lanes begin in a
+ * quad. */
 INLINE vi unpack_step(sl_type type, const uint8_t *group, uint32_t lane_bytes, uint32_t v) {
     const vi low_mask = vi_set1_8(15);
     const uint8_t *nibbles = group + lane_bytes;
@@ -36,7 +38,8 @@ INLINE vi unpack_step(sl_type type, const uint8_t *group, uint32_t lane_bytes, u
     } else if (type == SL_TYPE_Q6_K) { /* bits 2 t, 2 t + 1 to bits 4, 5 */
         const vi high = vi_load(group + lane_bytes + (size_t)(v / 4) * PANEL_QUAD);
         const uint32_t t = v % 4;
-        code = vi_and_or(t < 2 ? vi_shl(high, 4 - 2 * t) : vi_shr(high, 2 * t - 4), vi_set1_8(48), code);
+        code = vi_and_or(t < 2 ? vi_shl(high, 4 - 2 * t) : vi_shr(high, 2 * t - 4), vi_set1_8(48),
+                         code);
     }
     return code;
 }
@@ -56,7 +59,8 @@ INLINE void tile_dot(sl_type type, uint32_t R, const uint8_t *group, uint32_t la
         }
     }
 #else
-    /* Steps whose pair sums fit 16 bits: 8 x 2 x 15 x 127, 4 x 2 x 31 x 127, 2 x 2 x 63 x 127, 2 x 128 x 127. */
+    /* Steps whose pair sums fit 16 bits: 8 x 2 x 15 x 127, 4 x 2 x 31 x 127, 2 x 2 x 63 x 127, 2 x
+     * 128 x 127. */
     const uint32_t flush = type == SL_TYPE_Q8_0   ? 1
                            : type == SL_TYPE_Q6_K ? 2
                            : type == SL_TYPE_Q5_0 ? 4
@@ -89,8 +93,8 @@ INLINE void tile_dot(sl_type type, uint32_t R, const uint8_t *group, uint32_t la
 #endif
 }
 
-/* What the offset of the codes adds too much is taken off at the start: -offset * sum of q, with the offsets of the
- * two half groups given apart. */
+/* What the offset of the codes adds too much is taken off at the start: -offset * sum of q, with
+ * the offsets of the two half groups given apart. */
 INLINE vi dot_start(const int16_t *sum16, int offset_0, int offset_1) {
     int32_t both;
     memcpy(&both, sum16, 4);
@@ -110,7 +114,8 @@ INLINE void tile_scales(sl_type type, const uint8_t *unit, uint32_t g, uint32_t 
         break;
     case SL_TYPE_Q4_K:
         *scale = vf_mul(vf_load_half(halves + lane), vf_of_int(vi_load_u8(bytes + lane)));
-        *minimum = vf_mul(vf_load_half(halves + 16 + lane), vf_of_int(vi_load_u8(bytes + 16 + lane)));
+        *minimum = vf_mul(vf_load_half(halves + 16 + lane),
+                          vf_of_int(vi_load_u8(bytes + 16 + lane)));
         *minimum = vf_mul(*minimum, vf_set1(-1.0f));
         break;
     case SL_TYPE_Q6_K:
@@ -123,11 +128,12 @@ INLINE void tile_scales(sl_type type, const uint8_t *unit, uint32_t g, uint32_t 
 }
 
 /* The exact integer sums of one group, as floats, for each row of the tile. */
-INLINE void tile_group(sl_type type, uint32_t R, const uint8_t *unit, const uint8_t *group, uint32_t g,
-                       uint32_t lane, const int8_t *q, size_t q_stride, const int16_t *sum16,
-                       size_t sum_stride, vf *value) {
+INLINE void tile_group(sl_type type, uint32_t R, const uint8_t *unit, const uint8_t *group,
+                       uint32_t g, uint32_t lane, const int8_t *q, size_t q_stride,
+                       const int16_t *sum16, size_t sum_stride, vf *value) {
     vi dot[TILE_ROWS];
-    if (type == SL_TYPE_Q6_K) { /* two half groups, each times its small scale; all sums below 2^24 */
+    if (type == SL_TYPE_Q6_K) {
+        /* two half groups, each times its small scale; all sums below 2^24 */
         const uint8_t *bytes = unit + 64 + 32 * (size_t)g;
         const vf scale_0 = vf_of_int(vi_load_i8(bytes + lane));
         const vf scale_1 = vf_of_int(vi_load_i8(bytes + 16 + lane));
@@ -163,11 +169,12 @@ INLINE void tile_group(sl_type type, uint32_t R, const uint8_t *unit, const uint
     }
 }
 
-/* Rows [row, row + R) of act times VL weight rows, from row `lane` of the panel; o is the place of the first.
- * What lies `ahead` bytes of the weights in use is fetched (0: nothing to fetch, the panel is in the cache). */
-INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *panel, uint32_t n_groups,
-                     uint32_t lane, const sl_act8 *act, uint32_t row, float *o, size_t out_stride,
-                     bool add) {
+/* Rows [row, row + R) of act times VL weight rows, from row `lane` of the panel; o is the place of
+ * the first. What lies `ahead` bytes of the weights in use is fetched (0: nothing to fetch, the
+ * panel is in the cache). */
+INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *panel,
+                     uint32_t n_groups, uint32_t lane, const sl_act8 *act, uint32_t row, float *o,
+                     size_t out_stride, bool add) {
     const panel_shape shape = panel_shape_of(type);
     const bool has_minimum = type == SL_TYPE_Q4_1 || type == SL_TYPE_Q4_K;
     const int8_t *q = act->q + row * act->q_stride;
@@ -181,7 +188,8 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
     for (uint32_t r = 0; r < R; r++) {
         acc[r] = vf_zero();
     }
-    /* One flat loop: with a loop over the groups of a unit inside, compilers set up all row pointers anew. */
+    /* One flat loop: with a loop over the groups of a unit inside, compilers set up all row
+     * pointers anew. */
     const uint8_t *unit = panel;
     uint32_t in_unit = 0;
     for (uint32_t g = 0; g < n_groups; g++) {
@@ -191,8 +199,8 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
         }
         vf scale, minimum = vf_zero(), value[TILE_ROWS];
         tile_scales(type, unit, in_unit, lane, &scale, &minimum);
-        tile_group(type, R, unit, group, in_unit, lane, q + (size_t)g * 32, q_stride, sum16 + 2 * (size_t)g,
-                   2 * g_stride, value);
+        tile_group(type, R, unit, group, in_unit, lane, q + (size_t)g * 32, q_stride,
+                   sum16 + 2 * (size_t)g, 2 * g_stride, value);
         UNROLL(16)
         for (uint32_t r = 0; r < R; r++) {
             acc[r] = vf_fma(vf_mul(scale, vf_set1(d[r * g_stride + g])), value[r], acc[r]);
@@ -229,8 +237,8 @@ INLINE uint32_t tile_height(uint32_t n, uint32_t max) {
         break;
 
 INLINE void product_mul(sl_type type, const uint8_t *panels, uint32_t n_in, uint32_t panel_begin,
-                        uint32_t panel_end, const sl_act8 *act, uint32_t row_begin, uint32_t row_end,
-                        float *out, size_t out_stride, bool add) {
+                        uint32_t panel_end, const sl_act8 *act, uint32_t row_begin,
+                        uint32_t row_end, float *out, size_t out_stride, bool add) {
     const uint32_t max_rows = type == SL_TYPE_Q6_K ? TILE_ROWS * 2 / 3 : TILE_ROWS;
     const size_t panel_stride = panel_size(panel_shape_of(type), n_in);
     const uint32_t n_groups = n_in / 32;

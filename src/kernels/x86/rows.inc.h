@@ -1,5 +1,5 @@
-/* Template of the kernels that work on one row of floats, on the vector words of vec_*.h and the including file's
- * LEVEL(name). Semantics: kernels.h and rows_ref.c. */
+/* Template of the kernels that work on one row of floats, on the vector words of vec_*.h and the
+ * including file's LEVEL(name). Semantics: kernels.h and rows_ref.c. */
 #include <math.h>
 
 #include "kernels/levels.h"
@@ -13,7 +13,8 @@ static void LEVEL(quantize_row)(const float *x, uint32_t n, const sl_act8 *act, 
     const vi magnitude = vi_set1(0x7fffffff);
     for (uint32_t g = 0; g < n / SL_ACT_GROUP; g++, x += SL_ACT_GROUP, q += SL_ACT_GROUP) {
         vf part[PARTS];
-        vi max = vi_zero(); /* magnitudes compare as their bits do; infinity and NaN are above all numbers */
+        /* magnitudes compare as their bits do; infinity and NaN are above all numbers */
+        vi max = vi_zero();
         for (int i = 0; i < PARTS; i++) {
             part[i] = vf_load(x + i * VL);
             max = vi_max_epu32(max, vi_and(vi_bits(part[i]), magnitude));
@@ -54,7 +55,8 @@ static void LEVEL(rms_norm)(const float *x, const float *w, uint32_t n, float ep
     vf_store_part(out + whole, vf_mul(rest, vf_load_part(w + whole, n - whole)), n - whole);
 }
 
-static void LEVEL(rope_norm)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot, const float *cs) {
+static void LEVEL(rope_norm)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot,
+                             const float *cs) {
     const uint32_t n = n_rot / 2 * 2;
     const uint32_t whole = n / VL * VL;
     for (uint32_t h = 0; h < n_head; h++, x += d) {
@@ -62,11 +64,13 @@ static void LEVEL(rope_norm)(float *x, uint32_t n_head, uint32_t d, uint32_t n_r
             vf_store(x + i, vf_rotate_pairs(vf_load(x + i), vf_load(cs + i)));
         }
         const vf rest = vf_load_part(x + whole, n - whole);
-        vf_store_part(x + whole, vf_rotate_pairs(rest, vf_load_part(cs + whole, n - whole)), n - whole);
+        vf_store_part(x + whole, vf_rotate_pairs(rest, vf_load_part(cs + whole, n - whole)),
+                      n - whole);
     }
 }
 
-static void LEVEL(rope_neox)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot, const float *cs) {
+static void LEVEL(rope_neox)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot,
+                             const float *cs) {
     const uint32_t half = n_rot / 2;
     const uint32_t whole = half / VL * VL;
     for (uint32_t h = 0; h < n_head; h++, x += d) {
@@ -108,7 +112,8 @@ static void LEVEL(add)(const float *x, const float *y, uint32_t n, float *out) {
         vf_store(out + i, vf_add(vf_load(x + i), vf_load(y + i)));
     }
     const uint32_t rest = n - whole;
-    vf_store_part(out + whole, vf_add(vf_load_part(x + whole, rest), vf_load_part(y + whole, rest)), rest);
+    vf_store_part(out + whole, vf_add(vf_load_part(x + whole, rest), vf_load_part(y + whole, rest)),
+                  rest);
 }
 
 /* Two passes: the maximum, then its first place. */
@@ -151,7 +156,8 @@ static double LEVEL(sum_exp)(const float *x, uint32_t n, float max, float scale)
         sum = vd_add(sum, e);
     }
     const uint32_t rest = n - whole;
-    const vf last = vf_exp(vf_mul(vf_sub(vf_load_part(x + whole, rest), vf_set1(max)), vf_set1(scale)));
+    const vf last = vf_exp(
+        vf_mul(vf_sub(vf_load_part(x + whole, rest), vf_set1(max)), vf_set1(scale)));
     return vd_sum(vd_add(sum, vf_select_below(rest, last, vf_zero())));
 }
 

@@ -1,4 +1,5 @@
-/* The vector words of the x86 templates (*.inc.h), 256 bits wide. vec_avx512.h has the same ones. */
+/* The vector words of the x86 templates (*.inc.h), 256 bits wide. vec_avx512.h has the same
+ * ones. */
 #ifndef SL_KERNELS_X86_VEC_AVX2_H
 #define SL_KERNELS_X86_VEC_AVX2_H
 
@@ -12,22 +13,53 @@ typedef __m256 vf;
 typedef __m256i vi;
 enum { VL = 8 }; /* float lanes */
 
-INLINE vf vf_zero(void) { return _mm256_setzero_ps(); }
-INLINE vf vf_set1(float x) { return _mm256_set1_ps(x); }
-INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
-INLINE void vf_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
-INLINE vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
-INLINE vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
-INLINE vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
-INLINE vf vf_div(vf a, vf b) { return _mm256_div_ps(a, b); }
+/* clang-format off: a list of words, one a line */
+INLINE vf vf_zero(void) {
+    return _mm256_setzero_ps();
+}
+INLINE vf vf_set1(float x) {
+    return _mm256_set1_ps(x);
+}
+INLINE vf vf_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+INLINE void vf_store(float *p, vf x) {
+    _mm256_storeu_ps(p, x);
+}
+INLINE vf vf_add(vf a, vf b) {
+    return _mm256_add_ps(a, b);
+}
+INLINE vf vf_sub(vf a, vf b) {
+    return _mm256_sub_ps(a, b);
+}
+INLINE vf vf_mul(vf a, vf b) {
+    return _mm256_mul_ps(a, b);
+}
+INLINE vf vf_div(vf a, vf b) {
+    return _mm256_div_ps(a, b);
+}
 /* b where either is NaN, as the instruction does. */
-INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
-INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
-INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
-INLINE vf vf_fnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); } /* c - a b */
-INLINE vf vf_round(vf x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-INLINE vf vf_of_int(vi x) { return _mm256_cvtepi32_ps(x); }
-INLINE vi vi_of_vf(vf x) { return _mm256_cvtps_epi32(x); } /* round to nearest even */
+INLINE vf vf_max(vf a, vf b) {
+    return _mm256_max_ps(a, b);
+}
+INLINE vf vf_min(vf a, vf b) {
+    return _mm256_min_ps(a, b);
+}
+INLINE vf vf_fma(vf a, vf b, vf c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+INLINE vf vf_fnma(vf a, vf b, vf c) {
+    return _mm256_fnmadd_ps(a, b, c);
+} /* c - a b */
+INLINE vf vf_round(vf x) {
+    return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+INLINE vf vf_of_int(vi x) {
+    return _mm256_cvtepi32_ps(x);
+}
+INLINE vi vi_of_vf(vf x) {
+    return _mm256_cvtps_epi32(x);
+} /* round to nearest even */
 /* x * 2^n for integral n in [-252, 254], in two factors so that neither overflows. */
 INLINE vf vf_scale2(vf x, vf n) {
     const __m256i whole = _mm256_cvtps_epi32(n);
@@ -76,28 +108,68 @@ INLINE vf vf_select_below(uint32_t n, vf a, vf b) {
     return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(vec_mask_below(n)));
 }
 /* Always in the same tree, so that a sum depends on its lanes only. */
-INLINE float vf_sum(vf x) { return vec_sum_256(x); }
+INLINE float vf_sum(vf x) {
+    return vec_sum_256(x);
+}
 /* NaN in a lane may be lost: for scores, whose NaN shows up again in the exponential. */
-INLINE float vf_max_lanes(vf x) { return vec_max_256(x); }
+INLINE float vf_max_lanes(vf x) {
+    return vec_max_256(x);
+}
 
-INLINE vi vi_zero(void) { return _mm256_setzero_si256(); }
-INLINE vi vi_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
-INLINE vi vi_set1(int32_t x) { return _mm256_set1_epi32(x); }
-INLINE vi vi_set1_8(int x) { return _mm256_set1_epi8((char)x); }
-INLINE vi vi_set1_16(int x) { return _mm256_set1_epi16((short)x); }
-INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
-INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
-INLINE vi vi_and_or(vi a, vi mask, vi b) { return _mm256_or_si256(_mm256_and_si256(a, mask), b); } /* (a & mask) | b */
-INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
-INLINE vi vi_add16(vi a, vi b) { return _mm256_add_epi16(a, b); }
-INLINE vi vi_shl(vi a, unsigned n) { return _mm256_slli_epi32(a, (int)n); }
-INLINE vi vi_shr(vi a, unsigned n) { return _mm256_srli_epi32(a, (int)n); }
-INLINE vi vi_abs8(vi a) { return _mm256_abs_epi8(a); }
-INLINE vi vi_sign8(vi a, vi s) { return _mm256_sign_epi8(a, s); } /* -a where s < 0, 0 where s = 0 */
-INLINE vi vi_madd(vi a, vi b) { return _mm256_madd_epi16(a, b); }
-INLINE vi vi_maddubs(vi u, vi s) { return _mm256_maddubs_epi16(u, s); }
+INLINE vi vi_zero(void) {
+    return _mm256_setzero_si256();
+}
+INLINE vi vi_load(const void *p) {
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+INLINE vi vi_set1(int32_t x) {
+    return _mm256_set1_epi32(x);
+}
+INLINE vi vi_set1_8(int x) {
+    return _mm256_set1_epi8((char)x);
+}
+INLINE vi vi_set1_16(int x) {
+    return _mm256_set1_epi16((short)x);
+}
+INLINE vi vi_and(vi a, vi b) {
+    return _mm256_and_si256(a, b);
+}
+INLINE vi vi_xor(vi a, vi b) {
+    return _mm256_xor_si256(a, b);
+}
+/* (a & mask) | b */
+INLINE vi vi_and_or(vi a, vi mask, vi b) {
+    return _mm256_or_si256(_mm256_and_si256(a, mask), b);
+}
+INLINE vi vi_add(vi a, vi b) {
+    return _mm256_add_epi32(a, b);
+}
+INLINE vi vi_add16(vi a, vi b) {
+    return _mm256_add_epi16(a, b);
+}
+INLINE vi vi_shl(vi a, unsigned n) {
+    return _mm256_slli_epi32(a, (int)n);
+}
+INLINE vi vi_shr(vi a, unsigned n) {
+    return _mm256_srli_epi32(a, (int)n);
+}
+INLINE vi vi_abs8(vi a) {
+    return _mm256_abs_epi8(a);
+}
+/* -a where s < 0, 0 where s = 0 */
+INLINE vi vi_sign8(vi a, vi s) {
+    return _mm256_sign_epi8(a, s);
+}
+INLINE vi vi_madd(vi a, vi b) {
+    return _mm256_madd_epi16(a, b);
+}
+INLINE vi vi_maddubs(vi u, vi s) {
+    return _mm256_maddubs_epi16(u, s);
+}
 #if defined(__AVXVNNI__)
-INLINE vi vi_dpbusd(vi acc, vi u, vi s) { return _mm256_dpbusd_avx_epi32(acc, u, s); }
+INLINE vi vi_dpbusd(vi acc, vi u, vi s) {
+    return _mm256_dpbusd_avx_epi32(acc, u, s);
+}
 #endif
 INLINE int32_t vi_sum(vi x) {
     __m128i a = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
@@ -111,17 +183,26 @@ INLINE uint32_t vi_max_u32(vi x) {
     a = _mm_max_epu32(a, _mm_shuffle_epi32(a, 0xB1));
     return (uint32_t)_mm_cvtsi128_si32(a);
 }
-INLINE vi vi_max_epu32(vi a, vi b) { return _mm256_max_epu32(a, b); }
+INLINE vi vi_max_epu32(vi a, vi b) {
+    return _mm256_max_epu32(a, b);
+}
 /* VL integers in [-128, 127] as bytes. */
 INLINE void vi_store_i8(int8_t *p, vi x) {
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x),
+                                          _mm256_extracti128_si256(x, 1));
     _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(words, words));
 }
-INLINE vi vi_bits(vf x) { return _mm256_castps_si256(x); }
+INLINE vi vi_bits(vf x) {
+    return _mm256_castps_si256(x);
+}
 
 /* One bit per lane. */
-INLINE uint32_t vf_mask_nan(vf x) { return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)); }
-INLINE uint32_t vf_mask_eq(vf a, vf b) { return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)); }
+INLINE uint32_t vf_mask_nan(vf x) {
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+INLINE uint32_t vf_mask_eq(vf a, vf b) {
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ));
+}
 
 /* (x0, x1), (x2, x3) ... are pairs, cs the matching (cos, sin): the rotated pairs. */
 INLINE vf vf_rotate_pairs(vf x, vf cs) {
@@ -131,7 +212,8 @@ INLINE vf vf_rotate_pairs(vf x, vf cs) {
 /* Elements at even and odd places of the 2 VL floats at p. */
 INLINE void vf_load_split(const float *p, vf *even, vf *odd) {
     const vf a = vf_load(p), b = vf_load(p + VL);
-    const __m256d e = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)); /* a0 a2 b0 b2 | a4 a6 b4 b6 */
+    /* a0 a2 b0 b2 | a4 a6 b4 b6 */
+    const __m256d e = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));
     const __m256d o = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xDD));
     *even = _mm256_castpd_ps(_mm256_permute4x64_pd(e, 0xD8));
     *odd = _mm256_castpd_ps(_mm256_permute4x64_pd(o, 0xD8));
@@ -141,7 +223,9 @@ INLINE void vf_load_split(const float *p, vf *even, vf *odd) {
 typedef struct vd {
     __m256d low, high;
 } vd;
-INLINE vd vd_zero(void) { return (vd){_mm256_setzero_pd(), _mm256_setzero_pd()}; }
+INLINE vd vd_zero(void) {
+    return (vd){_mm256_setzero_pd(), _mm256_setzero_pd()};
+}
 INLINE vd vd_add_squares(vd s, vf x) {
     const __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
     const __m256d b = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
@@ -178,5 +262,7 @@ INLINE void vf_transpose(vf r[VL]) {
         r[4 + j] = _mm256_permute2f128_ps(t[j], t[4 + j], 0x31);
     }
 }
+
+/* clang-format on */
 
 #endif

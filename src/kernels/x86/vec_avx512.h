@@ -12,24 +12,57 @@ typedef __m512 vf;
 typedef __m512i vi;
 enum { VL = 16 }; /* float lanes */
 
-INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
-INLINE vf vf_set1(float x) { return _mm512_set1_ps(x); }
-INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
-INLINE void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
-INLINE vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
-INLINE vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
-INLINE vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
-INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+/* clang-format off: a list of words, one a line */
+INLINE vf vf_zero(void) {
+    return _mm512_setzero_ps();
+}
+INLINE vf vf_set1(float x) {
+    return _mm512_set1_ps(x);
+}
+INLINE vf vf_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+INLINE void vf_store(float *p, vf x) {
+    _mm512_storeu_ps(p, x);
+}
+INLINE vf vf_add(vf a, vf b) {
+    return _mm512_add_ps(a, b);
+}
+INLINE vf vf_sub(vf a, vf b) {
+    return _mm512_sub_ps(a, b);
+}
+INLINE vf vf_mul(vf a, vf b) {
+    return _mm512_mul_ps(a, b);
+}
+INLINE vf vf_div(vf a, vf b) {
+    return _mm512_div_ps(a, b);
+}
 /* b where either is NaN, as the instruction does. */
-INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
-INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
-INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
-INLINE vf vf_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); } /* c - a b */
-INLINE vf vf_round(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-INLINE vf vf_of_int(vi x) { return _mm512_cvtepi32_ps(x); }
-INLINE vi vi_of_vf(vf x) { return _mm512_cvtps_epi32(x); } /* round to nearest even */
+INLINE vf vf_max(vf a, vf b) {
+    return _mm512_max_ps(a, b);
+}
+INLINE vf vf_min(vf a, vf b) {
+    return _mm512_min_ps(a, b);
+}
+INLINE vf vf_fma(vf a, vf b, vf c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+INLINE vf vf_fnma(vf a, vf b, vf c) {
+    return _mm512_fnmadd_ps(a, b, c);
+} /* c - a b */
+INLINE vf vf_round(vf x) {
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+INLINE vf vf_of_int(vi x) {
+    return _mm512_cvtepi32_ps(x);
+}
+INLINE vi vi_of_vf(vf x) {
+    return _mm512_cvtps_epi32(x);
+} /* round to nearest even */
 /* x * 2^n for integral n; saturates to infinity and rounds into subnormals. */
-INLINE vf vf_scale2(vf x, vf n) { return _mm512_scalef_ps(x, n); }
+INLINE vf vf_scale2(vf x, vf n) {
+    return _mm512_scalef_ps(x, n);
+}
 
 INLINE vf vf_load_half(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
@@ -74,37 +107,84 @@ INLINE float vf_max_lanes(vf x) {
     return vec_max_256(a);
 }
 
-INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
-INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
-INLINE vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
-INLINE vi vi_set1_8(int x) { return _mm512_set1_epi8((char)x); }
-INLINE vi vi_set1_16(int x) { return _mm512_set1_epi16((short)x); }
-INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
-INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
-INLINE vi vi_and_or(vi a, vi mask, vi b) { return _mm512_ternarylogic_epi32(a, mask, b, 0xEA); } /* (a & mask) | b */
-INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
-INLINE vi vi_add16(vi a, vi b) { return _mm512_add_epi16(a, b); }
-INLINE vi vi_shl(vi a, unsigned n) { return _mm512_slli_epi32(a, n); }
-INLINE vi vi_shr(vi a, unsigned n) { return _mm512_srli_epi32(a, n); }
-INLINE vi vi_abs8(vi a) { return _mm512_abs_epi8(a); }
+INLINE vi vi_zero(void) {
+    return _mm512_setzero_si512();
+}
+INLINE vi vi_load(const void *p) {
+    return _mm512_loadu_si512(p);
+}
+INLINE vi vi_set1(int32_t x) {
+    return _mm512_set1_epi32(x);
+}
+INLINE vi vi_set1_8(int x) {
+    return _mm512_set1_epi8((char)x);
+}
+INLINE vi vi_set1_16(int x) {
+    return _mm512_set1_epi16((short)x);
+}
+INLINE vi vi_and(vi a, vi b) {
+    return _mm512_and_si512(a, b);
+}
+INLINE vi vi_xor(vi a, vi b) {
+    return _mm512_xor_si512(a, b);
+}
+/* (a & mask) | b */
+INLINE vi vi_and_or(vi a, vi mask, vi b) {
+    return _mm512_ternarylogic_epi32(a, mask, b, 0xEA);
+}
+INLINE vi vi_add(vi a, vi b) {
+    return _mm512_add_epi32(a, b);
+}
+INLINE vi vi_add16(vi a, vi b) {
+    return _mm512_add_epi16(a, b);
+}
+INLINE vi vi_shl(vi a, unsigned n) {
+    return _mm512_slli_epi32(a, n);
+}
+INLINE vi vi_shr(vi a, unsigned n) {
+    return _mm512_srli_epi32(a, n);
+}
+INLINE vi vi_abs8(vi a) {
+    return _mm512_abs_epi8(a);
+}
 INLINE vi vi_sign8(vi a, vi s) { /* -a where s < 0 */
     return _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(s), _mm512_setzero_si512(), a);
 }
-INLINE vi vi_madd(vi a, vi b) { return _mm512_madd_epi16(a, b); }
-INLINE vi vi_maddubs(vi u, vi s) { return _mm512_maddubs_epi16(u, s); }
+INLINE vi vi_madd(vi a, vi b) {
+    return _mm512_madd_epi16(a, b);
+}
+INLINE vi vi_maddubs(vi u, vi s) {
+    return _mm512_maddubs_epi16(u, s);
+}
 #if defined(__AVX512VNNI__)
-INLINE vi vi_dpbusd(vi acc, vi u, vi s) { return _mm512_dpbusd_epi32(acc, u, s); }
+INLINE vi vi_dpbusd(vi acc, vi u, vi s) {
+    return _mm512_dpbusd_epi32(acc, u, s);
+}
 #endif
-INLINE int32_t vi_sum(vi x) { return _mm512_reduce_add_epi32(x); }
-INLINE uint32_t vi_max_u32(vi x) { return _mm512_reduce_max_epu32(x); }
-INLINE vi vi_max_epu32(vi a, vi b) { return _mm512_max_epu32(a, b); }
+INLINE int32_t vi_sum(vi x) {
+    return _mm512_reduce_add_epi32(x);
+}
+INLINE uint32_t vi_max_u32(vi x) {
+    return _mm512_reduce_max_epu32(x);
+}
+INLINE vi vi_max_epu32(vi a, vi b) {
+    return _mm512_max_epu32(a, b);
+}
 /* VL integers in [-128, 127] as bytes. */
-INLINE void vi_store_i8(int8_t *p, vi x) { _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(x)); }
-INLINE vi vi_bits(vf x) { return _mm512_castps_si512(x); }
+INLINE void vi_store_i8(int8_t *p, vi x) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(x));
+}
+INLINE vi vi_bits(vf x) {
+    return _mm512_castps_si512(x);
+}
 
 /* One bit per lane. */
-INLINE uint32_t vf_mask_nan(vf x) { return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q); }
-INLINE uint32_t vf_mask_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+INLINE uint32_t vf_mask_nan(vf x) {
+    return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+}
+INLINE uint32_t vf_mask_eq(vf a, vf b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
 
 /* (x0, x1), (x2, x3) ... are pairs, cs the matching (cos, sin): the rotated pairs. */
 INLINE vf vf_rotate_pairs(vf x, vf cs) {
@@ -123,7 +203,9 @@ INLINE void vf_load_split(const float *p, vf *even, vf *odd) {
 typedef struct vd {
     __m512d low, high;
 } vd;
-INLINE vd vd_zero(void) { return (vd){_mm512_setzero_pd(), _mm512_setzero_pd()}; }
+INLINE vd vd_zero(void) {
+    return (vd){_mm512_setzero_pd(), _mm512_setzero_pd()};
+}
 INLINE vd vd_add_squares(vd s, vf x) {
     const __m512d a = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
     const __m512d b = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
@@ -134,7 +216,9 @@ INLINE vd vd_add(vd s, vf x) {
     const __m512d b = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
     return (vd){_mm512_add_pd(a, s.low), _mm512_add_pd(b, s.high)};
 }
-INLINE double vd_sum(vd s) { return _mm512_reduce_add_pd(_mm512_add_pd(s.low, s.high)); }
+INLINE double vd_sum(vd s) {
+    return _mm512_reduce_add_pd(_mm512_add_pd(s.low, s.high));
+}
 
 /* VL x VL floats, rows become columns. */
 INLINE void vf_transpose(vf r[VL]) {
@@ -162,5 +246,7 @@ INLINE void vf_transpose(vf r[VL]) {
         r[12 + j] = _mm512_shuffle_f32x4(c, d, 0xDD);
     }
 }
+
+/* clang-format on */
 
 #endif

@@ -4,12 +4,13 @@
 
 #include <immintrin.h>
 
-/* Built for a sanitizer: templates then keep their register tiles small, since instrumenting the large ones takes
- * minutes of compilation and checks nothing more. */
+/* Built for a sanitizer: templates then keep their register tiles small, since instrumenting the
+ * large ones takes minutes of compilation and checks nothing more. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define VEC_INSTRUMENTED 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
+    __has_feature(memory_sanitizer)
 #define VEC_INSTRUMENTED 1
 #endif
 #endif
@@ -17,7 +18,8 @@
 #define VEC_INSTRUMENTED 0
 #endif
 
-/* Before a loop of at most n rounds, known when compiled: its arrays of vectors must become registers. */
+/* Before a loop of at most n rounds, known when compiled: its arrays of vectors must become
+ * registers. */
 #define VEC_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
 #define UNROLL(n) VEC_PRAGMA(clang loop unroll(full))

@@ -1,7 +1,9 @@
-/* Decoding of weight blocks against reference values, the half floats over all their values, and the table of types.
+/* Decoding of weight blocks against reference values, the half floats over all their values, and
+ * the table of types.
  *
- * tests/golden/quant/blocks_small.json holds two random blocks of each format with their values; the full set is read
- * from ../shared/golden/quant/blocks.json (SLUICE_SHARED names another place) where it is there. */
+ * tests/golden/quant/blocks_small.json holds two random blocks of each format with their values;
+ * the full set is read from ../shared/golden/quant/blocks.json (SLUICE_SHARED names another place)
+ * where it is there. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -67,27 +69,33 @@ static void check_groups(sl_type type, const uint8_t *bytes, const float *values
         sl_group group;
         sl_group_read(type, bytes, g, &group);
         for (size_t i = 0; i < SL_GROUP; i++) {
-            const double exact = (double)group.scale * group.sub[i / 16] * group.q[i] + (double)group.minimum;
-            const double size = fabs((double)group.scale * group.sub[i / 16] * group.q[i]) + fabs((double)group.minimum);
+            const double exact = (double)group.scale * group.sub[i / 16] * group.q[i] +
+                                 (double)group.minimum;
+            const double size = fabs((double)group.scale * group.sub[i / 16] * group.q[i]) +
+                                fabs((double)group.minimum);
             assert_true(fabs(exact - (double)values[g * SL_GROUP + i]) <= 4e-7 * size);
         }
     }
 }
 
-/* Decodes the blocks of one entry, at an odd address too, and compares; returns whether the type is decoded. */
+/* Decodes the blocks of one entry, at an odd address too, and compares; returns whether the type is
+ * decoded. */
 static bool check_entry(const char *name, const json_t *entry) {
     const uint32_t type = (uint32_t)json_integer_value(json_object_get(entry, "ggml_type"));
     const sl_type_info *info = sl_type_info_of(type);
     assert_non_null(info->name);
     assert_string_equal(info->name, name);
-    assert_int_equal(info->block_elems, json_integer_value(json_object_get(entry, "block_elements")));
+    assert_int_equal(info->block_elems,
+                     json_integer_value(json_object_get(entry, "block_elements")));
     assert_int_equal(info->block_bytes, json_integer_value(json_object_get(entry, "block_bytes")));
     if (!info->decodes) {
         return false;
     }
     size_t n_bytes, n_value_bytes;
-    uint8_t *bytes = base64_decode(json_string_value(json_object_get(entry, "bytes_b64")), &n_bytes);
-    uint8_t *want = base64_decode(json_string_value(json_object_get(entry, "values_b64")), &n_value_bytes);
+    uint8_t *bytes = base64_decode(json_string_value(json_object_get(entry, "bytes_b64")),
+                                   &n_bytes);
+    uint8_t *want = base64_decode(json_string_value(json_object_get(entry, "values_b64")),
+                                  &n_value_bytes);
     const size_t n = n_value_bytes / sizeof(float);
     uint64_t row_bytes;
     assert_true(sl_type_row_bytes((sl_type)type, n, &row_bytes));
@@ -100,7 +108,8 @@ static bool check_entry(const char *name, const json_t *entry) {
     sl_type_decode_row((sl_type)type, shifted + 1, got, n);
     for (size_t i = 0; i < n; i++) {
         if (ulp_distance(got[i], values[i]) > 3) { /* the last two bits */
-            fail_msg("%s: element %zu is %.9g, should be %.9g", name, i, (double)got[i], (double)values[i]);
+            fail_msg("%s: element %zu is %.9g, should be %.9g", name, i, (double)got[i],
+                     (double)values[i]);
         }
     }
     check_groups((sl_type)type, shifted + 1, got, n);
@@ -113,7 +122,8 @@ static bool check_entry(const char *name, const json_t *entry) {
 }
 
 static void check_file(json_t *root) {
-    static const char *const required[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"};
+    static const char *const required[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0",
+                                           "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"};
     const char *name;
     json_t *entry;
     json_object_foreach(root, name, entry) {
@@ -164,7 +174,8 @@ static void test_plain_types(void **unused) {
     assert_true(out[0] == 1.5f);
 }
 
-/* Q8_K, which no file of reference values has: d float32, 256 signed bytes, sums that do not matter. */
+/* Q8_K, which no file of reference values has: d float32, 256 signed bytes, sums that do not
+ * matter. */
 static void test_q8_k(void **unused) {
     (void)unused;
     uint8_t block[292] = {0};
@@ -203,7 +214,8 @@ static void test_type_table(void **unused) {
     assert_int_equal(named, 35);
 }
 
-/* Every half value goes to float32 and back; between neighbours, rounding goes to the nearer, ties to even. */
+/* Every half value goes to float32 and back; between neighbours, rounding goes to the nearer, ties
+ * to even. */
 static void test_half(void **unused) {
     (void)unused;
     for (uint32_t h = 0; h < 0x10000; h++) {
@@ -215,8 +227,9 @@ static void test_half(void **unused) {
         }
         assert_int_equal(sl_f32_to_f16(f), h);
         const double exact = mag == 0x7c00 ? (double)INFINITY
-                             : mag < 0x400 ? ldexp((double)mag, -24)
-                                           : ldexp(1024.0 + (double)(mag & 0x3ff), (int)(mag >> 10) - 25);
+                             : mag < 0x400
+                                 ? ldexp((double)mag, -24)
+                                 : ldexp(1024.0 + (double)(mag & 0x3ff), (int)(mag >> 10) - 25);
         assert_true((double)fabsf(f) == exact);
         if (mag < 0x7bff) {
             const float up = sl_f16_to_f32((uint16_t)(h + 1));
@@ -255,8 +268,9 @@ static void test_bfloat(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_blocks), cmocka_unit_test(test_all_blocks), cmocka_unit_test(test_plain_types),
-        cmocka_unit_test(test_q8_k),         cmocka_unit_test(test_type_table), cmocka_unit_test(test_half),
+        cmocka_unit_test(test_small_blocks), cmocka_unit_test(test_all_blocks),
+        cmocka_unit_test(test_plain_types),  cmocka_unit_test(test_q8_k),
+        cmocka_unit_test(test_type_table),   cmocka_unit_test(test_half),
         cmocka_unit_test(test_bfloat),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
