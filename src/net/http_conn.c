@@ -14,8 +14,8 @@
 static const size_t out_max_bytes = (size_t)512 << 20; /* no answer is larger */
 
 bool sl_http_conn_is_idle(const http_conn *c) {
-    return c->state == HTTP_CONN_OPEN && c->head == NULL && !sl_http_parser_busy(&c->parser) &&
-           sl_http_conn_pending(c) == 0;
+    return c->state == HTTP_CONN_OPEN && c->served && c->head == NULL &&
+           !sl_http_parser_busy(&c->parser) && sl_http_conn_pending(c) == 0;
 }
 
 size_t sl_http_conn_pending(const http_conn *c) {
@@ -349,6 +349,7 @@ static void conn_message(http_conn *c) {
     c->reading = NULL;
     c->begin_ns = c->headers_ns = c->body_ns = 0;
     x->complete = true;
+    c->served = true;
     if (!x->request->keep_alive || x->request->minor == 0) {
         c->state = HTTP_CONN_LAST;
     }

@@ -4,11 +4,11 @@
 
 #include "net/http_server.h"
 
-#define HTTP_READ_BYTES \
+#define HTTP_READ_BYTES                                                                            \
     (64u << 10)                    /* one read; the buffer is shared by all connections of a loop */
-#define HTTP_REJECTS_MAX     16u   /* connections beyond the limit that are told so at a time */
+#define HTTP_REJECTS_MAX 16u       /* connections beyond the limit that are told so at a time */
 #define HTTP_IDLE_KEEP_BYTES 4096u /* an idle connection keeps no larger buffer than this */
-#define HTTP_DISCARD_MAX     (16u << 20) /* bytes thrown away before a connection is cut */
+#define HTTP_DISCARD_MAX (16u << 20) /* bytes thrown away before a connection is cut */
 
 typedef struct http_conn http_conn;
 
@@ -49,6 +49,7 @@ struct http_conn {
     http_conn_state state;
     uint8_t n_closing; /* handles whose close is not yet done */
     bool dirty, writing, eof, doomed, shut, in_dispatch, reject;
+    bool served; /* a request has come */
     sl_http_gone doomed_why;
     sl_http_parser parser;
     sl_http_exchange *head, *tail; /* in line; the head is being answered */
@@ -105,7 +106,7 @@ void sl_http_conn_pop(http_conn *c);      /* the head is answered */
 void sl_http_conn_refuse(http_conn *c, int status,
                          const char *reason);           /* in line; nothing is read after it */
 void sl_http_conn_doom(http_conn *c, sl_http_gone why); /* closes it before the loop sleeps */
-bool sl_http_conn_is_idle(const http_conn *c);
+bool sl_http_conn_is_idle(const http_conn *c);          /* between two requests */
 size_t sl_http_conn_pending(const http_conn *c); /* bytes of output not yet taken by the system */
 
 /* http_exchange.c */

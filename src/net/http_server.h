@@ -90,8 +90,9 @@ SL_NODISCARD sl_status sl_http_server_bind(sl_http_server *s, const char *host, 
                                            uint16_t *port_out, sl_error *err);
 SL_NODISCARD sl_status sl_http_server_listen(sl_http_server *s, sl_error *err);
 
-/* From now on each answer is the last of its connection, and idle connections are closed. New
- * connections are still accepted, so that they can be told why nothing is served. */
+/* From now on each answer is the last of its connection, and connections that wait for a further
+ * request are closed. New connections are still accepted, so that they can be told why nothing is
+ * served. */
 void sl_http_server_drain(sl_http_server *s);
 /* Closes the listener and every connection (unfinished exchanges: on_gone SERVER). Written output
  * is flushed as far as the sockets take it. The loop must run until it ends; then the server may be

@@ -43,8 +43,8 @@ static sl_status prompt_fail(sl_status status, const sl_error *err, const char *
 static sl_status prompt_check(const serve_job *j, sl_status status, const sl_error *err,
                               const sl_ids *ids, const char *param, sl_api_error *e) {
     uint32_t ctx = sl_runner_ctx_max(j->loop->service->runner);
-    if (status == SL_ERR_LIMIT && ids->n >= ctx) {
-        return prompt_too_long(ctx, ids->n + 1, true, param, e);
+    if (status == SL_ERR_LIMIT) { /* the list of ids is as long as the context */
+        return prompt_too_long(ctx, (size_t)ctx + 1, true, param, e);
     }
     if (status != SL_OK) {
         return prompt_fail(status, err, param, e);

@@ -67,7 +67,7 @@ static void write_head(sl_buf *out, const char *name, const char *type, const ch
 static void write_value(sl_buf *out, const char *name, const char *type, const char *help,
                         double value) {
     write_head(out, name, type, help);
-    (void)sl_buf_printf(out, "sluice_%s %.17g\n", name, value);
+    (void)sl_buf_printf(out, "sluice_%s %.15g\n", name, value);
 }
 
 /* `unit` values of the histogram make one of the unit that is shown (1e9: ns -> s). */
@@ -108,10 +108,10 @@ static void write_runner(sl_buf *out, const sl_runner_stats *s) {
                 stat(&s->requests));
     write_head(out, "requests_finished_total", "counter", "Sequences that ended, by reason.");
     (void)sl_buf_printf(out,
-                        "sluice_requests_finished_total{reason=\"stop\"} %.17g\n"
-                        "sluice_requests_finished_total{reason=\"length\"} %.17g\n"
-                        "sluice_requests_finished_total{reason=\"cancelled\"} %.17g\n"
-                        "sluice_requests_finished_total{reason=\"error\"} %.17g\n",
+                        "sluice_requests_finished_total{reason=\"stop\"} %.15g\n"
+                        "sluice_requests_finished_total{reason=\"length\"} %.15g\n"
+                        "sluice_requests_finished_total{reason=\"cancelled\"} %.15g\n"
+                        "sluice_requests_finished_total{reason=\"error\"} %.15g\n",
                         stat(&s->finished_stop), stat(&s->finished_length), stat(&s->cancelled),
                         stat(&s->failed));
     write_value(out, "prompt_tokens_total", "counter", "Prompt tokens computed.",

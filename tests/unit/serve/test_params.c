@@ -178,7 +178,7 @@ static void check_bad(sl_api_kind kind, const bad_case *cases, size_t n) {
     }
 }
 
-static void test_bad_values(void **state) {
+static void test_bad_numbers(void **state) {
     (void)state;
     static const bad_case cases[] = {
         {"\"temperature\":-0.1", "temperature", "from 0 to 2, but is -0.1"},
@@ -208,6 +208,13 @@ static void test_bad_values(void **state) {
         {"\"max_completion_tokens\":0", "max_completion_tokens", NULL},
         {"\"seed\":\"x\"", "seed", NULL},
         {"\"seed\":0.5", "seed", NULL},
+    };
+    check_bad(SL_API_CHAT, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+static void test_bad_lists_and_words(void **state) {
+    (void)state;
+    static const bad_case cases[] = {
         {"\"stop\":\"\"", "stop", NULL},
         {"\"stop\":[\"a\",\"\"]", "stop", NULL},
         {"\"stop\":5", "stop", NULL},
@@ -423,11 +430,17 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),       cmocka_unit_test(test_all_fields),
-        cmocka_unit_test(test_prompt_forms),   cmocka_unit_test(test_null_and_no_effect),
-        cmocka_unit_test(test_unknown_names),  cmocka_unit_test(test_bad_values),
-        cmocka_unit_test(test_refused_fields), cmocka_unit_test(test_bad_bodies),
-        cmocka_unit_test(test_depth),          cmocka_unit_test(test_counts_are_bounded),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_bad_numbers),
+        cmocka_unit_test(test_bad_lists_and_words),
+        cmocka_unit_test(test_all_fields),
+        cmocka_unit_test(test_prompt_forms),
+        cmocka_unit_test(test_null_and_no_effect),
+        cmocka_unit_test(test_unknown_names),
+        cmocka_unit_test(test_refused_fields),
+        cmocka_unit_test(test_bad_bodies),
+        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_counts_are_bounded),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

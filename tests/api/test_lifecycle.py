@@ -1,0 +1,227 @@
+"""Start, overload, stop."""
+
+import concurrent.futures
+import json
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from conftest import BINARY, WAIT_S, Server
+
+ENDLESS = {"prompt": "x", "max_tokens": 16000, "temperature": 0, "ignore_eos": True}
+
+
+def read_stream(s):
+    data = b""
+    while piece := s.recv(65536):
+        data += piece
+        if b"data: [DONE]" in data:
+            break
+    return data
+
+
+@pytest.mark.parametrize("n_tokens", [1500])
+def test_sigterm_finishes_what_runs_and_refuses_the_rest(tiny_model, n_tokens):
+    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--lame-duck", "1") as s:
+        body = {**ENDLESS, "max_tokens": n_tokens, "stream": True}
+        sockets = [s.post_raw("/v1/completions", body) for _ in range(8)]
+        for c in sockets:
+            assert c.recv(15) == b"HTTP/1.1 200 OK"
+        assert s.request("GET", "/readyz")[0] == 200
+        s.terminate()
+        while s.request("GET", "/readyz")[0] == 200:
+            time.sleep(0.001)
+        status, headers, data = s.request("POST", "/v1/completions", {"prompt": "x"})
+        assert status == 503 and headers["Retry-After"]
+        assert json.loads(data)["error"]["code"] == "shutting_down"
+        assert s.request("GET", "/livez")[0] == 200
+        assert s.request("GET", "/health")[0] == 200
+        for c in sockets:  # none is broken
+            assert b"data: [DONE]" in read_stream(c)
+            c.close()
+        assert s.process.wait(WAIT_S) == 0
+
+
+def test_drain_timeout_ends_streams_with_an_error(tiny_model):
+    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--drain-timeout", "0") as s:
+        streams = [s.post_raw("/v1/completions", {**ENDLESS, "stream": True}) for _ in range(2)]
+        for c in streams:
+            assert c.recv(15) == b"HTTP/1.1 200 OK"
+        whole = s.post_raw("/v1/completions", ENDLESS)
+        s.wait_for(lambda m: m["sluice_requests_running"] == 3, "three requests")
+        assert s.stop() == 0
+        for c in streams:
+            data = b""
+            while piece := c.recv(65536):
+                data += piece
+            assert b'data: {"error":' in data and b"[DONE]" not in data
+        assert whole.recv(12) == b"HTTP/1.1 503"
+
+
+def test_second_signal_ends_at_once(tiny_model):
+    for first, second in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)):
+        with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M") as s:
+            c = s.post_raw("/v1/completions", {**ENDLESS, "stream": True, "logprobs": 20}, 4096)
+            assert c.recv(15) == b"HTTP/1.1 200 OK"
+            s.process.send_signal(first)
+            time.sleep(0.2)
+            begin = time.monotonic()
+            s.process.send_signal(second)
+            assert s.process.wait(WAIT_S) in (0, 130)  # 0: it had just finished
+            assert time.monotonic() - begin < 5
+            c.close()
+
+
+def test_idle_server_stops_at_once_and_closes_idle_connections(tiny_model):
+    with Server(tiny_model) as s:
+        idle = [s.socket() for _ in range(3)]
+        s.metrics()
+        begin = time.monotonic()
+        assert s.stop() == 0
+        assert time.monotonic() - begin < 5
+        for c in idle:
+            assert c.recv(100) == b""
+
+
+def test_queue_is_bounded(tiny_model):
+    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "9M", "--queue", "4") as s:
+        pages = s.metrics()["sluice_kv_pages_total"]
+        tokens = min(16000, int(pages) * 32 - 64)
+        body = {**ENDLESS, "max_tokens": tokens, "stream": True}
+        sockets = [s.post_raw("/v1/completions", body) for _ in range(40)]
+        s.wait_for(lambda m: m["sluice_requests_refused_total"] >= 30, "refusals")
+        begin = time.monotonic()
+        status, headers, data = s.request("POST", "/v1/completions", body)
+        assert time.monotonic() - begin < 5
+        assert status == 429 and int(headers["Retry-After"]) >= 1
+        error = json.loads(data)["error"]
+        assert error["type"] == "rate_limit_error" and error["code"] == "rate_limit_exceeded"
+        for c in sockets:
+            c.close()
+        s.wait_idle()
+        assert s.json("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1})[0] == 200
+        assert s.stop() == 0
+
+
+def test_request_that_can_never_run_is_a_400(tiny_model):
+    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "1M") as s:
+        pages = s.metrics()["sluice_kv_pages_total"]
+        if pages * 32 < 16000:
+            status, answer = s.json("POST", "/v1/completions", ENDLESS)
+            assert status == 400 and answer["error"]["message"]
+        assert s.stop() == 0
+
+
+def test_strict_api(tiny_model):
+    with Server(tiny_model, "--strict-api") as s:
+        status, answer = s.json("POST", "/v1/completions", {"prompt": "x", "frobnicate": 1})
+        assert status == 400 and answer["error"]["param"] == "frobnicate"
+        assert s.json("POST", "/v1/completions", {"prompt": "x", "user": "u", "max_tokens": 1})[0] == 200
+        assert s.stop() == 0
+
+
+def test_prompts_are_not_logged_unless_asked(tiny_model):
+    secret = "a very private sentence"
+    for flags, expected in (([], False), (["--log-prompts"], True)):
+        with Server(tiny_model, *flags) as s:
+            s.json("POST", "/v1/completions", {"prompt": secret, "max_tokens": 1})
+            s.json("POST", "/v1/chat/completions", {
+                "messages": [{"role": "user", "content": secret}], "max_tokens": 1})
+            s.json("POST", "/v1/completions", {"prompt": secret, "temperature": secret})
+            assert s.stop() == 0
+            assert (secret in s.log_text()) == expected
+
+
+def run(*args):
+    return subprocess.run([str(BINARY), "serve", *map(str, args)], capture_output=True, text=True,
+                          timeout=WAIT_S)
+
+
+def test_port_in_use(tiny_model):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run(tiny_model, "--port", port)
+        assert result.returncode == 1 and result.stdout == ""
+        assert f"port {port}" in result.stderr and "already in use" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("flags,name", [
+    (["--port", "70000"], "--port"), (["--port", "x"], "--port"), (["--queue", "0"], "--queue"),
+    (["--kv-memory", "much"], "--kv-memory"), (["--kv-type", "f8"], "--kv-type"),
+    (["--frobnicate"], "--frobnicate"), (["--ctx"], "--ctx"), (["--threads", "0"], "--threads"),
+])
+def test_wrong_flags(tiny_model, flags, name):
+    result = run(tiny_model, *flags)
+    assert result.returncode == 2 and name in result.stderr
+
+
+def test_wrong_model(tmp_path):
+    (tmp_path / "empty.gguf").write_bytes(b"")
+    for path in (tmp_path / "absent.gguf", tmp_path / "empty.gguf"):
+        result = run(path, "--port", "0")
+        assert result.returncode == 1 and str(path) in result.stderr
+    result = run()
+    assert result.returncode == 2
+
+
+def test_help():
+    result = run("--help")
+    assert result.returncode == 0 and "--drain-timeout" in result.stdout and "curl" in result.stdout
+
+
+def test_idle_server_uses_no_processor(server):
+    server.wait_idle()
+    path = pathlib.Path(f"/proc/{server.process.pid}/stat")
+
+    def ticks():
+        fields = path.read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = ticks()
+    time.sleep(1)
+    assert ticks() - before <= 5  # of 100 a second
+
+
+def test_descriptors_do_not_leak(server):
+    folder = pathlib.Path(f"/proc/{server.process.pid}/fd")
+    server.metrics()
+    before = len(list(folder.iterdir()))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: server.json("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1}),
+                      range(100)))
+    deadline = time.monotonic() + WAIT_S
+    while len(list(folder.iterdir())) > before + 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(list(folder.iterdir())) <= before + 1
+
+
+def test_metrics_are_well_formed(server):
+    server.json("POST", "/v1/completions", {"prompt": "x", "max_tokens": 4, "ignore_eos": True})
+    _, _, data = server.request("GET", "/metrics")
+    types, helps = {}, set()
+    for line in data.decode().splitlines():
+        words = line.split(" ", 3)
+        if line.startswith("# HELP "):
+            assert words[2] not in helps and words[2].startswith("sluice_")
+            helps.add(words[2])
+        elif line.startswith("# TYPE "):
+            assert words[2] in helps
+            types[words[2]] = words[3]
+        else:
+            name = line.split("{")[0].split(" ")[0]
+            base = name
+            for ending in ("_bucket", "_sum", "_count"):
+                if name.endswith(ending) and name[:-len(ending)] in types:
+                    base = name[:-len(ending)]
+            assert base in types, line
+            float(line.rsplit(" ", 1)[1])
+    assert set(types.values()) == {"counter", "gauge", "histogram"}
+    m = server.metrics()
+    for name in ("time_to_first_token", "inter_token_latency", "request_duration", "request_queue"):
+        buckets = [v for k, v in m.items() if k.startswith(f"sluice_{name}_seconds_bucket")]
+        assert buckets == sorted(buckets) and buckets[-1] == m[f"sluice_{name}_seconds_count"] > 0
