@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -11,9 +12,9 @@
 #include "text/chat.h"
 
 #define TEMPLATE_BYTES_MAX ((size_t)1 << 20)
-#define REQUEST_BYTES_MAX  ((size_t)64 << 20)
-#define REQUEST_ARENA_MAX  ((size_t)1 << 30)
-#define PROMPT_BYTES_MAX   ((size_t)64 << 20)
+#define REQUEST_BYTES_MAX ((size_t)64 << 20)
+#define REQUEST_ARENA_MAX ((size_t)1 << 30)
+#define PROMPT_BYTES_MAX ((size_t)64 << 20)
 
 /* The template's clock: now, or SOURCE_DATE_EPOCH where a script wants the same text every time. */
 static sl_status render_clock(int64_t *out, sl_error *err) {
@@ -27,7 +28,8 @@ static sl_status render_clock(int64_t *out, sl_error *err) {
     long long v = strtoll(fixed, &end, 10);
     if (errno != 0 || *end != '\0' || v < 0) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "the environment variable SOURCE_DATE_EPOCH is \"%.40s\"; seconds since 1970 are needed",
+                       "the environment variable SOURCE_DATE_EPOCH is \"%.40s\"; seconds since "
+                       "1970 are needed",
                        fixed);
     }
     *out = v;
@@ -39,8 +41,29 @@ static bool ends_with(const char *text, const char *end) {
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-static sl_status render_template_file(const char *path, const sl_value *request, int64_t now_s, sl_buf *out,
-                                      sl_error *err) {
+/* A model by its name, or by how the file begins, whatever its name. Pipes are not looked into:
+ * what was read of them is gone. */
+static bool is_model(const char *path) {
+    static const char magic[] = "GGUF";
+    char begin[sizeof(magic) - 1];
+    struct stat st;
+    if (ends_with(path, ".gguf")) {
+        return true;
+    }
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return false;
+    }
+    FILE *f = fopen(path, "rb");
+    if (f == NULL) {
+        return false;
+    }
+    size_t n = fread(begin, 1, sizeof(begin), f);
+    (void)fclose(f);
+    return n == sizeof(begin) && memcmp(begin, magic, n) == 0;
+}
+
+static sl_status render_template_file(const char *path, const sl_value *request, int64_t now_s,
+                                      sl_buf *out, sl_error *err) {
     sl_buf source;
     SL_TRY(sl_read_all(path, TEMPLATE_BYTES_MAX, &source, err));
     sl_chat *chat;
@@ -77,11 +100,13 @@ static sl_status render(const char *source, const char *request_path, sl_buf *ou
     sl_arena_init(&arena, REQUEST_ARENA_MAX);
     sl_value *request = NULL;
     sl_error why;
-    sl_status status =
-        sl_value_parse_json(&arena, (sl_slice){json.len == 0 ? "" : json.data, json.len}, &request, &why);
+    sl_status status = sl_value_parse_json(
+        &arena, (sl_slice){json.len == 0 ? "" : json.data, json.len}, &request, &why);
     if (status != SL_OK) {
-        status = SL_FAIL(err, status, "%s: %s", request_path, why.message);
-    } else if (ends_with(source, ".gguf")) {
+        status = SL_FAIL(err, status, "%s: %s",
+                         strcmp(request_path, "-") == 0 ? "standard input" : request_path,
+                         why.message);
+    } else if (is_model(source)) {
         status = render_model(source, request, now_s, out, err);
     } else {
         status = render_template_file(source, request, now_s, out, err);
@@ -93,13 +118,21 @@ static sl_status render(const char *source, const char *request_path, sl_buf *ou
 
 int sl_cmd_render(int argc, char **argv) {
     const sl_command command = {
-        "render", "sluice render MODEL.gguf|TEMPLATE.jinja FILE.json",
-        "Prints the prompt that a chat template makes of a conversation, and nothing else. FILE.json (- is standard "
-        "input)\nis an object with messages, tools and add_generation_prompt; every further member is a variable of "
-        "the template.\nA model supplies bos_token, eos_token, unk_token and pad_token. SOURCE_DATE_EPOCH fixes the "
-        "clock (UTC).",
-        "  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], \"add_generation_prompt\": true}' |\n"
-        "      sluice render model.gguf -\n", NULL, 0, 2, 2};
+        "render",
+        "sluice render MODEL|TEMPLATE.jinja FILE.json",
+        "Prints the prompt that a chat template makes of a conversation, and nothing else. "
+        "FILE.json "
+        "(- is standard input) is an object with messages, tools and add_generation_prompt; every "
+        "further member is a variable of the template. A model supplies bos_token, eos_token, "
+        "unk_token and pad_token. The environment variable SOURCE_DATE_EPOCH fixes the clock "
+        "(UTC).",
+        "  sluice render model.gguf conversation.json\n"
+        "  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' |\n"
+        "      sluice render template.jinja -\n",
+        NULL,
+        0,
+        2,
+        2};
     const char *args[2];
     int code = sl_flags_parse(&command, argc, argv, args);
     if (code != SL_FLAGS_GO_ON) {
@@ -109,13 +142,12 @@ int sl_cmd_render(int argc, char **argv) {
     sl_buf out;
     sl_buf_init(&out, PROMPT_BYTES_MAX);
     sl_status status = render(args[0], args[1], &out, &err);
-    code = SL_EXIT_OK;
     if (status != SL_OK) {
         sl_cmd_error("render", "%s", err.message);
         code = SL_EXIT_FAILURE;
-    } else if ((out.len > 0 && fwrite(out.data, 1, out.len, stdout) != out.len) || fflush(stdout) != 0) {
-        sl_cmd_error("render", "standard output cannot be written: %s", strerror(errno));
-        code = SL_EXIT_FAILURE;
+    } else {
+        (void)fwrite(out.data == NULL ? "" : out.data, 1, out.len, stdout);
+        code = sl_stdout_finish("render", SL_EXIT_OK);
     }
     sl_buf_deinit(&out);
     return code;

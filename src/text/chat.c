@@ -1,4 +1,5 @@
-/* Chat formats: see chat.h. Nothing here changes after opening; all state of a rendering is its own. */
+/* Chat formats: see chat.h. Nothing here changes after opening; all state of a rendering is its
+ * own. */
 #include "text/chat.h"
 
 #include <string.h>
@@ -15,10 +16,12 @@ struct sl_chat {
     sl_template *template;
     sl_template *tool_template; /* NULL: the same for requests with tools */
     sl_arena arena;
-    sl_value *tokens;           /* object: bos_token, eos_token, unk_token, pad_token, those there are */
+    /* object: bos_token, eos_token, unk_token, pad_token, those there are */
+    sl_value *tokens;
 };
 
-/* --- opening ------------------------------------------------------------------------------------ */
+/* --- opening
+ * ------------------------------------------------------------------------------------ */
 
 static sl_status chat_new(sl_chat **out, sl_error *err) {
     sl_chat *c = sl_alloc_zero(1, sizeof(*c));
@@ -45,7 +48,8 @@ static sl_status chat_add_token(sl_chat *c, const char *name, const sl_tokenizer
                : SL_FAIL(err, SL_ERR_MEMORY, "no memory for a chat template");
 }
 
-static sl_status chat_compile(const sl_gguf *file, const char *key, sl_template **out, sl_error *err) {
+static sl_status chat_compile(const sl_gguf *file, const char *key, sl_template **out,
+                              sl_error *err) {
     sl_slice source;
     SL_TRY(sl_gguf_string_or_none(file, key, &source, err));
     if (source.ptr == NULL) {
@@ -54,10 +58,12 @@ static sl_status chat_compile(const sl_gguf *file, const char *key, sl_template 
     return sl_template_compile(key, source, out, err);
 }
 
-static sl_status chat_fill(sl_chat *c, const sl_gguf *file, const sl_tokenizer *tok, sl_error *err) {
+static sl_status chat_fill(sl_chat *c, const sl_gguf *file, const sl_tokenizer *tok,
+                           sl_error *err) {
     SL_TRY(chat_compile(file, "tokenizer.chat_template", &c->template, err));
     if (c->template == NULL) {
-        return SL_FAIL(err, SL_ERR_NOT_FOUND, "%s: has no tokenizer.chat_template; give the prompt as raw text",
+        return SL_FAIL(err, SL_ERR_NOT_FOUND,
+                       "%s: has no tokenizer.chat_template; give the prompt as raw text",
                        sl_gguf_path(file));
     }
     SL_TRY(chat_compile(file, "tokenizer.chat_template.tool_use", &c->tool_template, err));
@@ -100,13 +106,14 @@ void sl_chat_close(sl_chat *c) {
     }
 }
 
-/* --- rendering ---------------------------------------------------------------------------------- */
+/* --- rendering
+ * ---------------------------------------------------------------------------------- */
 
 static bool chat_is_word(sl_slice text) {
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
-        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-                  c == '-';
+        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '_' || c == '-';
         if (!ok) {
             return false;
         }
@@ -114,7 +121,8 @@ static bool chat_is_word(sl_slice text) {
     return text.len > 0 && text.len <= CHAT_ROLE_MAX;
 }
 
-/* A message with its role marked as trusted; the rest is shared with the caller's value. False: no memory. */
+/* A message with its role marked as trusted; the rest is shared with the caller's value. False: no
+ * memory. */
 static bool chat_message(sl_arena *a, sl_value *message) {
     const sl_value *role = sl_value_get(message, "role");
     if (role == NULL || role->kind != SL_VALUE_STRING || !chat_is_word(tmpl_slice(role->u.str))) {
@@ -172,7 +180,8 @@ static sl_value *chat_variables(const sl_chat *c, sl_arena *a, const sl_value *r
         for (size_t i = 0; i < sources[s]->n; i++) {
             tmpl_entry e = sources[s]->entries[i];
             bool messages = s == 1 && sl_slice_eq_str(tmpl_slice(e.key.u.str), "messages");
-            if ((messages && !chat_messages(a, &e.val)) || !sl_tmpl_map_put(a, vars->u.map, e.key, e.val)) {
+            if ((messages && !chat_messages(a, &e.val)) ||
+                !sl_tmpl_map_put(a, vars->u.map, e.key, e.val)) {
                 return NULL;
             }
         }
@@ -188,28 +197,31 @@ static bool chat_has_tools(const sl_value *request) {
 sl_status sl_chat_render(const sl_chat *c, const sl_value *request, int64_t now_unix_s, sl_buf *out,
                          sl_spans *spans_out, sl_error *err) {
     if (request == NULL || request->kind != SL_VALUE_OBJECT) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT, "a conversation must be an object with the member messages");
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "a conversation must be an object with the member messages");
     }
     sl_arena arena;
     sl_arena_init(&arena, CHAT_VALUES_MAX);
     sl_value *vars = chat_variables(c, &arena, request);
-    const sl_template *t =
-        c->tool_template != NULL && chat_has_tools(request) ? c->tool_template : c->template;
-    sl_status status =
-        vars == NULL ? SL_FAIL(err, SL_ERR_LIMIT, "the conversation has too many messages")
-                     : sl_template_render(t, vars, now_unix_s, NULL, out, spans_out, err);
+    const sl_template *t = c->tool_template != NULL && chat_has_tools(request) ? c->tool_template
+                                                                               : c->template;
+    sl_status status = vars == NULL
+                           ? SL_FAIL(err, SL_ERR_LIMIT, "the conversation has too many messages")
+                           : sl_template_render(t, vars, now_unix_s, NULL, out, spans_out, err);
     sl_arena_deinit(&arena);
     return status;
 }
 
-/* --- encoding ----------------------------------------------------------------------------------- */
+/* --- encoding
+ * ----------------------------------------------------------------------------------- */
 
 sl_status sl_chat_encode(const sl_tokenizer *tok, sl_slice text, const sl_spans *spans, sl_ids *ids,
                          sl_error *err) {
     size_t n_before = ids->n;
     int32_t bos = sl_tokenizer_adds_bos(tok) ? sl_tokenizer_bos(tok) : -1;
     if (bos >= 0 && sl_ids_push(ids, bos) != SL_OK) {
-        return SL_FAIL(err, SL_ERR_LIMIT, "the prompt has more than the %zu tokens allowed", ids->max);
+        return SL_FAIL(err, SL_ERR_LIMIT, "the prompt has more than the %zu tokens allowed",
+                       ids->max);
     }
     size_t first = ids->n;
     sl_status status = sl_tokenizer_encode_spans(tok, text, spans, ids, err);

@@ -12,7 +12,8 @@
 #define TEMPLATE_SOURCE_MAX ((size_t)1 << 20)
 #define TEMPLATE_TREE_MAX ((size_t)48 << 20)
 
-/* --- compiling ---------------------------------------------------------------------------------- */
+/* --- compiling
+ * ---------------------------------------------------------------------------------- */
 
 /* The source with every line break as \n and the last one dropped. */
 static sl_slice template_normalise(sl_arena *a, sl_slice source) {
@@ -64,15 +65,18 @@ void sl_template_free(sl_template *t) {
     }
 }
 
-/* --- errors and limits of a rendering ----------------------------------------------------------- */
+/* --- errors and limits of a rendering
+ * ----------------------------------------------------------- */
 
 sl_template_limits sl_template_limits_default(void) {
-    return (sl_template_limits){.fuel = 16u << 20, .depth = 100, .output_bytes = (size_t)16 << 20,
+    return (sl_template_limits){.fuel = 16u << 20,
+                                .depth = 100,
+                                .output_bytes = (size_t)16 << 20,
                                 .memory_bytes = (size_t)32 << 20};
 }
 
-sl_status sl_tmpl_fail_at(tmpl_run *r, sl_status code, const char *file, int line, const char *format,
-                          ...) {
+sl_status sl_tmpl_fail_at(tmpl_run *r, sl_status code, const char *file, int line,
+                          const char *format, ...) {
     char detail[400];
     va_list args;
     va_start(args, format);
@@ -83,8 +87,8 @@ sl_status sl_tmpl_fail_at(tmpl_run *r, sl_status code, const char *file, int lin
 }
 
 sl_status sl_tmpl_full(tmpl_run *r, const char *file, int line) {
-    return sl_tmpl_fail_at(r, SL_ERR_LIMIT, file, line, "its values need more than %zu bytes of memory",
-                           r->limits.memory_bytes);
+    return sl_tmpl_fail_at(r, SL_ERR_LIMIT, file, line,
+                           "its values need more than %zu bytes of memory", r->limits.memory_bytes);
 }
 
 sl_status sl_tmpl_out_of_fuel(tmpl_run *r) {
@@ -100,7 +104,8 @@ sl_status sl_tmpl_enter(tmpl_run *r) {
     return SL_OK;
 }
 
-/* --- rendering ---------------------------------------------------------------------------------- */
+/* --- rendering
+ * ---------------------------------------------------------------------------------- */
 
 void sl_spans_deinit(sl_spans *s) {
     sl_free(s->spans);
@@ -129,11 +134,17 @@ sl_status sl_template_render(const sl_template *t, const sl_value *vars, int64_t
                              const sl_template_limits *limits, sl_buf *out, sl_spans *spans_out,
                              sl_error *err) {
     if (vars != NULL && vars->kind != SL_VALUE_OBJECT) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT, "template %s: the variables must be an object", t->name);
+        return SL_FAIL(err, SL_ERR_ARGUMENT, "template %s: the variables must be an object",
+                       t->name);
     }
-    tmpl_run r = {.t = t, .limits = limits == NULL ? sl_template_limits_default() : *limits,
-                  .now_unix_s = now_unix_s, .out = out, .out_begin = out->len,
-                  .keep_spans = spans_out != NULL, .err = err, .line = 1};
+    tmpl_run r = {.t = t,
+                  .limits = limits == NULL ? sl_template_limits_default() : *limits,
+                  .now_unix_s = now_unix_s,
+                  .out = out,
+                  .out_begin = out->len,
+                  .keep_spans = spans_out != NULL,
+                  .err = err,
+                  .line = 1};
     r.fuel = r.limits.fuel;
     sl_arena_init(&r.arena, r.limits.memory_bytes);
     tmpl_scope root = {0};

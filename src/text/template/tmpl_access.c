@@ -1,12 +1,13 @@
-/* Attributes, items, slices, lengths and iteration, as Python's objects offer them inside the immutable
- * sandbox: what would change a list or an object, and every name that begins with an underscore, is
- * undefined.
+/* Attributes, items, slices, lengths and iteration, as Python's objects offer them inside the
+ * immutable sandbox: what would change a list or an object, and every name that begins with an
+ * underscore, is undefined.
  */
 #include <string.h>
 
 #include "text/template/tmpl_exec.h"
 
-/* --- making lists, pairs, objects --------------------------------------------------------------- */
+/* --- making lists, pairs, objects
+ * --------------------------------------------------------------- */
 
 sl_status sl_tmpl_list_make(tmpl_run *r, size_t cap, tmpl_list **out) {
     *out = sl_tmpl_list_new(&r->arena, cap);
@@ -35,13 +36,14 @@ sl_status sl_tmpl_map_make(tmpl_run *r, tmpl_map **out) {
 
 sl_status sl_tmpl_map_add(tmpl_run *r, tmpl_map *m, sl_value key, sl_value val) {
     SL_TRY(tmpl_burn(r, tmpl_is_str(key) ? key.u.str->len : 0));
-    if (!sl_tmpl_hashable(key, 0)) {
+    if (!sl_tmpl_hashable(key)) {
         return TMPL_FAIL(r, "a value of type %s cannot be a key", sl_tmpl_type_name(key));
     }
     return sl_tmpl_map_put(&r->arena, m, key, val) ? SL_OK : TMPL_FULL(r);
 }
 
-/* --- undefined ---------------------------------------------------------------------------------- */
+/* --- undefined
+ * ---------------------------------------------------------------------------------- */
 
 static sl_status access_undef(tmpl_run *r, tmpl_undef u, sl_value *out) {
     tmpl_undef *p = sl_arena_alloc(&r->arena, sizeof(*p));
@@ -53,7 +55,8 @@ static sl_status access_undef(tmpl_run *r, tmpl_undef u, sl_value *out) {
     return SL_OK;
 }
 
-sl_status sl_tmpl_undefined(tmpl_run *r, const tmpl_str *name, const char *type_name, sl_value *out) {
+sl_status sl_tmpl_undefined(tmpl_run *r, const tmpl_str *name, const char *type_name,
+                            sl_value *out) {
     return access_undef(r, (tmpl_undef){.name = name, .type_name = type_name}, out);
 }
 
@@ -76,13 +79,14 @@ sl_status sl_tmpl_fail_undefined(tmpl_run *r, sl_value v) {
 
 const char *sl_tmpl_type_name(sl_value v) {
     static const char *const NAMES[] = {
-        "NoneType", "bool", "int", "float", "str", "list", "dict", "missing", "Undefined", "tuple",
-        "generator", "dict view", "range", "Namespace", "Macro", "method", "function", "LoopContext",
-        "Cycler", "Joiner"};
+        "NoneType", "bool",      "int",      "float",       "str",       "list",  "dict",
+        "missing",  "Undefined", "tuple",    "generator",   "dict view", "range", "Namespace",
+        "Macro",    "method",    "function", "LoopContext", "Cycler",    "Joiner"};
     return v.kind < sizeof(NAMES) / sizeof(NAMES[0]) ? NAMES[v.kind] : "value";
 }
 
-/* --- attributes and items ----------------------------------------------------------------------- */
+/* --- attributes and items
+ * ----------------------------------------------------------------------- */
 
 const tmpl_method_def *sl_tmpl_find_method(const tmpl_method_def *defs, sl_slice name) {
     for (; defs->name != NULL; defs++) {
@@ -93,7 +97,8 @@ const tmpl_method_def *sl_tmpl_find_method(const tmpl_method_def *defs, sl_slice
     return NULL;
 }
 
-static sl_status access_bind(tmpl_run *r, sl_value self, const tmpl_method_def *def, sl_value *out) {
+static sl_status access_bind(tmpl_run *r, sl_value self, const tmpl_method_def *def,
+                             sl_value *out) {
     tmpl_method *m = sl_arena_alloc(&r->arena, sizeof(*m));
     if (m == NULL) {
         return TMPL_FULL(r);
@@ -115,8 +120,8 @@ static bool access_one_of(sl_slice name, const char *const *words) {
 /* Would change an object: refused even though an item of that name may exist. */
 static bool access_is_mutator(sl_value v, sl_slice name) {
     static const char *const DICT[] = {"clear", "pop", "popitem", "setdefault", "update", NULL};
-    static const char *const LIST[] = {"append", "clear", "pop", "reverse", "insert", "sort", "extend",
-                                       "remove", NULL};
+    static const char *const LIST[] = {"append", "clear",  "pop",    "reverse", "insert",
+                                       "sort",   "extend", "remove", NULL};
     return v.kind == SL_VALUE_OBJECT ? access_one_of(name, DICT)
                                      : v.kind == SL_VALUE_LIST && access_one_of(name, LIST);
 }
@@ -138,10 +143,11 @@ static sl_status cycler_reset(tmpl_run *r, sl_value self, const tmpl_args *args,
     return SL_OK;
 }
 
-static const tmpl_method_def CYCLER_METHODS[] = {{"next", cycler_next}, {"reset", cycler_reset},
-                                                 {NULL, NULL}};
+static const tmpl_method_def CYCLER_METHODS[] = {
+    {"next", cycler_next}, {"reset", cycler_reset}, {NULL, NULL}};
 
-static sl_status access_macro(tmpl_run *r, const tmpl_macro_def *def, sl_slice name, sl_value *out) {
+static sl_status access_macro(tmpl_run *r, const tmpl_macro_def *def, sl_slice name,
+                              sl_value *out) {
     if (sl_slice_eq_str(name, "name")) {
         *out = def->name == NULL ? tmpl_none() : tmpl_str_value(def->name);
     } else if (sl_slice_eq_str(name, "catch_kwargs")) {
@@ -156,7 +162,7 @@ static sl_status access_macro(tmpl_run *r, const tmpl_macro_def *def, sl_slice n
         for (uint32_t i = 0; i < def->n_params; i++) {
             SL_TRY(sl_tmpl_list_push(r, l, tmpl_str_value(def->params[i].text)));
         }
-        *out = tmpl_list_value(SL_VALUE_LIST, l);
+        *out = tmpl_list_value(TMPL_TUPLE, l);
     }
     return SL_OK;
 }
@@ -177,8 +183,12 @@ static sl_status access_own(tmpl_run *r, sl_value v, const tmpl_str *name, sl_va
     const tmpl_method_def *def = NULL;
     *out = tmpl_missing();
     switch (v.kind) {
-    case SL_VALUE_STRING: def = sl_tmpl_find_method(sl_tmpl_str_methods, n); break;
-    case SL_VALUE_OBJECT: def = sl_tmpl_find_method(sl_tmpl_dict_methods, n); break;
+    case SL_VALUE_STRING:
+        def = sl_tmpl_find_method(sl_tmpl_str_methods, n);
+        break;
+    case SL_VALUE_OBJECT:
+        def = sl_tmpl_find_method(sl_tmpl_dict_methods, n);
+        break;
     case TMPL_TUPLE:
         if (v.u.list->group && (sl_slice_eq_str(n, "grouper") || sl_slice_eq_str(n, "list"))) {
             *out = v.u.list->items[n.len == 7 ? 0 : 1];
@@ -186,10 +196,16 @@ static sl_status access_own(tmpl_run *r, sl_value v, const tmpl_str *name, sl_va
         }
         def = sl_slice_eq_str(n, "copy") ? NULL : sl_tmpl_find_method(sl_tmpl_list_methods, n);
         break;
-    case SL_VALUE_LIST: def = sl_tmpl_find_method(sl_tmpl_list_methods, n); break;
-    case TMPL_LOOP: return sl_tmpl_loop_attr(r, v.u.loop, name, out);
-    case TMPL_MACRO: return access_macro(r, v.u.macro->def, n, out);
-    case TMPL_RANGE: access_range(v.u.range, n, out); return SL_OK;
+    case SL_VALUE_LIST:
+        def = sl_tmpl_find_method(sl_tmpl_list_methods, n);
+        break;
+    case TMPL_LOOP:
+        return sl_tmpl_loop_attr(r, v.u.loop, name, out);
+    case TMPL_MACRO:
+        return access_macro(r, v.u.macro->def, n, out);
+    case TMPL_RANGE:
+        access_range(v.u.range, n, out);
+        return SL_OK;
     case TMPL_NAMESPACE: {
         const sl_value *found = sl_tmpl_map_find(v.u.map, tmpl_str_value(name));
         *out = found == NULL ? tmpl_missing() : *found;
@@ -202,7 +218,8 @@ static sl_status access_own(tmpl_run *r, sl_value v, const tmpl_str *name, sl_va
         }
         def = sl_tmpl_find_method(CYCLER_METHODS, n);
         break;
-    default: break;
+    default:
+        break;
     }
     return def == NULL ? SL_OK : access_bind(r, v, def, out);
 }
@@ -218,8 +235,9 @@ sl_status sl_tmpl_get_attr(tmpl_run *r, sl_value v, const tmpl_str *name, sl_val
     if (out->kind != TMPL_MISSING) {
         return SL_OK;
     }
-    const sl_value *item =
-        v.kind == SL_VALUE_OBJECT ? sl_tmpl_map_find(v.u.map, tmpl_str_value(name)) : NULL;
+    const sl_value *item = v.kind == SL_VALUE_OBJECT
+                               ? sl_tmpl_map_find(v.u.map, tmpl_str_value(name))
+                               : NULL;
     if (item != NULL) {
         *out = *item;
         return SL_OK;
@@ -244,9 +262,14 @@ static sl_status access_char(tmpl_run *r, const tmpl_str *s, size_t i, sl_value 
 /* Element i of a sequence (not negative, below its length). */
 static sl_status access_element(tmpl_run *r, sl_value v, uint64_t i, sl_value *out) {
     switch (v.kind) {
-    case SL_VALUE_STRING: return access_char(r, v.u.str, (size_t)i, out);
-    case TMPL_RANGE: *out = tmpl_int(access_range_at(v.u.range, i)); return SL_OK;
-    default: *out = v.u.list->items[i]; return SL_OK;
+    case SL_VALUE_STRING:
+        return access_char(r, v.u.str, (size_t)i, out);
+    case TMPL_RANGE:
+        *out = tmpl_int(access_range_at(v.u.range, i));
+        return SL_OK;
+    default:
+        *out = v.u.list->items[i];
+        return SL_OK;
     }
 }
 
@@ -260,7 +283,8 @@ sl_status sl_tmpl_get_item(tmpl_run *r, sl_value v, sl_value key, sl_value *out)
     if (v.kind == TMPL_UNDEFINED) {
         return sl_tmpl_fail_undefined(r, v);
     }
-    if (v.kind == SL_VALUE_OBJECT && sl_tmpl_hashable(key, 0)) {
+    SL_TRY(tmpl_burn(r, tmpl_is_str(key) ? key.u.str->len : 0));
+    if (v.kind == SL_VALUE_OBJECT && sl_tmpl_hashable(key)) {
         const sl_value *item = sl_tmpl_map_find(v.u.map, key);
         if (item != NULL) {
             *out = *item;
@@ -286,7 +310,8 @@ sl_status sl_tmpl_get_item(tmpl_run *r, sl_value v, sl_value key, sl_value *out)
     return sl_tmpl_undefined(r, key.u.str, sl_tmpl_type_name(v), out);
 }
 
-/* --- slices ------------------------------------------------------------------------------------- */
+/* --- slices
+ * ------------------------------------------------------------------------------------- */
 
 static sl_status slice_index(tmpl_run *r, sl_value v, int64_t def, int64_t *out) {
     *out = def;
@@ -304,8 +329,8 @@ static int64_t slice_clamp(int64_t i, int64_t n, int64_t low, int64_t high) {
     return i < low ? low : i > high ? high : i;
 }
 
-static sl_status slice_string(tmpl_run *r, const tmpl_str *s, int64_t from, int64_t count, int64_t step,
-                              sl_value *out) {
+static sl_status slice_string(tmpl_run *r, const tmpl_str *s, int64_t from, int64_t count,
+                              int64_t step, sl_value *out) {
     SL_TRY(tmpl_burn(r, s->len));
     if (step == 1) {
         size_t begin = sl_tmpl_str_offset(s, (size_t)from);
@@ -350,9 +375,11 @@ static sl_status slice_range(tmpl_run *r, const tmpl_range *range, int64_t from,
     if (sub == NULL) {
         return TMPL_FULL(r);
     }
-    /* Ranges have at most 100,000 items of 64 bits: wrap-around is harmless, as only items are shown. */
+    /* Ranges have at most 100,000 items of 64 bits: wrap-around is harmless, as only items are
+     * shown. */
     uint64_t wide = (uint64_t)range->step * (uint64_t)step;
-    *sub = (tmpl_range){.start = access_range_at(range, (uint64_t)from), .step = (int64_t)wide,
+    *sub = (tmpl_range){.start = access_range_at(range, (uint64_t)from),
+                        .step = (int64_t)wide,
                         .n = (uint64_t)count};
     sub->stop = access_range_at(sub, sub->n);
     *out = (sl_value){.kind = TMPL_RANGE, .u.range = sub};
@@ -385,13 +412,17 @@ sl_status sl_tmpl_get_slice(tmpl_run *r, sl_value v, sl_value start, sl_value st
         from = 0;
     }
     switch (v.kind) {
-    case SL_VALUE_STRING: return slice_string(r, v.u.str, from, count, by, out);
-    case TMPL_RANGE: return slice_range(r, v.u.range, from, count, by, out);
-    default: return slice_list(r, v, from, count, by, out);
+    case SL_VALUE_STRING:
+        return slice_string(r, v.u.str, from, count, by, out);
+    case TMPL_RANGE:
+        return slice_range(r, v.u.range, from, count, by, out);
+    default:
+        return slice_list(r, v, from, count, by, out);
     }
 }
 
-/* --- length and iteration ----------------------------------------------------------------------- */
+/* --- length and iteration
+ * ----------------------------------------------------------------------- */
 
 bool sl_tmpl_has_length(sl_value v) {
     return access_is_sequence(v) || v.kind == SL_VALUE_OBJECT || v.kind == TMPL_VIEW ||
@@ -400,15 +431,27 @@ bool sl_tmpl_has_length(sl_value v) {
 
 sl_status sl_tmpl_length(tmpl_run *r, sl_value v, int64_t *out) {
     switch (v.kind) {
-    case SL_VALUE_STRING: *out = (int64_t)v.u.str->n_chars; return SL_OK;
+    case SL_VALUE_STRING:
+        *out = (int64_t)v.u.str->n_chars;
+        return SL_OK;
     case SL_VALUE_LIST:
-    case TMPL_TUPLE: *out = (int64_t)v.u.list->n; return SL_OK;
+    case TMPL_TUPLE:
+        *out = (int64_t)v.u.list->n;
+        return SL_OK;
     case SL_VALUE_OBJECT:
-    case TMPL_VIEW: *out = (int64_t)v.u.map->n; return SL_OK;
-    case TMPL_RANGE: *out = (int64_t)v.u.range->n; return SL_OK;
-    case TMPL_UNDEFINED: *out = 0; return SL_OK;
-    case TMPL_LOOP: return sl_tmpl_loop_length(r, v.u.loop, out);
-    default: return TMPL_FAIL(r, "a value of type %s has no length", sl_tmpl_type_name(v));
+    case TMPL_VIEW:
+        *out = (int64_t)v.u.map->n;
+        return SL_OK;
+    case TMPL_RANGE:
+        *out = (int64_t)v.u.range->n;
+        return SL_OK;
+    case TMPL_UNDEFINED:
+        *out = 0;
+        return SL_OK;
+    case TMPL_LOOP:
+        return sl_tmpl_loop_length(r, v.u.loop, out);
+    default:
+        return TMPL_FAIL(r, "a value of type %s has no length", sl_tmpl_type_name(v));
     }
 }
 
@@ -475,7 +518,9 @@ sl_status sl_tmpl_iter_next(tmpl_run *r, tmpl_iter *it, sl_value *out, bool *mor
             *out = tmpl_int(access_range_at(v.u.range, it->pos++));
         }
         return SL_OK;
-    default: *more = false; return SL_OK; /* undefined */
+    default:
+        *more = false;
+        return SL_OK; /* undefined */
     }
 }
 

@@ -5,7 +5,8 @@
 
 #define ARGS_MAX 4096u
 
-/* --- arguments ---------------------------------------------------------------------------------- */
+/* --- arguments
+ * ---------------------------------------------------------------------------------- */
 
 typedef struct args_builder {
     tmpl_list *pos;
@@ -54,7 +55,8 @@ static sl_status args_spread(tmpl_run *r, args_builder *b, sl_value v) {
 
 static sl_status args_spread_map(tmpl_run *r, args_builder *b, sl_value v) {
     if (v.kind != SL_VALUE_OBJECT) {
-        return TMPL_FAIL(r, "what follows ** in a call must be a mapping, not %s", sl_tmpl_type_name(v));
+        return TMPL_FAIL(r, "what follows ** in a call must be a mapping, not %s",
+                         sl_tmpl_type_name(v));
     }
     for (size_t i = 0; i < v.u.map->n; i++) {
         const tmpl_entry *e = &v.u.map->entries[i];
@@ -77,21 +79,30 @@ sl_status sl_tmpl_eval_args(tmpl_run *r, tmpl_scope *s, const tmpl_node *first, 
         sl_value v;
         SL_TRY(sl_tmpl_eval(r, s, n->arg, &v));
         switch (n->kind) {
-        case ARG_POS: SL_TRY(sl_tmpl_list_push(r, b.pos, v)); break;
-        case ARG_NAMED: SL_TRY(args_add_named(r, &b, n->val.u.str, v)); break;
-        case ARG_LIST: SL_TRY(args_spread(r, &b, v)); break;
-        default: SL_TRY(args_spread_map(r, &b, v)); break;
+        case ARG_POS:
+            SL_TRY(sl_tmpl_list_push(r, b.pos, v));
+            break;
+        case ARG_NAMED:
+            SL_TRY(args_add_named(r, &b, n->val.u.str, v));
+            break;
+        case ARG_LIST:
+            SL_TRY(args_spread(r, &b, v));
+            break;
+        default:
+            SL_TRY(args_spread_map(r, &b, v));
+            break;
         }
     }
     if (b.pos->n > UINT32_MAX) {
         return TMPL_FAIL(r, "too many arguments");
     }
-    *out = (tmpl_args){.pos = b.pos->items, .n_pos = (uint32_t)b.pos->n, .kw = b.kw, .n_kw = b.n_kw};
+    *out = (tmpl_args){
+        .pos = b.pos->items, .n_pos = (uint32_t)b.pos->n, .kw = b.kw, .n_kw = b.n_kw};
     return SL_OK;
 }
 
-sl_status sl_tmpl_bind(tmpl_run *r, const char *what, const tmpl_args *args, const char *const *names,
-                       uint32_t n, uint32_t n_required, sl_value *out) {
+sl_status sl_tmpl_bind(tmpl_run *r, const char *what, const tmpl_args *args,
+                       const char *const *names, uint32_t n, uint32_t n_required, sl_value *out) {
     if (args->n_pos > n) {
         return TMPL_FAIL(r, "%s takes at most %u argument(s), %u given", what, (unsigned)n,
                          (unsigned)args->n_pos);
@@ -106,8 +117,9 @@ sl_status sl_tmpl_bind(tmpl_run *r, const char *what, const tmpl_args *args, con
             i++;
         }
         if (i == n || out[i].kind != TMPL_MISSING) {
-            return TMPL_FAIL(r, i == n ? "%s has no argument named '%.*s'"
-                                       : "%s got two values for the argument '%.*s'",
+            return TMPL_FAIL(r,
+                             i == n ? "%s has no argument named '%.*s'"
+                                    : "%s got two values for the argument '%.*s'",
                              what, (int)(name->len > 80 ? 80 : name->len), name->ptr);
         }
         out[i] = args->kw[k].val;
@@ -127,8 +139,9 @@ sl_status sl_tmpl_arg_int(tmpl_run *r, const char *what, sl_value v, int64_t *ou
     if (v.kind == TMPL_UNDEFINED) {
         return sl_tmpl_fail_undefined(r, v);
     }
-    return sl_tmpl_as_int(v, out) ? SL_OK
-                                  : TMPL_FAIL(r, "%s must be an integer, not %s", what, sl_tmpl_type_name(v));
+    return sl_tmpl_as_int(v, out)
+               ? SL_OK
+               : TMPL_FAIL(r, "%s must be an integer, not %s", what, sl_tmpl_type_name(v));
 }
 
 sl_status sl_tmpl_arg_str(tmpl_run *r, const char *what, sl_value v, const tmpl_str **out) {
@@ -148,7 +161,8 @@ void sl_tmpl_arg_bool(sl_value v, bool *out) {
     }
 }
 
-/* --- macros ------------------------------------------------------------------------------------- */
+/* --- macros
+ * ------------------------------------------------------------------------------------- */
 
 static const char *macro_name(const tmpl_macro_def *def) {
     return def->name == NULL ? "caller" : "macro";
@@ -174,8 +188,8 @@ static sl_status macro_varargs(tmpl_run *r, tmpl_scope *s, const tmpl_macro_def 
 }
 
 /* Named arguments that no parameter takes: `caller`, then kwargs. */
-static sl_status macro_kwargs(tmpl_run *r, tmpl_scope *s, const tmpl_macro_def *def, const tmpl_args *args,
-                              const bool *taken) {
+static sl_status macro_kwargs(tmpl_run *r, tmpl_scope *s, const tmpl_macro_def *def,
+                              const tmpl_args *args, const bool *taken) {
     bool caller_due = def->uses_caller && !def->explicit_caller;
     sl_value caller = tmpl_missing();
     tmpl_map *rest = NULL;
@@ -192,7 +206,8 @@ static sl_status macro_kwargs(tmpl_run *r, tmpl_scope *s, const tmpl_macro_def *
         } else if (rest != NULL) {
             SL_TRY(sl_tmpl_map_add(r, rest, tmpl_str_value(args->kw[k].name), args->kw[k].val));
         } else {
-            return TMPL_FAIL(r, "the macro takes no argument named '%.*s'", (int)name.len, name.ptr);
+            return TMPL_FAIL(r, "the macro takes no argument named '%.*s'", (int)name.len,
+                             name.ptr);
         }
     }
     if (caller_due) {
@@ -204,7 +219,8 @@ static sl_status macro_kwargs(tmpl_run *r, tmpl_scope *s, const tmpl_macro_def *
     return rest == NULL ? SL_OK : sl_tmpl_scope_set(r, s, NAME_KWARGS, tmpl_map_value(rest));
 }
 
-static sl_status macro_bind(tmpl_run *r, tmpl_scope *s, const tmpl_macro_def *def, const tmpl_args *args) {
+static sl_status macro_bind(tmpl_run *r, tmpl_scope *s, const tmpl_macro_def *def,
+                            const tmpl_args *args) {
     bool *taken = sl_arena_alloc_zero(&r->arena, (size_t)args->n_kw + 1, sizeof(*taken));
     sl_value *given = sl_arena_alloc_zero(&r->arena, (size_t)def->n_params + 1, sizeof(*given));
     if (taken == NULL || given == NULL) {
@@ -234,7 +250,8 @@ static sl_status macro_bind(tmpl_run *r, tmpl_scope *s, const tmpl_macro_def *de
     return SL_OK;
 }
 
-static sl_status macro_call(tmpl_run *r, const tmpl_macro *m, const tmpl_args *args, sl_value *out) {
+static sl_status macro_call(tmpl_run *r, const tmpl_macro *m, const tmpl_args *args,
+                            sl_value *out) {
     if (++r->n_calls > r->limits.depth) {
         return sl_tmpl_fail_at(r, SL_ERR_LIMIT, __FILE__, __LINE__, "more than %u nested calls",
                                (unsigned)r->limits.depth);
@@ -247,7 +264,8 @@ static sl_status macro_call(tmpl_run *r, const tmpl_macro *m, const tmpl_args *a
     return SL_OK;
 }
 
-/* --- other callables ---------------------------------------------------------------------------- */
+/* --- other callables
+ * ---------------------------------------------------------------------------- */
 
 /* Nothing the first time, the separator from then on. */
 static sl_status call_joiner(tmpl_run *r, tmpl_joiner *j, sl_value *out) {
@@ -261,12 +279,19 @@ static sl_status call_joiner(tmpl_run *r, tmpl_joiner *j, sl_value *out) {
 
 sl_status sl_tmpl_call(tmpl_run *r, sl_value fn, const tmpl_args *args, sl_value *out) {
     switch (fn.kind) {
-    case TMPL_UNDEFINED: return sl_tmpl_fail_undefined(r, fn);
-    case TMPL_MACRO: return macro_call(r, fn.u.macro, args, out);
-    case TMPL_GLOBAL: return fn.u.global->fn(r, args, out);
-    case TMPL_METHOD: return fn.u.method->def->fn(r, fn.u.method->self, args, out);
-    case TMPL_LOOP: return sl_tmpl_loop_call(r, fn.u.loop, args, out);
-    case TMPL_JOINER: return call_joiner(r, fn.u.joiner, out);
-    default: return TMPL_FAIL(r, "a value of type %s cannot be called", sl_tmpl_type_name(fn));
+    case TMPL_UNDEFINED:
+        return sl_tmpl_fail_undefined(r, fn);
+    case TMPL_MACRO:
+        return macro_call(r, fn.u.macro, args, out);
+    case TMPL_GLOBAL:
+        return fn.u.global->fn(r, args, out);
+    case TMPL_METHOD:
+        return fn.u.method->def->fn(r, fn.u.method->self, args, out);
+    case TMPL_LOOP:
+        return sl_tmpl_loop_call(r, fn.u.loop, args, out);
+    case TMPL_JOINER:
+        return call_joiner(r, fn.u.joiner, out);
+    default:
+        return TMPL_FAIL(r, "a value of type %s cannot be called", sl_tmpl_type_name(fn));
     }
 }

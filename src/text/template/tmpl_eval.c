@@ -3,7 +3,8 @@
 
 #include "text/template/tmpl_exec.h"
 
-/* --- names -------------------------------------------------------------------------------------- */
+/* --- names
+ * -------------------------------------------------------------------------------------- */
 
 static sl_status eval_name(tmpl_run *r, const tmpl_scope *s, uint32_t name, sl_value *out) {
     for (; s->outer != NULL; s = s->outer) {
@@ -21,7 +22,8 @@ static sl_status eval_name(tmpl_run *r, const tmpl_scope *s, uint32_t name, sl_v
     return sl_tmpl_undefined(r, r->t->names[name], NULL, out);
 }
 
-/* --- literals ----------------------------------------------------------------------------------- */
+/* --- literals
+ * ----------------------------------------------------------------------------------- */
 
 static sl_status eval_items(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value *out) {
     tmpl_list *l;
@@ -48,7 +50,8 @@ static sl_status eval_dict(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_va
     return SL_OK;
 }
 
-/* --- operators ---------------------------------------------------------------------------------- */
+/* --- operators
+ * ---------------------------------------------------------------------------------- */
 
 /* `or` gives the first true operand, `and` the first false one; otherwise the last. */
 static sl_status eval_logic(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value *out) {
@@ -71,7 +74,8 @@ static sl_status eval_concat(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_
         SL_TRY(sl_tmpl_to_str(r, v, &text));
         SL_TRY(sl_tmpl_str_concat(r, acc.u.str, text, &acc));
     }
-    if (acc.u.str->markup) { /* only one operand was not empty: the result is plain text all the same */
+    if (acc.u.str->markup) {
+        /* only one operand was not empty: the result is plain text all the same */
         tmpl_str *plain = sl_arena_alloc(&r->arena, sizeof(*plain));
         if (plain == NULL) {
             return TMPL_FULL(r);
@@ -96,7 +100,8 @@ static sl_status eval_arith(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_v
     return SL_OK;
 }
 
-/* a < b < c: each neighbouring pair must hold; the rest is not evaluated after the first that does not. */
+/* a < b < c: each neighbouring pair must hold; the rest is not evaluated after the first that does
+ * not. */
 static sl_status eval_compare(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value *out) {
     sl_value left, right;
     bool holds = true;
@@ -111,14 +116,16 @@ static sl_status eval_compare(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl
     return SL_OK;
 }
 
-/* --- links -------------------------------------------------------------------------------------- */
+/* --- links
+ * -------------------------------------------------------------------------------------- */
 
 static sl_status eval_optional(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value *out) {
     *out = tmpl_none();
     return n == NULL ? SL_OK : sl_tmpl_eval(r, s, n, out);
 }
 
-static sl_status eval_slice(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value v, sl_value *out) {
+static sl_status eval_slice(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value v,
+                            sl_value *out) {
     sl_value start, stop, step;
     SL_TRY(eval_optional(r, s, n->a, &start));
     SL_TRY(eval_optional(r, s, n->b, &stop));
@@ -126,17 +133,21 @@ static sl_status eval_slice(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_v
     return sl_tmpl_get_slice(r, v, start, stop, step, out);
 }
 
-static sl_status eval_link(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value v, sl_value *out) {
+static sl_status eval_link(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value v,
+                           sl_value *out) {
     tmpl_args args = {0};
     sl_value key;
     bool holds;
     switch (n->kind) {
-    case LINK_ATTR: return sl_tmpl_get_attr(r, v, n->val.u.str, out);
+    case LINK_ATTR:
+        return sl_tmpl_get_attr(r, v, n->val.u.str, out);
     case LINK_ITEM:
         SL_TRY(sl_tmpl_eval(r, s, n->a, &key));
         return sl_tmpl_get_item(r, v, key, out);
-    case LINK_SLICE: return eval_slice(r, s, n, v, out);
-    default: break;
+    case LINK_SLICE:
+        return eval_slice(r, s, n, v, out);
+    default:
+        break;
     }
     SL_TRY(sl_tmpl_eval_args(r, s, n->arg, &args));
     r->line = n->line;
@@ -164,22 +175,32 @@ sl_status sl_tmpl_eval_links(tmpl_run *r, tmpl_scope *s, const tmpl_node *link, 
     return SL_OK;
 }
 
-/* --- expressions -------------------------------------------------------------------------------- */
+/* --- expressions
+ * -------------------------------------------------------------------------------- */
 
 static sl_status eval_node(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value *out) {
     sl_value v;
     r->line = n->line;
     switch (n->kind) {
-    case NODE_CONST: *out = n->val; return SL_OK;
-    case NODE_NAME: return eval_name(r, s, n->name, out);
+    case NODE_CONST:
+        *out = n->val;
+        return SL_OK;
+    case NODE_NAME:
+        return eval_name(r, s, n->name, out);
     case NODE_LIST:
-    case NODE_TUPLE: return eval_items(r, s, n, out);
-    case NODE_DICT: return eval_dict(r, s, n, out);
+    case NODE_TUPLE:
+        return eval_items(r, s, n, out);
+    case NODE_DICT:
+        return eval_dict(r, s, n, out);
     case NODE_OR:
-    case NODE_AND: return eval_logic(r, s, n, out);
-    case NODE_CONCAT: return eval_concat(r, s, n, out);
-    case NODE_ARITH: return eval_arith(r, s, n, out);
-    case NODE_COMPARE: return eval_compare(r, s, n, out);
+    case NODE_AND:
+        return eval_logic(r, s, n, out);
+    case NODE_CONCAT:
+        return eval_concat(r, s, n, out);
+    case NODE_ARITH:
+        return eval_arith(r, s, n, out);
+    case NODE_COMPARE:
+        return eval_compare(r, s, n, out);
     case NODE_NOT:
         SL_TRY(sl_tmpl_eval(r, s, n->a, &v));
         *out = tmpl_bool(!sl_tmpl_truth(v));
@@ -191,7 +212,8 @@ static sl_status eval_node(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_va
     case NODE_CHAIN:
         SL_TRY(sl_tmpl_eval(r, s, n->a, &v));
         return sl_tmpl_eval_links(r, s, n->b, v, out);
-    default: return sl_tmpl_fail_at(r, SL_ERR_INTERNAL, __FILE__, __LINE__, "unknown node %u", n->kind);
+    default:
+        return sl_tmpl_fail_at(r, SL_ERR_INTERNAL, __FILE__, __LINE__, "unknown node %u", n->kind);
     }
 }
 
@@ -204,8 +226,11 @@ sl_status sl_tmpl_eval(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value 
         const tmpl_node *branch = sl_tmpl_truth(test) ? n->b : n->c;
         if (branch == NULL) {
             tmpl_leave(r);
-            return sl_tmpl_undefined_hint(r, "the inline if-expression has no else part and its condition "
-                                             "was false", out);
+            return sl_tmpl_undefined_hint(
+                r,
+                "the inline if-expression has no else part and its condition "
+                "was false",
+                out);
         }
         n = branch;
     }

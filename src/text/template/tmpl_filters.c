@@ -7,7 +7,8 @@
 #include "text/template/tmpl_exec.h"
 #include "text/template/tmpl_unicode.h"
 
-/* --- any value ---------------------------------------------------------------------------------- */
+/* --- any value
+ * ---------------------------------------------------------------------------------- */
 
 static sl_status filter_default(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     static const char *const NAMES[] = {"default_value", "boolean"};
@@ -37,7 +38,8 @@ static sl_status filter_attr(tmpl_run *r, sl_value v, const tmpl_args *args, sl_
     return SL_OK;
 }
 
-/* --- numbers ------------------------------------------------------------------------------------ */
+/* --- numbers
+ * ------------------------------------------------------------------------------------ */
 
 static sl_status filter_abs(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     int64_t i;
@@ -49,8 +51,8 @@ static sl_status filter_abs(tmpl_run *r, sl_value v, const tmpl_args *args, sl_v
     return sl_tmpl_negate(r, sl_tmpl_as_int(v, &i) && i < 0, v, out);
 }
 
-/* Text of a number without surrounding white space and with single underscores between digits removed;
- * false if it is too long or holds anything else than ASCII. */
+/* Text of a number without surrounding white space and with single underscores between digits
+ * removed; false if it is too long or holds anything else than ASCII. */
 static bool number_text(const tmpl_str *s, char *buf, size_t size) {
     size_t from = sl_tmpl_lstrip_start(tmpl_slice(s)), n = 0;
     size_t end = sl_tmpl_rstrip_len(tmpl_slice(s));
@@ -240,7 +242,8 @@ static sl_status filter_round(tmpl_run *r, sl_value v, const tmpl_args *args, sl
         return TMPL_FAIL(r, "round needs a number, not %s", sl_tmpl_type_name(v));
     }
     if (method == NULL || sl_slice_eq_str(tmpl_slice(method), "common")) {
-        return sl_tmpl_as_int(v, &i) ? round_int(r, i, digits, out) : round_float(r, f, digits, out);
+        return sl_tmpl_as_int(v, &i) ? round_int(r, i, digits, out)
+                                     : round_float(r, f, digits, out);
     }
     bool ceil_it = sl_slice_eq_str(tmpl_slice(method), "ceil");
     if (!ceil_it && !sl_slice_eq_str(tmpl_slice(method), "floor")) {
@@ -252,11 +255,14 @@ static sl_status filter_round(tmpl_run *r, sl_value v, const tmpl_args *args, sl
 }
 
 const tmpl_filter_def sl_tmpl_misc_filters[] = {
-    {"abs", filter_abs}, {"attr", filter_attr}, {"d", filter_default}, {"default", filter_default},
-    {"float", filter_float}, {"int", filter_int}, {"round", filter_round}, {NULL, NULL},
+    {"abs", filter_abs},     {"attr", filter_attr},
+    {"d", filter_default},   {"default", filter_default},
+    {"float", filter_float}, {"int", filter_int},
+    {"round", filter_round}, {NULL, NULL},
 };
 
-/* --- the table ---------------------------------------------------------------------------------- */
+/* --- the table
+ * ---------------------------------------------------------------------------------- */
 
 /* An index is the table's number times 256 plus the place in it. */
 static const tmpl_filter_def *const TABLES[] = {sl_tmpl_text_filters, sl_tmpl_seq_filters,
@@ -276,7 +282,8 @@ uint16_t sl_tmpl_filter_index(sl_slice name) {
 sl_status sl_tmpl_filter(tmpl_run *r, uint16_t index, const tmpl_str *name, sl_value v,
                          const tmpl_args *args, sl_value *out) {
     if (index == TMPL_UNKNOWN) {
-        return TMPL_FAIL(r, "no filter is named '%.*s'", (int)(name->len > 80 ? 80 : name->len), name->ptr);
+        return TMPL_FAIL(r, "no filter is named '%.*s'", (int)(name->len > 80 ? 80 : name->len),
+                         name->ptr);
     }
     SL_TRY(sl_tmpl_enter(r)); /* map(filter) nests */
     SL_TRY(TABLES[index / 256][index % 256].fn(r, v, args, out));

@@ -1,10 +1,11 @@
-/* Filters on sequences and objects. Those that the reference evaluates lazily are evaluated at once here and
- * give a stream, which can be walked only once, as a generator. */
+/* Filters on sequences and objects. Those that the reference evaluates lazily are evaluated at once
+ * here and give a stream, which can be walked only once, as a generator. */
 #include <string.h>
 
 #include "text/template/tmpl_text.h"
 
-/* --- helpers ------------------------------------------------------------------------------------ */
+/* --- helpers
+ * ------------------------------------------------------------------------------------ */
 
 static sl_status seq_stream(tmpl_list *l, const char *label, sl_value *out) {
     l->label = label;
@@ -73,23 +74,26 @@ sl_status sl_tmpl_get_path(tmpl_run *r, sl_value v, sl_value path, sl_value *out
     return seq_get(r, v, path, tmpl_missing(), out);
 }
 
-static sl_status seq_key(tmpl_run *r, sl_value v, sl_value path, bool case_sensitive, sl_value *out) {
+static sl_status seq_key(tmpl_run *r, sl_value v, sl_value path, bool case_sensitive,
+                         sl_value *out) {
     SL_TRY(sl_tmpl_get_path(r, v, path, out));
     return case_sensitive ? SL_OK : sl_tmpl_ignore_case(r, *out, out);
 }
 
-/* --- sorting ------------------------------------------------------------------------------------ */
+/* --- sorting
+ * ------------------------------------------------------------------------------------ */
 
 /* Merges the sorted runs [lo, mid) and [mid, hi) of the index array. */
-static sl_status sort_merge(tmpl_run *r, const sl_value *keys, const size_t *from, size_t *to, size_t lo,
-                            size_t mid, size_t hi, bool reverse) {
+static sl_status sort_merge(tmpl_run *r, const sl_value *keys, const size_t *from, size_t *to,
+                            size_t lo, size_t mid, size_t hi, bool reverse) {
     size_t a = lo, b = mid;
     for (size_t i = lo; i < hi; i++) {
         bool take_b = a == mid;
         if (a < mid && b < hi) {
-            /* An item of the right run goes first only when it is strictly before: equal ones keep their
-             * order, in reverse too. */
-            SL_TRY(sl_tmpl_order(r, reverse ? OP_GT : OP_LT, keys[from[b]], keys[from[a]], 0, &take_b));
+            /* An item of the right run goes first only when it is strictly before: equal ones keep
+             * their order, in reverse too. */
+            SL_TRY(sl_tmpl_order(r, reverse ? OP_GT : OP_LT, keys[from[b]], keys[from[a]], 0,
+                                 &take_b));
         }
         to[i] = take_b ? from[b++] : from[a++];
     }
@@ -110,7 +114,8 @@ sl_status sl_tmpl_sort(tmpl_run *r, sl_value *items, sl_value *keys, size_t n, b
     }
     for (size_t width = 1; width < n; width *= 2) {
         for (size_t lo = 0; lo < n; lo += 2 * width) {
-            size_t mid = lo + width < n ? lo + width : n, hi = lo + 2 * width < n ? lo + 2 * width : n;
+            size_t mid = lo + width < n ? lo + width : n,
+                   hi = lo + 2 * width < n ? lo + 2 * width : n;
             SL_TRY(sort_merge(r, keys, from, to, lo, mid, hi, reverse));
         }
         size_t *swap = from;
@@ -130,8 +135,10 @@ static sl_status seq_keys_of(tmpl_run *r, const tmpl_list *l, sl_value **out) {
 }
 
 /* attribute="a,b": a tuple of keys. */
-static sl_status sort_key(tmpl_run *r, sl_value v, sl_value attribute, bool case_sensitive, sl_value *out) {
-    if (!tmpl_is_str(attribute) || memchr(attribute.u.str->ptr, ',', attribute.u.str->len) == NULL) {
+static sl_status sort_key(tmpl_run *r, sl_value v, sl_value attribute, bool case_sensitive,
+                          sl_value *out) {
+    if (!tmpl_is_str(attribute) ||
+        memchr(attribute.u.str->ptr, ',', attribute.u.str->len) == NULL) {
         return seq_key(r, v, attribute, case_sensitive, out);
     }
     static const tmpl_str COMMA = {.ptr = ",", .len = 1, .n_chars = 1, .trusted = true};
@@ -180,8 +187,9 @@ static sl_status filter_dictsort(tmpl_run *r, sl_value v, const tmpl_args *args,
         }
     }
     if (v.kind != SL_VALUE_OBJECT) {
-        return v.kind == TMPL_UNDEFINED ? sl_tmpl_fail_undefined(r, v)
-                                        : TMPL_FAIL(r, "dictsort needs a mapping, not %s", sl_tmpl_type_name(v));
+        return v.kind == TMPL_UNDEFINED
+                   ? sl_tmpl_fail_undefined(r, v)
+                   : TMPL_FAIL(r, "dictsort needs a mapping, not %s", sl_tmpl_type_name(v));
     }
     v.kind = TMPL_VIEW;
     v.which = 2;
@@ -244,7 +252,8 @@ static sl_status seq_extreme(tmpl_run *r, sl_value v, const tmpl_args *args, tmp
     sl_tmpl_arg_bool(arg[0], &sensitive);
     SL_TRY(sl_tmpl_collect(r, v, &l));
     if (l->n == 0) {
-        return sl_tmpl_undefined_hint(r, "there is no smallest or largest item: the sequence is empty", out);
+        return sl_tmpl_undefined_hint(
+            r, "there is no smallest or largest item: the sequence is empty", out);
     }
     for (size_t i = 0; i < l->n; i++) {
         sl_value key;
@@ -291,7 +300,8 @@ static sl_status filter_unique(tmpl_run *r, sl_value v, const tmpl_args *args, s
     return seq_stream(kept, "unique", out);
 }
 
-/* --- taking and cutting ------------------------------------------------------------------------- */
+/* --- taking and cutting
+ * ------------------------------------------------------------------------- */
 
 static sl_status filter_first(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     tmpl_iter it;
@@ -299,7 +309,8 @@ static sl_status filter_first(tmpl_run *r, sl_value v, const tmpl_args *args, sl
     SL_TRY(sl_tmpl_bind(r, "first", args, NULL, 0, 0, NULL));
     SL_TRY(sl_tmpl_iter_begin(r, v, &it));
     SL_TRY(sl_tmpl_iter_next(r, &it, out, &more));
-    return more ? SL_OK : sl_tmpl_undefined_hint(r, "there is no first item: the sequence is empty", out);
+    return more ? SL_OK
+                : sl_tmpl_undefined_hint(r, "there is no first item: the sequence is empty", out);
 }
 
 static sl_status filter_last(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
@@ -461,7 +472,8 @@ static sl_status filter_sum(tmpl_run *r, sl_value v, const tmpl_args *args, sl_v
     return SL_OK;
 }
 
-/* --- map and select ----------------------------------------------------------------------------- */
+/* --- map and select
+ * ----------------------------------------------------------------------------- */
 
 static const sl_value *seq_named(const tmpl_args *args, const char *name) {
     for (uint32_t i = 0; i < args->n_kw; i++) {
@@ -508,8 +520,8 @@ static sl_status filter_map(tmpl_run *r, sl_value v, const tmpl_args *args, sl_v
     return seq_stream(l, "map", out);
 }
 
-static sl_status seq_select(tmpl_run *r, sl_value v, const tmpl_args *args, bool by_attribute, bool wanted,
-                            sl_value *out) {
+static sl_status seq_select(tmpl_run *r, sl_value v, const tmpl_args *args, bool by_attribute,
+                            bool wanted, sl_value *out) {
     tmpl_list *l, *kept;
     const tmpl_str *name = NULL;
     SL_TRY(sl_tmpl_list_make(r, 0, &kept));
@@ -562,11 +574,27 @@ static sl_status filter_rejectattr(tmpl_run *r, sl_value v, const tmpl_args *arg
 }
 
 const tmpl_filter_def sl_tmpl_seq_filters[] = {
-    {"batch", filter_batch}, {"count", filter_length}, {"dictsort", filter_dictsort},
-    {"first", filter_first}, {"groupby", filter_groupby}, {"items", filter_items}, {"join", filter_join},
-    {"last", filter_last}, {"length", filter_length}, {"list", filter_list}, {"map", filter_map},
-    {"max", filter_max}, {"min", filter_min}, {"reject", filter_reject},
-    {"rejectattr", filter_rejectattr}, {"reverse", filter_reverse}, {"select", filter_select},
-    {"selectattr", filter_selectattr}, {"slice", filter_slice}, {"sort", filter_sort},
-    {"sum", filter_sum}, {"unique", filter_unique}, {NULL, NULL},
+    {"batch", filter_batch},
+    {"count", filter_length},
+    {"dictsort", filter_dictsort},
+    {"first", filter_first},
+    {"groupby", filter_groupby},
+    {"items", filter_items},
+    {"join", filter_join},
+    {"last", filter_last},
+    {"length", filter_length},
+    {"list", filter_list},
+    {"map", filter_map},
+    {"max", filter_max},
+    {"min", filter_min},
+    {"reject", filter_reject},
+    {"rejectattr", filter_rejectattr},
+    {"reverse", filter_reverse},
+    {"select", filter_select},
+    {"selectattr", filter_selectattr},
+    {"slice", filter_slice},
+    {"sort", filter_sort},
+    {"sum", filter_sum},
+    {"unique", filter_unique},
+    {NULL, NULL},
 };

@@ -31,7 +31,8 @@ static sl_status filter_capitalize(tmpl_run *r, sl_value v, const tmpl_args *arg
     return filter_recase(r, v, args, RECASE_CAPITAL, out);
 }
 
-/* Words of this filter begin after white space and - ( { [ <, not at every letter after a non-letter. */
+/* Words of this filter begin after white space and - ( { [ <, not at every letter after a
+ * non-letter. */
 static sl_status filter_title(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     const tmpl_str *s;
     tmpl_builder b;
@@ -147,8 +148,9 @@ static sl_status filter_indent(tmpl_run *r, sl_value v, const tmpl_args *args, s
     sl_tmpl_arg_bool(arg[1], &first);
     sl_tmpl_arg_bool(arg[2], &blank);
     if (!tmpl_is_str(v)) {
-        return v.kind == TMPL_UNDEFINED ? sl_tmpl_fail_undefined(r, v)
-                                        : TMPL_FAIL(r, "indent needs a string, not %s", sl_tmpl_type_name(v));
+        return v.kind == TMPL_UNDEFINED
+                   ? sl_tmpl_fail_undefined(r, v)
+                   : TMPL_FAIL(r, "indent needs a string, not %s", sl_tmpl_type_name(v));
     }
     pad = arg[0];
     if (!tmpl_is_str(pad)) {
@@ -320,7 +322,8 @@ static sl_status filter_xmlattr(tmpl_run *r, sl_value v, const tmpl_args *args, 
     return sl_tmpl_build_end(r, &b, out);
 }
 
-static sl_status filter_filesizeformat(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
+static sl_status filter_filesizeformat(tmpl_run *r, sl_value v, const tmpl_args *args,
+                                       sl_value *out) {
     static const char *const NAMES[] = {"binary"};
     static const char UNITS[] = "kMGTPEZY";
     sl_value arg;
@@ -374,7 +377,8 @@ static sl_status filter_format(tmpl_run *r, sl_value v, const tmpl_args *args, s
     return sl_tmpl_percent(r, s, values, out);
 }
 
-/* Comments and tags are taken out, white space becomes single spaces, and entities of escape are undone. */
+/* Comments and tags are taken out, white space becomes single spaces, and entities of escape are
+ * undone. */
 static sl_status filter_striptags(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     static const struct {
         tmpl_str from, to;
@@ -397,8 +401,8 @@ static sl_status filter_striptags(tmpl_run *r, sl_value v, const tmpl_args *args
     for (size_t i = 0; i < s->len;) {
         bool comment = s->len - i >= 4 && memcmp(s->ptr + i, "<!--", 4) == 0;
         const char *end = s->ptr[i] != '<' ? NULL
-                          : comment ? memmem(s->ptr + i, s->len - i, "-->", 3)
-                                    : memchr(s->ptr + i, '>', s->len - i);
+                          : comment        ? memmem(s->ptr + i, s->len - i, "-->", 3)
+                                           : memchr(s->ptr + i, '>', s->len - i);
         if (end != NULL) {
             i = (size_t)(end - s->ptr) + (comment ? 3 : 1);
         } else {
@@ -423,13 +427,30 @@ static sl_status filter_unsupported(tmpl_run *r, sl_value v, const tmpl_args *ar
 }
 
 const tmpl_filter_def sl_tmpl_text_filters[] = {
-    {"capitalize", filter_capitalize}, {"center", filter_center}, {"e", filter_escape},
-    {"escape", filter_escape}, {"filesizeformat", filter_filesizeformat},
-    {"forceescape", filter_forceescape}, {"format", filter_format}, {"indent", filter_indent},
-    {"lower", filter_lower}, {"pprint", filter_unsupported}, {"random", filter_unsupported},
-    {"replace", filter_replace}, {"safe", filter_safe}, {"string", filter_string},
-    {"striptags", filter_striptags}, {"title", filter_title}, {"tojson", sl_tmpl_filter_tojson},
-    {"trim", filter_trim}, {"truncate", filter_truncate}, {"upper", filter_upper},
-    {"urlencode", filter_urlencode}, {"urlize", filter_unsupported}, {"wordcount", filter_wordcount},
-    {"wordwrap", filter_unsupported}, {"xmlattr", filter_xmlattr}, {NULL, NULL},
+    {"capitalize", filter_capitalize},
+    {"center", filter_center},
+    {"e", filter_escape},
+    {"escape", filter_escape},
+    {"filesizeformat", filter_filesizeformat},
+    {"forceescape", filter_forceescape},
+    {"format", filter_format},
+    {"indent", filter_indent},
+    {"lower", filter_lower},
+    {"pprint", filter_unsupported},
+    {"random", filter_unsupported},
+    {"replace", filter_replace},
+    {"safe", filter_safe},
+    {"string", filter_string},
+    {"striptags", filter_striptags},
+    {"title", filter_title},
+    {"tojson", sl_tmpl_filter_tojson},
+    {"trim", filter_trim},
+    {"truncate", filter_truncate},
+    {"upper", filter_upper},
+    {"urlencode", filter_urlencode},
+    {"urlize", filter_unsupported},
+    {"wordcount", filter_wordcount},
+    {"wordwrap", filter_unsupported},
+    {"xmlattr", filter_xmlattr},
+    {NULL, NULL},
 };

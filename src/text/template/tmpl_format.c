@@ -17,16 +17,17 @@ static const tmpl_str FILL_ZERO = {.ptr = "0", .len = 1, .n_chars = 1, .trusted 
 
 typedef struct format_spec {
     const tmpl_str *fill;
-    char align;      /* < > ^ = or 0 */
-    char sign;       /* + - or space */
+    char align; /* < > ^ = or 0 */
+    char sign;  /* + - or space */
     bool alt, zero;
-    char group;      /* , _ or 0 */
+    char group; /* , _ or 0 */
     int64_t width;
     int64_t precision; /* -1: none */
-    char type;       /* 0: none */
+    char type;         /* 0: none */
 } format_spec;
 
-/* --- numbers ------------------------------------------------------------------------------------ */
+/* --- numbers
+ * ------------------------------------------------------------------------------------ */
 
 /* Digits with a separator every `every` of them, counted from the right of the integer part. */
 static size_t format_group(const char *digits, size_t len, char group, size_t every, char *out) {
@@ -83,13 +84,17 @@ static sl_status format_float(tmpl_run *r, tmpl_builder *b, const format_spec *f
     }
     if (!isfinite(v)) {
         bool big = type == 'E' || type == 'F' || type == 'G';
-        len = snprintf(text, sizeof(text), "%s", isnan(v) ? (big ? "NAN" : "nan") : big ? "INF" : "inf");
+        len = snprintf(text, sizeof(text), "%s",
+                       isnan(v) ? (big ? "NAN" : "nan")
+                       : big    ? "INF"
+                                : "inf");
     } else if (f->type == 0 && f->precision < 0) {
         char shortest[TMPL_NUMBER_MAX];
         size_t n = sl_tmpl_format_float(size, shortest);
         len = snprintf(text, sizeof(text), "%.*s", (int)n, shortest);
     } else {
-        char how[8] = {'%', f->alt ? '#' : '.', f->alt ? '.' : '*', f->alt ? '*' : type, f->alt ? type : 0, 0};
+        char how[8] = {
+            '%', f->alt ? '#' : '.', f->alt ? '.' : '*', f->alt ? '*' : type, f->alt ? type : 0, 0};
         len = snprintf(text, sizeof(text), how, precision, size);
         if (f->type == 0 && strpbrk(text, ".e") == NULL) {
             len += snprintf(text + len, sizeof(text) - (size_t)len, ".0");
@@ -112,12 +117,28 @@ static sl_status format_int(tmpl_run *r, tmpl_builder *b, const format_spec *f, 
         return format_float(r, b, f, (double)v);
     }
     switch (f->type) {
-    case 'b': base = 2; prefix = "0b"; break;
-    case 'o': base = 8; prefix = "0o"; break;
-    case 'x': base = 16; prefix = "0x"; break;
-    case 'X': base = 16; prefix = "0X"; break;
-    case 0: case 'd': case 'n': break;
-    default: return TMPL_FAIL(r, "format: '%c' does not fit an integer", f->type);
+    case 'b':
+        base = 2;
+        prefix = "0b";
+        break;
+    case 'o':
+        base = 8;
+        prefix = "0o";
+        break;
+    case 'x':
+        base = 16;
+        prefix = "0x";
+        break;
+    case 'X':
+        base = 16;
+        prefix = "0X";
+        break;
+    case 0:
+    case 'd':
+    case 'n':
+        break;
+    default:
+        return TMPL_FAIL(r, "format: '%c' does not fit an integer", f->type);
     }
     if (f->precision >= 0) {
         return TMPL_FAIL(r, "format: an integer has no precision");
@@ -129,7 +150,8 @@ static sl_status format_int(tmpl_run *r, tmpl_builder *b, const format_spec *f, 
     return format_number(r, b, f, v < 0, f->alt ? prefix : "", digits + at, sizeof(digits) - at);
 }
 
-static sl_status format_text(tmpl_run *r, tmpl_builder *b, const format_spec *f, const tmpl_str *s) {
+static sl_status format_text(tmpl_run *r, tmpl_builder *b, const format_spec *f,
+                             const tmpl_str *s) {
     sl_value v = tmpl_str_value(s);
     if (f->precision >= 0 && (uint64_t)f->precision < s->n_chars) {
         SL_TRY(sl_tmpl_str_sub(r, s, 0, sl_tmpl_str_offset(s, (size_t)f->precision), &v));
@@ -146,12 +168,13 @@ static sl_status format_text(tmpl_run *r, tmpl_builder *b, const format_spec *f,
     return left == gap ? sl_tmpl_build_str(r, b, s) : SL_OK;
 }
 
-/* --- str.format --------------------------------------------------------------------------------- */
+/* --- str.format
+ * --------------------------------------------------------------------------------- */
 
 typedef struct format_state {
     tmpl_run *r;
     const tmpl_args *args;
-    uint32_t next;        /* the next automatic argument */
+    uint32_t next; /* the next automatic argument */
     bool automatic, manual;
 } format_state;
 
@@ -225,7 +248,8 @@ static sl_status format_value(tmpl_run *r, tmpl_builder *b, sl_value v, const tm
     }
     SL_TRY(format_parse_spec(r, spec, &f));
     if (tmpl_is_str(v)) {
-        if ((f.type != 0 && f.type != 's') || f.align == '=' || f.sign != '-' || f.alt || f.group != 0) {
+        if ((f.type != 0 && f.type != 's') || f.align == '=' || f.sign != '-' || f.alt ||
+            f.group != 0) {
             return TMPL_FAIL(r, "format: the specification does not fit a string");
         }
         if (f.zero && f.align == 0) {
@@ -240,7 +264,8 @@ static sl_status format_value(tmpl_run *r, tmpl_builder *b, sl_value v, const tm
         return format_float(r, b, &f, v.u.f);
     }
     if (!sl_tmpl_as_int(v, &i)) {
-        return TMPL_FAIL(r, "format: a value of type %s takes no specification", sl_tmpl_type_name(v));
+        return TMPL_FAIL(r, "format: a value of type %s takes no specification",
+                         sl_tmpl_type_name(v));
     }
     if (f.type == 'c') {
         if (i < 0 || i > 0x10FFFF || (i >= 0xD800 && i <= 0xDFFF)) {
@@ -251,7 +276,8 @@ static sl_status format_value(tmpl_run *r, tmpl_builder *b, sl_value v, const tm
     return format_int(r, b, &f, i);
 }
 
-static sl_status format_argument(format_state *st, const tmpl_str *field, size_t end, sl_value *out) {
+static sl_status format_argument(format_state *st, const tmpl_str *field, size_t end,
+                                 sl_value *out) {
     tmpl_run *r = st->r;
     sl_slice name = {field->ptr, end};
     size_t pos = 0;
@@ -276,7 +302,8 @@ static sl_status format_argument(format_state *st, const tmpl_str *field, size_t
             return SL_OK;
         }
     }
-    return TMPL_FAIL(r, "format: there is no argument '%.*s'", (int)(name.len > 80 ? 80 : name.len), name.ptr);
+    return TMPL_FAIL(r, "format: there is no argument '%.*s'", (int)(name.len > 80 ? 80 : name.len),
+                     name.ptr);
 }
 
 /* `name.attr[item]...` -> value. */
@@ -292,7 +319,8 @@ static sl_status format_field(format_state *st, const tmpl_str *field, sl_value 
         size_t from = at + 1;
         bool item = field->ptr[at] == '[';
         at = from;
-        while (at < field->len && (item ? field->ptr[at] != ']' : field->ptr[at] != '.' && field->ptr[at] != '[')) {
+        while (at < field->len &&
+               (item ? field->ptr[at] != ']' : field->ptr[at] != '.' && field->ptr[at] != '[')) {
             at++;
         }
         if (at == from || (item && at == field->len) || (!item && field->ptr[from - 1] != '.')) {
@@ -316,7 +344,8 @@ static sl_status format_field(format_state *st, const tmpl_str *field, sl_value 
 static sl_status format_run(format_state *st, tmpl_builder *b, const tmpl_str *s, unsigned depth);
 
 /* The inside of braces: name[!conversion][:specification]. */
-static sl_status format_braces(format_state *st, tmpl_builder *b, const tmpl_str *inner, unsigned depth) {
+static sl_status format_braces(format_state *st, tmpl_builder *b, const tmpl_str *inner,
+                               unsigned depth) {
     tmpl_run *r = st->r;
     size_t end = 0;
     char conversion = 0;
@@ -401,7 +430,8 @@ static sl_status format_run(format_state *st, tmpl_builder *b, const tmpl_str *s
     return SL_OK;
 }
 
-sl_status sl_tmpl_format(tmpl_run *r, const tmpl_str *format, const tmpl_args *args, sl_value *out) {
+sl_status sl_tmpl_format(tmpl_run *r, const tmpl_str *format, const tmpl_args *args,
+                         sl_value *out) {
     format_state st = {.r = r, .args = args};
     tmpl_builder b;
     SL_TRY(tmpl_burn(r, format->len));
@@ -410,7 +440,8 @@ sl_status sl_tmpl_format(tmpl_run *r, const tmpl_str *format, const tmpl_args *a
     return sl_tmpl_build_end(r, &b, out);
 }
 
-/* --- printf-like -------------------------------------------------------------------------------- */
+/* --- printf-like
+ * -------------------------------------------------------------------------------- */
 
 typedef struct percent_state {
     tmpl_run *r;
@@ -458,8 +489,10 @@ static sl_status percent_int(tmpl_run *r, tmpl_builder *b, format_spec *f, sl_va
     if (digits > 0 && digits < 64) { /* at least so many digits */
         char text[80];
         uint64_t size = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
-        const char *how = f->type == 'x' ? "%0*" PRIx64 : f->type == 'X' ? "%0*" PRIX64
-                          : f->type == 'o' ? "%0*" PRIo64 : "%0*" PRIu64;
+        const char *how = f->type == 'x'   ? "%0*" PRIx64
+                          : f->type == 'X' ? "%0*" PRIX64
+                          : f->type == 'o' ? "%0*" PRIo64
+                                           : "%0*" PRIu64;
         int len = snprintf(text, sizeof(text), how, (int)digits, size);
         return format_number(r, b, f, i < 0, "", text, (size_t)len);
     }
@@ -483,9 +516,20 @@ static sl_status percent_value(percent_state *st, tmpl_builder *b, format_spec *
         return format_text(r, b, f, v.u.str);
     }
     case 'i':
-    case 'u': f->type = 'd'; return percent_int(r, b, f, v);
-    case 'd': case 'x': case 'X': case 'o': return percent_int(r, b, f, v);
-    case 'e': case 'E': case 'f': case 'F': case 'g': case 'G':
+    case 'u':
+        f->type = 'd';
+        return percent_int(r, b, f, v);
+    case 'd':
+    case 'x':
+    case 'X':
+    case 'o':
+        return percent_int(r, b, f, v);
+    case 'e':
+    case 'E':
+    case 'f':
+    case 'F':
+    case 'g':
+    case 'G':
         if (!sl_tmpl_as_double(v, &d)) {
             return TMPL_FAIL(r, "%%: a number is needed, not %s", sl_tmpl_type_name(v));
         }
@@ -495,7 +539,8 @@ static sl_status percent_value(percent_state *st, tmpl_builder *b, format_spec *
             return format_text(r, b, f, v.u.str);
         }
         break;
-    default: break;
+    default:
+        break;
     }
     return TMPL_FAIL(r, "%%: the field type '%c' does not fit or does not exist", f->type);
 }
@@ -503,12 +548,23 @@ static sl_status percent_value(percent_state *st, tmpl_builder *b, format_spec *
 static void percent_flags(sl_slice t, size_t *at, format_spec *f) {
     for (; *at < t.len; (*at)++) {
         switch (t.ptr[*at]) {
-        case '-': f->align = '<'; break;
-        case '+': f->sign = '+'; break;
-        case ' ': f->sign = f->sign == '+' ? '+' : ' '; break;
-        case '#': f->alt = true; break;
-        case '0': f->zero = true; break;
-        default: return;
+        case '-':
+            f->align = '<';
+            break;
+        case '+':
+            f->sign = '+';
+            break;
+        case ' ':
+            f->sign = f->sign == '+' ? '+' : ' ';
+            break;
+        case '#':
+            f->alt = true;
+            break;
+        case '0':
+            f->zero = true;
+            break;
+        default:
+            return;
         }
     }
 }
@@ -525,9 +581,11 @@ static sl_status percent_field(percent_state *st, tmpl_builder *b, const tmpl_st
             return TMPL_FAIL(r, "%%: a named field needs a mapping");
         }
         size_t from = *at + 1, end = (size_t)(close - t.ptr);
-        const sl_value *found = sl_tmpl_map_find_text(st->args.u.map, (sl_slice){t.ptr + from, end - from});
+        const sl_value *found = sl_tmpl_map_find_text(st->args.u.map,
+                                                      (sl_slice){t.ptr + from, end - from});
         if (found == NULL) {
-            return TMPL_FAIL(r, "%%: there is no value named '%.*s'", (int)(end - from), t.ptr + from);
+            return TMPL_FAIL(r, "%%: there is no value named '%.*s'", (int)(end - from),
+                             t.ptr + from);
         }
         v = *found;
         *at = end + 1;

@@ -1,4 +1,5 @@
-/* Functions of the environment: range, namespace, dict, cycler, joiner, raise_exception, strftime_now. */
+/* Functions of the environment: range, namespace, dict, cycler, joiner, raise_exception,
+ * strftime_now. */
 #include <string.h>
 
 #include "text/template/tmpl_exec.h"
@@ -13,7 +14,8 @@ static sl_status global_range_args(tmpl_run *r, const tmpl_args *args, tmpl_rang
     for (uint32_t i = 0; i < args->n_pos; i++) {
         SL_TRY(sl_tmpl_arg_int(r, "an argument of range", args->pos[i], &v[i]));
     }
-    *out = (tmpl_range){.start = args->n_pos == 1 ? 0 : v[0], .stop = args->n_pos == 1 ? v[0] : v[1],
+    *out = (tmpl_range){.start = args->n_pos == 1 ? 0 : v[0],
+                        .stop = args->n_pos == 1 ? v[0] : v[1],
                         .step = args->n_pos == 3 ? v[2] : 1};
     return out->step == 0 ? TMPL_FAIL(r, "the step of a range must not be 0") : SL_OK;
 }
@@ -27,8 +29,8 @@ static sl_status global_range(tmpl_run *r, const tmpl_args *args, sl_value *out)
         v.n = ((uint64_t)v.start - (uint64_t)v.stop - 1) / (0 - (uint64_t)v.step) + 1;
     }
     if (v.n > RANGE_MAX) {
-        return sl_tmpl_fail_at(r, SL_ERR_LIMIT, __FILE__, __LINE__, "a range has more than %u items",
-                               RANGE_MAX);
+        return sl_tmpl_fail_at(r, SL_ERR_LIMIT, __FILE__, __LINE__,
+                               "a range has more than %u items", RANGE_MAX);
     }
     tmpl_range *p = sl_arena_alloc(&r->arena, sizeof(*p));
     if (p == NULL) {
@@ -118,7 +120,8 @@ static sl_status global_raise(tmpl_run *r, const tmpl_args *args, sl_value *out)
     (void)out;
     SL_TRY(sl_tmpl_bind(r, "raise_exception", args, NAMES, 1, 1, &v));
     SL_TRY(sl_tmpl_to_str(r, v, &text));
-    return TMPL_FAIL(r, "the template refuses: %.*s", (int)(text->len > 300 ? 300 : text->len), text->ptr);
+    return TMPL_FAIL(r, "the template refuses: %.*s", (int)(text->len > 300 ? 300 : text->len),
+                     text->ptr);
 }
 
 static sl_status global_strftime(tmpl_run *r, const tmpl_args *args, sl_value *out) {
@@ -131,8 +134,9 @@ static sl_status global_strftime(tmpl_run *r, const tmpl_args *args, sl_value *o
 }
 
 static const tmpl_global GLOBALS[] = {
-    {"cycler", global_cycler}, {"dict", global_dict}, {"joiner", global_joiner},
-    {"namespace", global_namespace}, {"raise_exception", global_raise}, {"range", global_range},
+    {"cycler", global_cycler},         {"dict", global_dict},
+    {"joiner", global_joiner},         {"namespace", global_namespace},
+    {"raise_exception", global_raise}, {"range", global_range},
     {"strftime_now", global_strftime},
 };
 

@@ -1,5 +1,6 @@
-/* The tojson filter as transformers has it: Python's json.dumps with ensure_ascii off and no HTML escaping.
- * Arguments: ensure_ascii, indent (a number or a string), separators (a pair), sort_keys. */
+/* The tojson filter as transformers has it: Python's json.dumps with ensure_ascii off and no HTML
+ * escaping. Arguments: ensure_ascii, indent (a number or a string), separators (a pair),
+ * sort_keys. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@ static int json_escape(uint32_t c, char out[16]) {
         return snprintf(out, 16, "\\u%04x", (unsigned)c);
     }
     c -= 0x10000;
-    return snprintf(out, 16, "\\u%04x\\u%04x", (unsigned)(0xD800 + (c >> 10)), (unsigned)(0xDC00 + (c & 0x3FF)));
+    return snprintf(out, 16, "\\u%04x\\u%04x", (unsigned)(0xD800 + (c >> 10)),
+                    (unsigned)(0xDC00 + (c & 0x3FF)));
 }
 
 /* What comes out of a string keeps that string's trust; quotes are untrusted. */
@@ -85,10 +87,15 @@ static sl_status json_float(json_writer *w, double f) {
 static sl_status json_scalar(json_writer *w, sl_value v) {
     char text[TMPL_NUMBER_MAX];
     switch (v.kind) {
-    case SL_VALUE_NONE: return json_text(w, "null");
-    case SL_VALUE_BOOL: return json_text(w, v.u.b ? "true" : "false");
-    case SL_VALUE_FLOAT: return json_float(w, v.u.f);
-    default: (void)snprintf(text, sizeof(text), "%" PRId64, v.u.i); return json_text(w, text);
+    case SL_VALUE_NONE:
+        return json_text(w, "null");
+    case SL_VALUE_BOOL:
+        return json_text(w, v.u.b ? "true" : "false");
+    case SL_VALUE_FLOAT:
+        return json_float(w, v.u.f);
+    default:
+        (void)snprintf(text, sizeof(text), "%" PRId64, v.u.i);
+        return json_text(w, text);
     }
 }
 
@@ -122,7 +129,8 @@ static sl_status json_key(json_writer *w, sl_value key) {
 }
 
 /* The entries' values in the order of their keys. */
-static sl_status json_sorted(json_writer *w, const tmpl_map *m, sl_value **keys_out, sl_value **vals_out) {
+static sl_status json_sorted(json_writer *w, const tmpl_map *m, sl_value **keys_out,
+                             sl_value **vals_out) {
     sl_value *keys = sl_arena_alloc_zero(&w->r->arena, m->n, sizeof(*keys));
     sl_value *vals = sl_arena_alloc_zero(&w->r->arena, m->n, sizeof(*vals));
     if (keys == NULL || vals == NULL) {
@@ -165,12 +173,17 @@ static sl_status json_value(json_writer *w, sl_value v, unsigned depth) {
         return sl_tmpl_fail_at(w->r, SL_ERR_LIMIT, __FILE__, __LINE__, "tojson: nested too deeply");
     }
     switch (v.kind) {
-    case SL_VALUE_STRING: return json_string(w, v.u.str);
+    case SL_VALUE_STRING:
+        return json_string(w, v.u.str);
     case SL_VALUE_LIST:
-    case TMPL_TUPLE: return json_list(w, v.u.list, depth);
-    case SL_VALUE_OBJECT: return json_object(w, v.u.map, depth);
-    case TMPL_UNDEFINED: return sl_tmpl_fail_undefined(w->r, v);
-    default: break;
+    case TMPL_TUPLE:
+        return json_list(w, v.u.list, depth);
+    case SL_VALUE_OBJECT:
+        return json_object(w, v.u.map, depth);
+    case TMPL_UNDEFINED:
+        return sl_tmpl_fail_undefined(w->r, v);
+    default:
+        break;
     }
     if (v.kind > SL_VALUE_STRING) {
         return TMPL_FAIL(w->r, "tojson: a value of type %s has no JSON form", sl_tmpl_type_name(v));

@@ -1,4 +1,5 @@
-/* The lexer: see tmpl_lexer.h. Rules after Jinja 3.1's documentation of white space control and literals. */
+/* The lexer: see tmpl_lexer.h. Rules after Jinja 3.1's documentation of white space control and
+ * literals. */
 #define _GNU_SOURCE /* memmem */
 #include "text/template/tmpl_lexer.h"
 
@@ -14,10 +15,11 @@
 
 #define LEX_FAIL(lx, err, ...) lex_fail((lx)->name, (lx)->line, err, __LINE__, __VA_ARGS__)
 
-static sl_status lex_fail(const char *name, uint32_t line, sl_error *err, int at, const char *format, ...)
-    SL_PRINTF(5, 6);
+static sl_status lex_fail(const char *name, uint32_t line, sl_error *err, int at,
+                          const char *format, ...) SL_PRINTF(5, 6);
 
-static sl_status lex_fail(const char *name, uint32_t line, sl_error *err, int at, const char *format, ...) {
+static sl_status lex_fail(const char *name, uint32_t line, sl_error *err, int at,
+                          const char *format, ...) {
     char detail[256];
     va_list args;
     va_start(args, format);
@@ -28,8 +30,12 @@ static sl_status lex_fail(const char *name, uint32_t line, sl_error *err, int at
 }
 
 void sl_tmpl_lexer_init(tmpl_lexer *lx, const char *name, sl_slice normalised_source) {
-    *lx = (tmpl_lexer){.name = name, .src = normalised_source, .line = 1, .mode = LEX_DATA,
-                       .pending = TOK_EOF, .line_starting = true};
+    *lx = (tmpl_lexer){.name = name,
+                       .src = normalised_source,
+                       .line = 1,
+                       .mode = LEX_DATA,
+                       .pending = TOK_EOF,
+                       .line_starting = true};
 }
 
 static int lex_at(const tmpl_lexer *lx, size_t pos) {
@@ -67,9 +73,11 @@ static void lex_advance(tmpl_lexer *lx, size_t pos) {
     lx->pos = pos;
 }
 
-/* --- data --------------------------------------------------------------------------------------- */
+/* --- data
+ * --------------------------------------------------------------------------------------- */
 
-/* Length of text without the white space that `sign` (or lstrip_blocks, for blocks) takes off its end. */
+/* Length of text without the white space that `sign` (or lstrip_blocks, for blocks) takes off its
+ * end. */
 static size_t lex_strip_end(const tmpl_lexer *lx, sl_slice text, int sign, bool is_var) {
     if (sign == '-') {
         return sl_tmpl_rstrip_len(text);
@@ -200,11 +208,14 @@ static sl_status lex_data(tmpl_lexer *lx, tmpl_token *out, sl_error *err) {
     return SL_OK;
 }
 
-/* --- tags --------------------------------------------------------------------------------------- */
+/* --- tags
+ * --------------------------------------------------------------------------------------- */
 
 static bool lex_digit(int c, int base) {
-    int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                         : c >= 'A' && c <= 'F' ? c - 'A' + 10 : 99;
+    int v = c >= '0' && c <= '9'   ? c - '0'
+            : c >= 'a' && c <= 'f' ? c - 'a' + 10
+            : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                   : 99;
     return v < base;
 }
 
@@ -291,7 +302,8 @@ static sl_status lex_string(tmpl_lexer *lx, tmpl_token *out, sl_error *err) {
         if (c == '\\') {
             at++;
         } else if (c == quote) {
-            *out = (tmpl_token){.kind = TOK_STRING, .line = lx->line,
+            *out = (tmpl_token){.kind = TOK_STRING,
+                                .line = lx->line,
                                 .text = {lx->src.ptr + lx->pos + 1, at - lx->pos - 1}};
             lex_advance(lx, at + 1);
             return SL_OK;
@@ -314,12 +326,15 @@ static size_t lex_name_end(const tmpl_lexer *lx, size_t pos) {
 static const struct {
     char text[3];
     uint8_t kind;
-} OPERATORS[] = { /* longer ones first */
-    {"//", TOK_FLOORDIV}, {"**", TOK_POW}, {"==", TOK_EQ}, {"!=", TOK_NE}, {">=", TOK_GE},
-    {"<=", TOK_LE}, {"+", TOK_ADD}, {"-", TOK_SUB}, {"/", TOK_DIV}, {"*", TOK_MUL}, {"%", TOK_MOD},
-    {"~", TOK_TILDE}, {"[", TOK_LBRACKET}, {"]", TOK_RBRACKET}, {"(", TOK_LPAREN}, {")", TOK_RPAREN},
-    {"{", TOK_LBRACE}, {"}", TOK_RBRACE}, {">", TOK_GT}, {"<", TOK_LT}, {"=", TOK_ASSIGN},
-    {".", TOK_DOT}, {":", TOK_COLON}, {"|", TOK_PIPE}, {",", TOK_COMMA}, {";", TOK_SEMICOLON},
+} OPERATORS[] = {
+    /* longer ones first */
+    {"//", TOK_FLOORDIV}, {"**", TOK_POW},      {"==", TOK_EQ},    {"!=", TOK_NE},
+    {">=", TOK_GE},       {"<=", TOK_LE},       {"+", TOK_ADD},    {"-", TOK_SUB},
+    {"/", TOK_DIV},       {"*", TOK_MUL},       {"%", TOK_MOD},    {"~", TOK_TILDE},
+    {"[", TOK_LBRACKET},  {"]", TOK_RBRACKET},  {"(", TOK_LPAREN}, {")", TOK_RPAREN},
+    {"{", TOK_LBRACE},    {"}", TOK_RBRACE},    {">", TOK_GT},     {"<", TOK_LT},
+    {"=", TOK_ASSIGN},    {".", TOK_DOT},       {":", TOK_COLON},  {"|", TOK_PIPE},
+    {",", TOK_COMMA},     {";", TOK_SEMICOLON},
 };
 
 static sl_status lex_bracket(tmpl_lexer *lx, int c, sl_error *err) {
@@ -341,7 +356,8 @@ static sl_status lex_bracket(tmpl_lexer *lx, int c, sl_error *err) {
 static sl_status lex_operator(tmpl_lexer *lx, tmpl_token *out, sl_error *err) {
     for (size_t i = 0; i < sizeof(OPERATORS) / sizeof(OPERATORS[0]); i++) {
         if (lex_is(lx, lx->pos, OPERATORS[i].text)) {
-            *out = (tmpl_token){.kind = (tmpl_token_kind)OPERATORS[i].kind, .line = lx->line,
+            *out = (tmpl_token){.kind = (tmpl_token_kind)OPERATORS[i].kind,
+                                .line = lx->line,
                                 .text = {lx->src.ptr + lx->pos, strlen(OPERATORS[i].text)}};
             SL_TRY(lex_bracket(lx, lex_at(lx, lx->pos), err));
             lex_advance(lx, lx->pos + out->text.len);
@@ -367,7 +383,8 @@ static bool lex_tag_end(tmpl_lexer *lx, tmpl_token *out) {
     if (end == 0) {
         return false;
     }
-    *out = (tmpl_token){.kind = lx->mode == LEX_BLOCK ? TOK_BLOCK_END : TOK_VAR_END, .line = lx->line};
+    *out = (tmpl_token){.kind = lx->mode == LEX_BLOCK ? TOK_BLOCK_END : TOK_VAR_END,
+                        .line = lx->line};
     lex_advance(lx, end);
     lx->mode = LEX_DATA;
     return true;
@@ -394,8 +411,8 @@ static sl_status lex_tag(tmpl_lexer *lx, tmpl_token *out, sl_error *err) {
     }
     size_t end = lex_name_end(lx, lx->pos);
     if (end > lx->pos) {
-        *out = (tmpl_token){.kind = TOK_NAME, .line = lx->line,
-                            .text = {lx->src.ptr + lx->pos, end - lx->pos}};
+        *out = (tmpl_token){
+            .kind = TOK_NAME, .line = lx->line, .text = {lx->src.ptr + lx->pos, end - lx->pos}};
         lex_advance(lx, end);
         return SL_OK;
     }
@@ -425,21 +442,33 @@ sl_status sl_tmpl_lexer_next(tmpl_lexer *lx, tmpl_token *out, sl_error *err) {
 
 const char *sl_tmpl_token_describe(const tmpl_token *t, char *buf, size_t buf_size) {
     switch (t->kind) {
-    case TOK_EOF: return "the end of the template";
-    case TOK_DATA: return "text";
-    case TOK_VAR_BEGIN: return "'{{'";
-    case TOK_VAR_END: return "'}}'";
-    case TOK_BLOCK_BEGIN: return "'{%'";
-    case TOK_BLOCK_END: return "'%}'";
-    case TOK_STRING: return "a string";
-    case TOK_INT: case TOK_FLOAT: return "a number";
-    default: break;
+    case TOK_EOF:
+        return "the end of the template";
+    case TOK_DATA:
+        return "text";
+    case TOK_VAR_BEGIN:
+        return "'{{'";
+    case TOK_VAR_END:
+        return "'}}'";
+    case TOK_BLOCK_BEGIN:
+        return "'{%'";
+    case TOK_BLOCK_END:
+        return "'%}'";
+    case TOK_STRING:
+        return "a string";
+    case TOK_INT:
+    case TOK_FLOAT:
+        return "a number";
+    default:
+        break;
     }
-    (void)snprintf(buf, buf_size, "'%.*s'", (int)(t->text.len > 40 ? 40 : t->text.len), t->text.ptr);
+    (void)snprintf(buf, buf_size, "'%.*s'", (int)(t->text.len > 40 ? 40 : t->text.len),
+                   t->text.ptr);
     return buf;
 }
 
-/* --- string escapes ----------------------------------------------------------------------------- */
+/* --- string escapes
+ * ----------------------------------------------------------------------------- */
 
 /* Value of n hexadecimal digits at p, or -1. */
 static int64_t lex_hex(const char *p, const char *end, int n) {
@@ -474,8 +503,8 @@ static const char *lex_escape_number(const char *p, const char *end, char **out)
     return n == 0 ? NULL : p;
 }
 
-/* A backslash before a character outside ASCII stays, and the character turns into its own escape: what
- * Jinja's way of decoding literals gives. */
+/* A backslash before a character outside ASCII stays, and the character turns into its own escape:
+ * what Jinja's way of decoding literals gives. */
 static const char *lex_escape_other(const char *p, const char *end, char **out) {
     uint32_t c;
     size_t n = sl_utf8_decode(p, (size_t)(end - p), &c);

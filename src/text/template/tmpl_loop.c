@@ -1,7 +1,8 @@
 /* for loops and their `loop` variable.
  *
- * Items are taken one at a time and looked ahead only when the template asks (loop.last, loop.nextitem), as
- * the reference does: a filter on the loop sees what the body has changed so far.
+ * Items are taken one at a time and looked ahead only when the template asks (loop.last,
+ * loop.nextitem), as the reference does: a filter on the loop sees what the body has changed so
+ * far.
  */
 #include "text/template/tmpl_exec.h"
 
@@ -52,13 +53,21 @@ static sl_status loop_advance(tmpl_run *r, tmpl_loop *l, bool *more) {
 }
 
 /* Runs the loop over src. `inner` is one scope for all turns, emptied before each. */
-static sl_status loop_run(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value src, uint32_t depth0) {
+static sl_status loop_run(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_value src,
+                          uint32_t depth0) {
     tmpl_loop *l = sl_arena_alloc_zero(&r->arena, 1, sizeof(*l));
     if (l == NULL) {
         return TMPL_FULL(r);
     }
-    *l = (tmpl_loop){.node = n, .scope = s, .src = src, .index0 = -1, .depth0 = depth0, .length = -1,
-                     .cur = tmpl_missing(), .prev = tmpl_missing(), .after = tmpl_missing(),
+    *l = (tmpl_loop){.node = n,
+                     .scope = s,
+                     .src = src,
+                     .index0 = -1,
+                     .depth0 = depth0,
+                     .length = -1,
+                     .cur = tmpl_missing(),
+                     .prev = tmpl_missing(),
+                     .after = tmpl_missing(),
                      .changed = tmpl_missing()};
     SL_TRY(sl_tmpl_iter_begin(r, src, &l->it));
     tmpl_scope *inner;
@@ -162,8 +171,8 @@ static sl_status loop_changed(tmpl_run *r, sl_value self, const tmpl_args *args,
     return SL_OK;
 }
 
-static const tmpl_method_def LOOP_METHODS[] = {{"changed", loop_changed}, {"cycle", loop_cycle},
-                                               {NULL, NULL}};
+static const tmpl_method_def LOOP_METHODS[] = {
+    {"changed", loop_changed}, {"cycle", loop_cycle}, {NULL, NULL}};
 
 static sl_status loop_neighbour(tmpl_run *r, sl_value v, const char *hint, sl_value *out) {
     *out = v;

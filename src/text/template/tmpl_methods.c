@@ -1,5 +1,5 @@
-/* Methods of strings, objects and lists, as Python has them. Those that would change a value do not exist
- * here: the sandbox refuses them (tmpl_access.c). */
+/* Methods of strings, objects and lists, as Python has them. Those that would change a value do not
+ * exist here: the sandbox refuses them (tmpl_access.c). */
 #include <string.h>
 
 #include "base/utf8.h"
@@ -25,12 +25,14 @@ static sl_status method_args(tmpl_run *r, const char *what, const tmpl_args *arg
 }
 
 /* A string argument that may be absent or none. */
-static sl_status method_str_or_none(tmpl_run *r, const char *what, sl_value v, const tmpl_str **out) {
+static sl_status method_str_or_none(tmpl_run *r, const char *what, sl_value v,
+                                    const tmpl_str **out) {
     *out = NULL;
     return v.kind == SL_VALUE_NONE ? SL_OK : sl_tmpl_arg_str(r, what, v, out);
 }
 
-/* --- case and strip ----------------------------------------------------------------------------- */
+/* --- case and strip
+ * ----------------------------------------------------------------------------- */
 
 static sl_status str_recase(tmpl_run *r, sl_value self, const tmpl_args *args, tmpl_recase how,
                             sl_value *out) {
@@ -90,14 +92,17 @@ static sl_status str_remove_affix(tmpl_run *r, sl_value self, const tmpl_args *a
     return sl_tmpl_str_sub(r, s, prefix ? affix->len : 0, s->len - affix->len, out);
 }
 
-static sl_status str_removeprefix(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
+static sl_status str_removeprefix(tmpl_run *r, sl_value self, const tmpl_args *args,
+                                  sl_value *out) {
     return str_remove_affix(r, self, args, true, out);
 }
-static sl_status str_removesuffix(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
+static sl_status str_removesuffix(tmpl_run *r, sl_value self, const tmpl_args *args,
+                                  sl_value *out) {
     return str_remove_affix(r, self, args, false, out);
 }
 
-/* --- splitting ---------------------------------------------------------------------------------- */
+/* --- splitting
+ * ---------------------------------------------------------------------------------- */
 
 static sl_status str_split_dir(tmpl_run *r, sl_value self, const tmpl_args *args, bool right,
                                sl_value *out) {
@@ -200,7 +205,8 @@ static sl_status str_replace(tmpl_run *r, sl_value self, const tmpl_args *args, 
     return sl_tmpl_text_replace(r, self.u.str, old, with, max, out);
 }
 
-/* --- searching ---------------------------------------------------------------------------------- */
+/* --- searching
+ * ---------------------------------------------------------------------------------- */
 
 /* s[start:end] as the optional arguments of find() and its kin say; *base is where it begins, in
  * characters; *valid is false when start lies behind the end. */
@@ -230,7 +236,9 @@ static sl_status str_search(tmpl_run *r, sl_value self, const tmpl_args *args, b
     SL_TRY(str_window(r, self, arg + 1, &window, &base, &valid));
     const tmpl_str *s = window.u.str;
     SL_TRY(last ? str_burn_last(r, s, needle) : tmpl_burn(r, s->len));
-    size_t at = !valid ? SIZE_MAX : last ? str_find_last(s, needle) : sl_tmpl_str_find(s, 0, s->len, needle);
+    size_t at = !valid ? SIZE_MAX
+                : last ? str_find_last(s, needle)
+                       : sl_tmpl_str_find(s, 0, s->len, needle);
     if (at == SIZE_MAX && must) {
         return TMPL_FAIL(r, "index(): the text is not there");
     }
@@ -264,7 +272,8 @@ static sl_status str_count(tmpl_run *r, sl_value self, const tmpl_args *args, sl
     if (needle->len == 0) {
         n = valid ? (int64_t)s->n_chars + 1 : 0;
     } else {
-        for (size_t at = 0; (at = sl_tmpl_str_find(s, at, s->len, needle)) != SIZE_MAX; at += needle->len) {
+        for (size_t at = 0; (at = sl_tmpl_str_find(s, at, s->len, needle)) != SIZE_MAX;
+             at += needle->len) {
             n++;
         }
     }
@@ -278,7 +287,8 @@ static bool str_has_affix(const tmpl_str *s, const tmpl_str *affix, bool prefix)
 }
 
 /* startswith and endswith take one string or a tuple of them. */
-static sl_status str_affix(tmpl_run *r, sl_value self, const tmpl_args *args, bool prefix, sl_value *out) {
+static sl_status str_affix(tmpl_run *r, sl_value self, const tmpl_args *args, bool prefix,
+                           sl_value *out) {
     sl_value arg[3], window;
     int64_t base;
     bool valid, hit = false;
@@ -306,7 +316,8 @@ static sl_status str_endswith(tmpl_run *r, sl_value self, const tmpl_args *args,
     return str_affix(r, self, args, false, out);
 }
 
-/* --- alignment ---------------------------------------------------------------------------------- */
+/* --- alignment
+ * ---------------------------------------------------------------------------------- */
 
 static sl_status str_align(tmpl_run *r, sl_value self, const tmpl_args *args, tmpl_align how,
                            sl_value *out) {
@@ -367,12 +378,15 @@ static sl_status str_expandtabs(tmpl_run *r, sl_value self, const tmpl_args *arg
             continue;
         }
         SL_TRY(sl_tmpl_build_bytes(r, &b, s->ptr + i, 1, trusted));
-        column = s->ptr[i] == '\n' || s->ptr[i] == '\r' ? 0 : column + (((unsigned char)s->ptr[i] & 0xC0) != 0x80);
+        column = s->ptr[i] == '\n' || s->ptr[i] == '\r'
+                     ? 0
+                     : column + (((unsigned char)s->ptr[i] & 0xC0) != 0x80);
     }
     return sl_tmpl_build_end(r, &b, out);
 }
 
-/* --- classes ------------------------------------------------------------------------------------ */
+/* --- classes
+ * ------------------------------------------------------------------------------------ */
 
 /* All characters have one of the classes, and there is at least one. */
 static sl_status str_all(tmpl_run *r, sl_value self, const tmpl_args *args, uint32_t classes,
@@ -395,8 +409,9 @@ static sl_status str_isalpha(tmpl_run *r, sl_value self, const tmpl_args *args, 
     return str_all(r, self, args, TMPL_CHAR_ALPHA, false, out);
 }
 static sl_status str_isalnum(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
-    return str_all(r, self, args, TMPL_CHAR_ALPHA | TMPL_CHAR_DECIMAL | TMPL_CHAR_DIGIT | TMPL_CHAR_NUMERIC,
-                   false, out);
+    return str_all(r, self, args,
+                   TMPL_CHAR_ALPHA | TMPL_CHAR_DECIMAL | TMPL_CHAR_DIGIT | TMPL_CHAR_NUMERIC, false,
+                   out);
 }
 static sl_status str_isdecimal(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
     return str_all(r, self, args, TMPL_CHAR_DECIMAL, false, out);
@@ -425,7 +440,8 @@ static sl_status str_iscase(tmpl_run *r, sl_value self, const tmpl_args *args, c
                             sl_value *out) {
     bool holds;
     SL_TRY(method_args(r, "this method", args, 0, 0, NULL));
-    SL_TRY(sl_tmpl_test(r, sl_tmpl_test_index(sl_slice_of(test)), NULL, self, &(tmpl_args){0}, &holds));
+    SL_TRY(sl_tmpl_test(r, sl_tmpl_test_index(sl_slice_of(test)), NULL, self, &(tmpl_args){0},
+                        &holds));
     *out = tmpl_bool(holds);
     return SL_OK;
 }
@@ -462,7 +478,8 @@ static sl_status str_istitle(tmpl_run *r, sl_value self, const tmpl_args *args, 
     return SL_OK;
 }
 
-/* --- formatting --------------------------------------------------------------------------------- */
+/* --- formatting
+ * --------------------------------------------------------------------------------- */
 
 static sl_status str_format(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
     return sl_tmpl_format(r, self.u.str, args, out);
@@ -490,33 +507,68 @@ static sl_status str_format_map(tmpl_run *r, sl_value self, const tmpl_args *arg
 
 static sl_status str_unsupported(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
     (void)self, (void)args, (void)out;
-    return sl_tmpl_fail_at(r, SL_ERR_UNSUPPORTED, __FILE__, __LINE__, "this string method is not supported");
+    return sl_tmpl_fail_at(r, SL_ERR_UNSUPPORTED, __FILE__, __LINE__,
+                           "this string method is not supported");
 }
 
 const tmpl_method_def sl_tmpl_str_methods[] = {
-    {"strip", str_strip}, {"split", str_split}, {"startswith", str_startswith},
-    {"endswith", str_endswith}, {"replace", str_replace}, {"lstrip", str_lstrip},
-    {"rstrip", str_rstrip}, {"upper", str_upper}, {"lower", str_lower}, {"join", str_join},
-    {"format", str_format}, {"find", str_find}, {"rfind", str_rfind}, {"index", str_index},
-    {"rindex", str_rindex}, {"count", str_count}, {"title", str_title}, {"capitalize", str_capitalize},
-    {"swapcase", str_swapcase}, {"casefold", str_casefold}, {"removeprefix", str_removeprefix},
-    {"removesuffix", str_removesuffix}, {"rsplit", str_rsplit}, {"splitlines", str_splitlines},
-    {"partition", str_partition}, {"rpartition", str_rpartition}, {"center", str_center},
-    {"ljust", str_ljust}, {"rjust", str_rjust}, {"zfill", str_zfill}, {"expandtabs", str_expandtabs},
-    {"isalpha", str_isalpha}, {"isalnum", str_isalnum}, {"isdecimal", str_isdecimal},
-    {"isdigit", str_isdigit}, {"isnumeric", str_isnumeric}, {"isspace", str_isspace},
-    {"isprintable", str_isprintable}, {"isascii", str_isascii}, {"islower", str_islower},
-    {"isupper", str_isupper}, {"istitle", str_istitle}, {"format_map", str_format_map},
-    {"encode", str_unsupported}, {"translate", str_unsupported}, {"maketrans", str_unsupported},
-    {"isidentifier", str_unsupported}, {NULL, NULL},
+    {"strip", str_strip},
+    {"split", str_split},
+    {"startswith", str_startswith},
+    {"endswith", str_endswith},
+    {"replace", str_replace},
+    {"lstrip", str_lstrip},
+    {"rstrip", str_rstrip},
+    {"upper", str_upper},
+    {"lower", str_lower},
+    {"join", str_join},
+    {"format", str_format},
+    {"find", str_find},
+    {"rfind", str_rfind},
+    {"index", str_index},
+    {"rindex", str_rindex},
+    {"count", str_count},
+    {"title", str_title},
+    {"capitalize", str_capitalize},
+    {"swapcase", str_swapcase},
+    {"casefold", str_casefold},
+    {"removeprefix", str_removeprefix},
+    {"removesuffix", str_removesuffix},
+    {"rsplit", str_rsplit},
+    {"splitlines", str_splitlines},
+    {"partition", str_partition},
+    {"rpartition", str_rpartition},
+    {"center", str_center},
+    {"ljust", str_ljust},
+    {"rjust", str_rjust},
+    {"zfill", str_zfill},
+    {"expandtabs", str_expandtabs},
+    {"isalpha", str_isalpha},
+    {"isalnum", str_isalnum},
+    {"isdecimal", str_isdecimal},
+    {"isdigit", str_isdigit},
+    {"isnumeric", str_isnumeric},
+    {"isspace", str_isspace},
+    {"isprintable", str_isprintable},
+    {"isascii", str_isascii},
+    {"islower", str_islower},
+    {"isupper", str_isupper},
+    {"istitle", str_istitle},
+    {"format_map", str_format_map},
+    {"encode", str_unsupported},
+    {"translate", str_unsupported},
+    {"maketrans", str_unsupported},
+    {"isidentifier", str_unsupported},
+    {NULL, NULL},
 };
 
-/* --- objects ------------------------------------------------------------------------------------ */
+/* --- objects
+ * ------------------------------------------------------------------------------------ */
 
 static sl_status dict_get(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
     sl_value arg[2];
     SL_TRY(method_args(r, "get", args, 1, 2, arg));
-    if (!sl_tmpl_hashable(arg[0], 0) && arg[0].kind != TMPL_UNDEFINED) {
+    if (!sl_tmpl_hashable(arg[0]) && arg[0].kind != TMPL_UNDEFINED) {
         return TMPL_FAIL(r, "a value of type %s cannot be a key", sl_tmpl_type_name(arg[0]));
     }
     const sl_value *v = arg[0].kind == TMPL_UNDEFINED ? NULL : sl_tmpl_map_find(self.u.map, arg[0]);
@@ -524,7 +576,8 @@ static sl_status dict_get(tmpl_run *r, sl_value self, const tmpl_args *args, sl_
     return SL_OK;
 }
 
-static sl_status dict_view(tmpl_run *r, sl_value self, const tmpl_args *args, uint8_t which, sl_value *out) {
+static sl_status dict_view(tmpl_run *r, sl_value self, const tmpl_args *args, uint8_t which,
+                           sl_value *out) {
     SL_TRY(method_args(r, "this method", args, 0, 0, NULL));
     *out = (sl_value){.kind = TMPL_VIEW, .which = which, .u.map = self.u.map};
     return SL_OK;
@@ -556,18 +609,22 @@ static sl_status dict_fromkeys(tmpl_run *r, sl_value self, const tmpl_args *args
     SL_TRY(sl_tmpl_collect(r, arg[0], &keys));
     SL_TRY(sl_tmpl_map_make(r, &m));
     for (size_t i = 0; i < keys->n; i++) {
-        SL_TRY(sl_tmpl_map_add(r, m, keys->items[i], arg[1].kind == TMPL_MISSING ? tmpl_none() : arg[1]));
+        SL_TRY(sl_tmpl_map_add(r, m, keys->items[i],
+                               arg[1].kind == TMPL_MISSING ? tmpl_none() : arg[1]));
     }
     *out = tmpl_map_value(m);
     return SL_OK;
 }
 
 const tmpl_method_def sl_tmpl_dict_methods[] = {
-    {"get", dict_get}, {"items", dict_items}, {"keys", dict_keys}, {"values", dict_values},
-    {"copy", method_copy}, {"fromkeys", dict_fromkeys}, {NULL, NULL},
+    {"get", dict_get},     {"items", dict_items},
+    {"keys", dict_keys},   {"values", dict_values},
+    {"copy", method_copy}, {"fromkeys", dict_fromkeys},
+    {NULL, NULL},
 };
 
-/* --- lists and tuples --------------------------------------------------------------------------- */
+/* --- lists and tuples
+ * --------------------------------------------------------------------------- */
 
 static sl_status list_count(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
     sl_value arg;
@@ -602,5 +659,8 @@ static sl_status list_index(tmpl_run *r, sl_value self, const tmpl_args *args, s
 }
 
 const tmpl_method_def sl_tmpl_list_methods[] = {
-    {"index", list_index}, {"count", list_count}, {"copy", method_copy}, {NULL, NULL},
+    {"index", list_index},
+    {"count", list_count},
+    {"copy", method_copy},
+    {NULL, NULL},
 };

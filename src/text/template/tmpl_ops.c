@@ -1,4 +1,5 @@
-/* Operators on values with Python's meaning. Integers have 64 bits; what does not fit is an error. */
+/* Operators on values with Python's meaning. Integers have 64 bits; what does not fit is an
+ * error. */
 #include <math.h>
 #include <string.h>
 
@@ -8,17 +9,26 @@ bool sl_tmpl_truth(sl_value v) {
     switch (v.kind) {
     case SL_VALUE_NONE:
     case TMPL_UNDEFINED:
-    case TMPL_MISSING: return false;
-    case SL_VALUE_BOOL: return v.u.b;
-    case SL_VALUE_INT: return v.u.i != 0;
-    case SL_VALUE_FLOAT: return v.u.f != 0;
-    case SL_VALUE_STRING: return v.u.str->len > 0;
+    case TMPL_MISSING:
+        return false;
+    case SL_VALUE_BOOL:
+        return v.u.b;
+    case SL_VALUE_INT:
+        return v.u.i != 0;
+    case SL_VALUE_FLOAT:
+        return v.u.f != 0;
+    case SL_VALUE_STRING:
+        return v.u.str->len > 0;
     case SL_VALUE_LIST:
-    case TMPL_TUPLE: return v.u.list->n > 0;
+    case TMPL_TUPLE:
+        return v.u.list->n > 0;
     case SL_VALUE_OBJECT:
-    case TMPL_VIEW: return v.u.map->n > 0;
-    case TMPL_RANGE: return v.u.range->n > 0;
-    default: return true;
+    case TMPL_VIEW:
+        return v.u.map->n > 0;
+    case TMPL_RANGE:
+        return v.u.range->n > 0;
+    default:
+        return true;
     }
 }
 
@@ -47,7 +57,8 @@ bool sl_tmpl_as_double(sl_value v, double *out) {
     return false;
 }
 
-/* --- arithmetic --------------------------------------------------------------------------------- */
+/* --- arithmetic
+ * --------------------------------------------------------------------------------- */
 
 static sl_status ops_overflow(tmpl_run *r) {
     return TMPL_FAIL(r, "the result of a calculation does not fit into 64 bits");
@@ -105,17 +116,25 @@ static sl_status ops_int(tmpl_run *r, tmpl_op op, int64_t a, int64_t b, sl_value
     int64_t v = 0;
     bool overflow = false;
     switch (op) {
-    case OP_ADD: overflow = __builtin_add_overflow(a, b, &v); break;
-    case OP_SUB: overflow = __builtin_sub_overflow(a, b, &v); break;
-    case OP_MUL: overflow = __builtin_mul_overflow(a, b, &v); break;
+    case OP_ADD:
+        overflow = __builtin_add_overflow(a, b, &v);
+        break;
+    case OP_SUB:
+        overflow = __builtin_sub_overflow(a, b, &v);
+        break;
+    case OP_MUL:
+        overflow = __builtin_mul_overflow(a, b, &v);
+        break;
     case OP_DIV:
         if (b == 0) {
             return ops_zero(r);
         }
         *out = tmpl_float((double)a / (double)b);
         return SL_OK;
-    case OP_POW: return ops_int_power(r, a, b, out);
-    default: return ops_int_divide(r, op, a, b, out);
+    case OP_POW:
+        return ops_int_power(r, a, b, out);
+    default:
+        return ops_int_divide(r, op, a, b, out);
     }
     if (overflow) {
         return ops_overflow(r);
@@ -130,10 +149,18 @@ static sl_status ops_float(tmpl_run *r, tmpl_op op, double a, double b, sl_value
         return ops_zero(r);
     }
     switch (op) {
-    case OP_ADD: v = a + b; break;
-    case OP_SUB: v = a - b; break;
-    case OP_MUL: v = a * b; break;
-    case OP_DIV: v = a / b; break;
+    case OP_ADD:
+        v = a + b;
+        break;
+    case OP_SUB:
+        v = a - b;
+        break;
+    case OP_MUL:
+        v = a * b;
+        break;
+    case OP_DIV:
+        v = a / b;
+        break;
     case OP_POW:
         if ((a == 0 && b < 0) || (a < 0 && b != floor(b) && isfinite(b))) {
             return TMPL_FAIL(r, "the power has no real value");
@@ -170,7 +197,8 @@ static sl_status ops_repeat_str(tmpl_run *r, const tmpl_str *s, int64_t times, s
     SL_TRY(sl_tmpl_build_begin(r, &b));
     /* The fuel and memory limits would stop the loop too, but not before much work. */
     size_t total;
-    if (times > 0 && (!sl_mul_size(s->len, (size_t)times, &total) || total > r->limits.memory_bytes)) {
+    if (times > 0 &&
+        (!sl_mul_size(s->len, (size_t)times, &total) || total > r->limits.memory_bytes)) {
         return TMPL_FULL(r);
     }
     for (int64_t i = 0; s->len > 0 && i < times; i++) {
@@ -265,7 +293,8 @@ sl_status sl_tmpl_arith(tmpl_run *r, tmpl_op op, sl_value a, sl_value b, sl_valu
         }
     }
     static const char *const SIGNS[] = {"", "+", "-", "*", "/", "//", "%", "**"};
-    return TMPL_FAIL(r, "%s %s %s is not possible", sl_tmpl_type_name(a), SIGNS[op], sl_tmpl_type_name(b));
+    return TMPL_FAIL(r, "%s %s %s is not possible", sl_tmpl_type_name(a), SIGNS[op],
+                     sl_tmpl_type_name(b));
 }
 
 sl_status sl_tmpl_negate(tmpl_run *r, bool minus, sl_value a, sl_value *out) {
@@ -287,10 +316,12 @@ sl_status sl_tmpl_negate(tmpl_run *r, bool minus, sl_value a, sl_value *out) {
     return SL_OK;
 }
 
-/* --- comparison --------------------------------------------------------------------------------- */
+/* --- comparison
+ * --------------------------------------------------------------------------------- */
 
 static sl_status ops_too_deep(tmpl_run *r) {
-    return sl_tmpl_fail_at(r, SL_ERR_LIMIT, __FILE__, __LINE__, "values are nested too deeply to compare");
+    return sl_tmpl_fail_at(r, SL_ERR_LIMIT, __FILE__, __LINE__,
+                           "values are nested too deeply to compare");
 }
 
 static sl_status equal_lists(tmpl_run *r, const tmpl_list *a, const tmpl_list *b, unsigned depth,
@@ -302,7 +333,8 @@ static sl_status equal_lists(tmpl_run *r, const tmpl_list *a, const tmpl_list *b
     return SL_OK;
 }
 
-static sl_status equal_maps(tmpl_run *r, const tmpl_map *a, const tmpl_map *b, unsigned depth, bool *out) {
+static sl_status equal_maps(tmpl_run *r, const tmpl_map *a, const tmpl_map *b, unsigned depth,
+                            bool *out) {
     *out = a->n == b->n;
     for (size_t i = 0; *out && i < a->n; i++) {
         const sl_value *other = sl_tmpl_map_find(b, a->entries[i].key);
@@ -315,7 +347,8 @@ static sl_status equal_maps(tmpl_run *r, const tmpl_map *a, const tmpl_map *b, u
 }
 
 static bool equal_ranges(const tmpl_range *a, const tmpl_range *b) {
-    return a->n == b->n && (a->n == 0 || (a->start == b->start && (a->n == 1 || a->step == b->step)));
+    return a->n == b->n &&
+           (a->n == 0 || (a->start == b->start && (a->n == 1 || a->step == b->step)));
 }
 
 sl_status sl_tmpl_equal(tmpl_run *r, sl_value a, sl_value b, unsigned depth, bool *out) {
@@ -325,7 +358,7 @@ sl_status sl_tmpl_equal(tmpl_run *r, sl_value a, sl_value b, unsigned depth, boo
     }
     double f;
     if (a.kind == SL_VALUE_NONE || tmpl_is_str(a) || sl_tmpl_as_double(a, &f)) {
-        *out = sl_tmpl_hashable(b, 0) && sl_tmpl_key_eq(a, b);
+        *out = b.kind <= SL_VALUE_STRING && sl_tmpl_key_eq(a, b);
         return SL_OK;
     }
     *out = false;
@@ -334,20 +367,32 @@ sl_status sl_tmpl_equal(tmpl_run *r, sl_value a, sl_value b, unsigned depth, boo
     }
     switch (a.kind) {
     case SL_VALUE_LIST:
-    case TMPL_TUPLE: return equal_lists(r, a.u.list, b.u.list, depth, out);
-    case SL_VALUE_OBJECT: return equal_maps(r, a.u.map, b.u.map, depth, out);
-    case TMPL_UNDEFINED: *out = true; return SL_OK;
-    case TMPL_RANGE: *out = equal_ranges(a.u.range, b.u.range); return SL_OK;
-    default: *out = a.u.map == b.u.map; return SL_OK; /* the same object */
+    case TMPL_TUPLE:
+        return equal_lists(r, a.u.list, b.u.list, depth, out);
+    case SL_VALUE_OBJECT:
+        return equal_maps(r, a.u.map, b.u.map, depth, out);
+    case TMPL_UNDEFINED:
+        *out = true;
+        return SL_OK;
+    case TMPL_RANGE:
+        *out = equal_ranges(a.u.range, b.u.range);
+        return SL_OK;
+    default:
+        *out = a.u.map == b.u.map;
+        return SL_OK; /* the same object */
     }
 }
 
 static bool order_holds(tmpl_op op, int sign) {
     switch (op) {
-    case OP_LT: return sign < 0;
-    case OP_LE: return sign <= 0;
-    case OP_GT: return sign > 0;
-    default: return sign >= 0;
+    case OP_LT:
+        return sign < 0;
+    case OP_LE:
+        return sign <= 0;
+    case OP_GT:
+        return sign > 0;
+    default:
+        return sign >= 0;
     }
 }
 
@@ -371,7 +416,8 @@ static sl_status order_lists(tmpl_run *r, tmpl_op op, const tmpl_list *a, const 
     return SL_OK;
 }
 
-sl_status sl_tmpl_order(tmpl_run *r, tmpl_op op, sl_value a, sl_value b, unsigned depth, bool *out) {
+sl_status sl_tmpl_order(tmpl_run *r, tmpl_op op, sl_value a, sl_value b, unsigned depth,
+                        bool *out) {
     int64_t ia, ib;
     double fa, fb;
     SL_TRY(tmpl_burn(r, tmpl_is_str(a) ? a.u.str->len : 0));
@@ -400,13 +446,15 @@ sl_status sl_tmpl_order(tmpl_run *r, tmpl_op op, sl_value a, sl_value b, unsigne
                      sl_tmpl_type_name(b));
 }
 
-/* --- membership --------------------------------------------------------------------------------- */
+/* --- membership
+ * --------------------------------------------------------------------------------- */
 
 sl_status sl_tmpl_contains(tmpl_run *r, sl_value seq, sl_value item, bool *out) {
     *out = false;
     if (tmpl_is_str(seq)) {
         if (!tmpl_is_str(item)) {
-            return TMPL_FAIL(r, "'in <str>' needs a string on its left, not %s", sl_tmpl_type_name(item));
+            return TMPL_FAIL(r, "'in <str>' needs a string on its left, not %s",
+                             sl_tmpl_type_name(item));
         }
         SL_TRY(tmpl_burn(r, seq.u.str->len));
         *out = sl_tmpl_str_find(seq.u.str, 0, seq.u.str->len, item.u.str) != SIZE_MAX;
@@ -414,7 +462,7 @@ sl_status sl_tmpl_contains(tmpl_run *r, sl_value seq, sl_value item, bool *out) 
     }
     if (seq.kind == SL_VALUE_OBJECT || (seq.kind == TMPL_VIEW && seq.which == 0)) {
         SL_TRY(tmpl_burn(r, tmpl_is_str(item) ? item.u.str->len : 0));
-        if (!sl_tmpl_hashable(item, 0) && item.kind != TMPL_UNDEFINED) {
+        if (!sl_tmpl_hashable(item) && item.kind != TMPL_UNDEFINED) {
             return TMPL_FAIL(r, "a value of type %s cannot be a key", sl_tmpl_type_name(item));
         }
         *out = item.kind != TMPL_UNDEFINED && sl_tmpl_map_find(seq.u.map, item) != NULL;
@@ -436,16 +484,19 @@ sl_status sl_tmpl_contains(tmpl_run *r, sl_value seq, sl_value item, bool *out) 
 
 sl_status sl_tmpl_compare(tmpl_run *r, tmpl_op op, sl_value a, sl_value b, bool *out) {
     switch (op) {
-    case OP_EQ: return sl_tmpl_equal(r, a, b, 0, out);
+    case OP_EQ:
+        return sl_tmpl_equal(r, a, b, 0, out);
     case OP_NE:
         SL_TRY(sl_tmpl_equal(r, a, b, 0, out));
         *out = !*out;
         return SL_OK;
-    case OP_IN: return sl_tmpl_contains(r, b, a, out);
+    case OP_IN:
+        return sl_tmpl_contains(r, b, a, out);
     case OP_NOT_IN:
         SL_TRY(sl_tmpl_contains(r, b, a, out));
         *out = !*out;
         return SL_OK;
-    default: return sl_tmpl_order(r, op, a, b, 0, out);
+    default:
+        return sl_tmpl_order(r, op, a, b, 0, out);
     }
 }

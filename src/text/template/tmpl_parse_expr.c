@@ -1,5 +1,5 @@
-/* Expressions: the grammar of Jinja 3.1, whose levels are, from loose to tight: if-else, or, and, not,
- * comparison, + -, ~, * / // %, unary signs with filters and tests, **.
+/* Expressions: the grammar of Jinja 3.1, whose levels are, from loose to tight: if-else, or, and,
+ * not, comparison, + -, ~, * / // %, unary signs with filters and tests, **.
  */
 #include <string.h>
 
@@ -26,19 +26,31 @@ static void list_add(expr_list *l, tmpl_node *n) {
     l->n++;
 }
 
-/* --- binary levels ------------------------------------------------------------------------------ */
+/* --- binary levels
+ * ------------------------------------------------------------------------------ */
 
-typedef enum expr_level { LEVEL_OR, LEVEL_AND, LEVEL_NOT, LEVEL_COMPARE, LEVEL_ADD, LEVEL_CONCAT,
-                          LEVEL_MUL, LEVEL_POW, LEVEL_UNARY } expr_level;
+typedef enum expr_level {
+    LEVEL_OR,
+    LEVEL_AND,
+    LEVEL_NOT,
+    LEVEL_COMPARE,
+    LEVEL_ADD,
+    LEVEL_CONCAT,
+    LEVEL_MUL,
+    LEVEL_POW,
+    LEVEL_UNARY
+} expr_level;
 
 static const struct {
     uint8_t token, level, op;
 } BINARY[] = {
-    {TOK_EQ, LEVEL_COMPARE, OP_EQ}, {TOK_NE, LEVEL_COMPARE, OP_NE}, {TOK_LT, LEVEL_COMPARE, OP_LT},
-    {TOK_LE, LEVEL_COMPARE, OP_LE}, {TOK_GT, LEVEL_COMPARE, OP_GT}, {TOK_GE, LEVEL_COMPARE, OP_GE},
-    {TOK_ADD, LEVEL_ADD, OP_ADD}, {TOK_SUB, LEVEL_ADD, OP_SUB}, {TOK_TILDE, LEVEL_CONCAT, OP_ADD},
-    {TOK_MUL, LEVEL_MUL, OP_MUL}, {TOK_DIV, LEVEL_MUL, OP_DIV}, {TOK_FLOORDIV, LEVEL_MUL, OP_FLOORDIV},
-    {TOK_MOD, LEVEL_MUL, OP_MOD}, {TOK_POW, LEVEL_POW, OP_POW},
+    {TOK_EQ, LEVEL_COMPARE, OP_EQ},    {TOK_NE, LEVEL_COMPARE, OP_NE},
+    {TOK_LT, LEVEL_COMPARE, OP_LT},    {TOK_LE, LEVEL_COMPARE, OP_LE},
+    {TOK_GT, LEVEL_COMPARE, OP_GT},    {TOK_GE, LEVEL_COMPARE, OP_GE},
+    {TOK_ADD, LEVEL_ADD, OP_ADD},      {TOK_SUB, LEVEL_ADD, OP_SUB},
+    {TOK_TILDE, LEVEL_CONCAT, OP_ADD}, {TOK_MUL, LEVEL_MUL, OP_MUL},
+    {TOK_DIV, LEVEL_MUL, OP_DIV},      {TOK_FLOORDIV, LEVEL_MUL, OP_FLOORDIV},
+    {TOK_MOD, LEVEL_MUL, OP_MOD},      {TOK_POW, LEVEL_POW, OP_POW},
 };
 
 /* The operator of this level at the present token, consumed; OP_NONE if there is none. */
@@ -70,8 +82,8 @@ static sl_status expr_operator(tmpl_parser *p, expr_level level, tmpl_op *op) {
 }
 
 static sl_status expr_binary(tmpl_parser *p, expr_level level, tmpl_node **out) {
-    static const uint8_t KIND[] = {NODE_OR, NODE_AND, NODE_NOT, NODE_COMPARE, NODE_ARITH, NODE_CONCAT,
-                                   NODE_ARITH, NODE_ARITH};
+    static const uint8_t KIND[] = {NODE_OR,    NODE_AND,    NODE_NOT,   NODE_COMPARE,
+                                   NODE_ARITH, NODE_CONCAT, NODE_ARITH, NODE_ARITH};
     if (level == LEVEL_UNARY) {
         return expr_unary(p, true, out);
     }
@@ -109,7 +121,8 @@ static sl_status expr_binary(tmpl_parser *p, expr_level level, tmpl_node **out) 
     return SL_OK;
 }
 
-/* `a if b else c if d else e` is a list from left to right; each else part is the next node's place. */
+/* `a if b else c if d else e` is a list from left to right; each else part is the next node's
+ * place. */
 static sl_status expr_conditional(tmpl_parser *p, tmpl_node **out) {
     unsigned n_unknown = p->n_unknown;
     SL_TRY(expr_binary(p, LEVEL_OR, out));
@@ -143,7 +156,8 @@ sl_status sl_tmpl_parse_expr(tmpl_parser *p, bool with_cond, tmpl_node **out) {
     return SL_OK;
 }
 
-/* --- primary ------------------------------------------------------------------------------------ */
+/* --- primary
+ * ------------------------------------------------------------------------------------ */
 
 static sl_status expr_string(tmpl_parser *p, tmpl_node **out) {
     SL_TRY(sl_tmpl_parse_node(p, NODE_CONST, out));
@@ -238,25 +252,31 @@ static sl_status expr_parenthesis(tmpl_parser *p, tmpl_node **out) {
 
 static sl_status expr_primary(tmpl_parser *p, tmpl_node **out) {
     switch (p->cur.kind) {
-    case TOK_NAME: return expr_name(p, true, out);
-    case TOK_STRING: return expr_string(p, out);
+    case TOK_NAME:
+        return expr_name(p, true, out);
+    case TOK_STRING:
+        return expr_string(p, out);
     case TOK_INT:
     case TOK_FLOAT:
         SL_TRY(sl_tmpl_parse_node(p, NODE_CONST, out));
-        (*out)->val = p->cur.kind == TOK_INT ? tmpl_int(p->cur.int_val) : tmpl_float(p->cur.float_val);
+        (*out)->val = p->cur.kind == TOK_INT ? tmpl_int(p->cur.int_val)
+                                             : tmpl_float(p->cur.float_val);
         return sl_tmpl_parse_advance(p);
-    case TOK_LPAREN: return expr_parenthesis(p, out);
+    case TOK_LPAREN:
+        return expr_parenthesis(p, out);
     case TOK_LBRACKET:
         SL_TRY(sl_tmpl_parse_node(p, NODE_LIST, out));
         return expr_items(p, TOK_RBRACKET, false, &(*out)->a);
     case TOK_LBRACE:
         SL_TRY(sl_tmpl_parse_node(p, NODE_DICT, out));
         return expr_items(p, TOK_RBRACE, true, &(*out)->a);
-    default: return sl_tmpl_parse_unexpected(p, "an expression");
+    default:
+        return sl_tmpl_parse_unexpected(p, "an expression");
     }
 }
 
-/* --- links: subscripts, calls, filters, tests --------------------------------------------------- */
+/* --- links: subscripts, calls, filters, tests
+ * --------------------------------------------------- */
 
 static bool expr_slice_ends(const tmpl_parser *p) {
     return p->cur.kind == TOK_RBRACKET || p->cur.kind == TOK_COMMA || p->cur.kind == TOK_COLON;
@@ -333,11 +353,12 @@ static sl_status expr_arguments(tmpl_parser *p, tmpl_node **out) {
         uint32_t line = p->cur.line;
         SL_TRY(expr_argument(p, &arg));
         /* Positional ones first; *args before **kwargs; each of those at most once. */
-        bool ok = arg->kind == ARG_POS ? last == ARG_POS
+        bool ok = arg->kind == ARG_POS     ? last == ARG_POS
                   : arg->kind == ARG_NAMED ? last != ARG_MAP
                                            : last < arg->kind;
         if (!ok) {
-            return sl_tmpl_parse_fail(p, line, "arguments of a call are in an order that is not allowed");
+            return sl_tmpl_parse_fail(p, line,
+                                      "arguments of a call are in an order that is not allowed");
         }
         last = arg->kind > last ? arg->kind : last;
         list_add(&args, arg);
@@ -395,7 +416,11 @@ static bool expr_starts_operand(const tmpl_parser *p) {
     case TOK_NAME:
         return !sl_tmpl_parse_at_word(p, "else") && !sl_tmpl_parse_at_word(p, "or") &&
                !sl_tmpl_parse_at_word(p, "and");
-    case TOK_STRING: case TOK_INT: case TOK_FLOAT: case TOK_LBRACKET: case TOK_LBRACE:
+    case TOK_STRING:
+    case TOK_INT:
+    case TOK_FLOAT:
+    case TOK_LBRACKET:
+    case TOK_LBRACE:
         return true;
     default:
         return false;
@@ -435,8 +460,8 @@ static sl_status expr_test(tmpl_parser *p, tmpl_node **out) {
     return SL_OK;
 }
 
-/* Adds links to *node, wrapping it into a chain when there is at least one. With `filters`, filters and
- * tests; without, subscripts. Calls in both. */
+/* Adds links to *node, wrapping it into a chain when there is at least one. With `filters`, filters
+ * and tests; without, subscripts. Calls in both. */
 static sl_status expr_links(tmpl_parser *p, tmpl_node **node, bool filters) {
     expr_list links = {0};
     bool wrapped = false;
@@ -508,11 +533,13 @@ sl_status sl_tmpl_parse_filters(tmpl_parser *p, bool inline_start, tmpl_node **o
     return sl_tmpl_parse_check_unknown(p);
 }
 
-/* --- tuples and targets ------------------------------------------------------------------------- */
+/* --- tuples and targets
+ * ------------------------------------------------------------------------- */
 
 static bool expr_tuple_ends(const tmpl_parser *p, const char *end_word) {
-    return p->cur.kind == TOK_VAR_END || p->cur.kind == TOK_BLOCK_END || p->cur.kind == TOK_RPAREN ||
-           p->cur.kind == TOK_RBRACKET || (end_word != NULL && sl_tmpl_parse_at_word(p, end_word));
+    return p->cur.kind == TOK_VAR_END || p->cur.kind == TOK_BLOCK_END ||
+           p->cur.kind == TOK_RPAREN || p->cur.kind == TOK_RBRACKET ||
+           (end_word != NULL && sl_tmpl_parse_at_word(p, end_word));
 }
 
 typedef sl_status (*expr_item_fn)(tmpl_parser *p, bool flag, tmpl_node **out);
@@ -542,7 +569,8 @@ static sl_status expr_tuple(tmpl_parser *p, expr_item_fn item_fn, bool flag, con
     return SL_OK;
 }
 
-sl_status sl_tmpl_parse_tuple(tmpl_parser *p, bool with_cond, const char *end_word, tmpl_node **out) {
+sl_status sl_tmpl_parse_tuple(tmpl_parser *p, bool with_cond, const char *end_word,
+                              tmpl_node **out) {
     return expr_tuple(p, sl_tmpl_parse_expr, with_cond, end_word, out);
 }
 
@@ -578,6 +606,7 @@ static sl_status expr_target_item(tmpl_parser *p, bool with_attr, tmpl_node **ou
     return SL_OK;
 }
 
-sl_status sl_tmpl_parse_target(tmpl_parser *p, bool with_attr, const char *end_word, tmpl_node **out) {
+sl_status sl_tmpl_parse_target(tmpl_parser *p, bool with_attr, const char *end_word,
+                               tmpl_node **out) {
     return expr_tuple(p, expr_target_item, with_attr, end_word, out);
 }

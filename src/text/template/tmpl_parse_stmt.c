@@ -6,7 +6,8 @@
 #include "base/error.h"
 #include "text/template/tmpl_parser.h"
 
-/* --- helpers ------------------------------------------------------------------------------------ */
+/* --- helpers
+ * ------------------------------------------------------------------------------------ */
 
 sl_status sl_tmpl_parse_fail(const tmpl_parser *p, uint32_t line, const char *format, ...) {
     char detail[256];
@@ -14,12 +15,13 @@ sl_status sl_tmpl_parse_fail(const tmpl_parser *p, uint32_t line, const char *fo
     va_start(args, format);
     (void)vsnprintf(detail, sizeof(detail), format, args);
     va_end(args);
-    return SL_FAIL(p->err, SL_ERR_FORMAT, "template %s, line %u: %s", p->t->name, (unsigned)line, detail);
+    return SL_FAIL(p->err, SL_ERR_FORMAT, "template %s, line %u: %s", p->t->name, (unsigned)line,
+                   detail);
 }
 
 sl_status sl_tmpl_parse_full(const tmpl_parser *p) {
-    return SL_FAIL(p->err, SL_ERR_LIMIT, "template %s: its syntax tree needs more memory than allowed",
-                   p->t->name);
+    return SL_FAIL(p->err, SL_ERR_LIMIT,
+                   "template %s: its syntax tree needs more memory than allowed", p->t->name);
 }
 
 sl_status sl_tmpl_parse_unexpected(const tmpl_parser *p, const char *wanted) {
@@ -115,13 +117,13 @@ sl_status sl_tmpl_parse_check_unknown(tmpl_parser *p) {
     if (p->n_unknown == 0) {
         return SL_OK;
     }
-    return sl_tmpl_parse_fail(p, p->unknown.line, "no %s is named '%.*s'",
-                              p->unknown_is_test ? "test" : "filter",
-                              (int)(p->unknown.text.len > 80 ? 80 : p->unknown.text.len),
-                              p->unknown.text.ptr);
+    return sl_tmpl_parse_fail(
+        p, p->unknown.line, "no %s is named '%.*s'", p->unknown_is_test ? "test" : "filter",
+        (int)(p->unknown.text.len > 80 ? 80 : p->unknown.text.len), p->unknown.text.ptr);
 }
 
-/* --- statements --------------------------------------------------------------------------------- */
+/* --- statements
+ * --------------------------------------------------------------------------------- */
 
 static const char *const NO_END[] = {NULL};
 
@@ -265,7 +267,8 @@ static sl_status stmt_signature(tmpl_parser *p, tmpl_macro_def *m) {
             SL_TRY(sl_tmpl_parse_advance(p));
             SL_TRY(stmt_expr(p, &def));
         } else if (m->n_params > 0 && m->params[m->n_params - 1].def != NULL) {
-            return sl_tmpl_parse_fail(p, p->cur.line, "an argument without default follows one with");
+            return sl_tmpl_parse_fail(p, p->cur.line,
+                                      "an argument without default follows one with");
         }
         if (m->n_params == cap) {
             cap = cap == 0 ? 4 : cap * 2;
@@ -284,8 +287,8 @@ static sl_status stmt_signature(tmpl_parser *p, tmpl_macro_def *m) {
             }
         }
         m->explicit_caller |= name->name == NAME_CALLER;
-        m->params[m->n_params++] =
-            (tmpl_param){.name = name->name, .text = p->t->names[name->name], .def = def};
+        m->params[m->n_params++] = (tmpl_param){
+            .name = name->name, .text = p->t->names[name->name], .def = def};
     }
     return sl_tmpl_parse_advance(p);
 }
@@ -310,7 +313,8 @@ static sl_status stmt_macro_body(tmpl_parser *p, const char *end, tmpl_macro_def
         m->uses_kwargs &= m->params[i].name != NAME_KWARGS;
         m->uses_varargs &= m->params[i].name != NAME_VARARGS;
         if (m->params[i].name == NAME_CALLER && m->params[i].def == NULL) {
-            return sl_tmpl_parse_fail(p, p->cur.line, "an argument named caller must have a default");
+            return sl_tmpl_parse_fail(p, p->cur.line,
+                                      "an argument named caller must have a default");
         }
     }
     m->body = body;
@@ -445,10 +449,10 @@ static const struct {
     const char *word;
     sl_status (*parse)(tmpl_parser *p, tmpl_node *n);
 } STATEMENTS[] = {
-    {"if", stmt_if}, {"for", stmt_for}, {"set", stmt_set}, {"macro", stmt_macro}, {"call", stmt_call},
-    {"filter", stmt_filter}, {"with", stmt_with}, {"block", stmt_named_block},
-    {"generation", stmt_generation}, {"break", stmt_break}, {"continue", stmt_continue},
-    {"print", stmt_print},
+    {"if", stmt_if},       {"for", stmt_for},           {"set", stmt_set},
+    {"macro", stmt_macro}, {"call", stmt_call},         {"filter", stmt_filter},
+    {"with", stmt_with},   {"block", stmt_named_block}, {"generation", stmt_generation},
+    {"break", stmt_break}, {"continue", stmt_continue}, {"print", stmt_print},
 };
 
 static sl_status stmt_statement(tmpl_parser *p, tmpl_node *n) {
@@ -471,8 +475,8 @@ static sl_status stmt_statement(tmpl_parser *p, tmpl_node *n) {
     return sl_tmpl_parse_unexpected(p, "a statement that exists");
 }
 
-/* Parses until `{%` followed by one of the end words, which becomes the present token; at the top (no end
- * words) until the end of the template. */
+/* Parses until `{%` followed by one of the end words, which becomes the present token; at the top
+ * (no end words) until the end of the template. */
 static sl_status stmt_items(tmpl_parser *p, const char *const *ends, tmpl_node **to) {
     for (;;) {
         tmpl_node *n;

@@ -22,10 +22,10 @@ typedef struct tmpl_parser {
     tmpl_map *names; /* text -> number */
     size_t cap_names;
     tmpl_parse_macro *macro;
-    unsigned n_for;  /* for loops around this place: `loop` must not be assigned */
-    bool in_loop;    /* break and continue have a loop to act on */
-    /* Unknown filters and tests are errors of the template, except where the reference only finds them
-     * when they run: directly in an if statement or a conditional expression. */
+    unsigned n_for; /* for loops around this place: `loop` must not be assigned */
+    bool in_loop;   /* break and continue have a loop to act on */
+    /* Unknown filters and tests are errors of the template, except where the reference only finds
+     * them when they run: directly in an if statement or a conditional expression. */
     bool soft;
     unsigned n_unknown;
     tmpl_token unknown; /* the first of them */
@@ -33,16 +33,18 @@ typedef struct tmpl_parser {
     sl_error *err;
 } tmpl_parser;
 
-SL_NODISCARD sl_status sl_tmpl_parse_fail(const tmpl_parser *p, uint32_t line, const char *format, ...)
-    SL_PRINTF(3, 4);
+SL_NODISCARD sl_status sl_tmpl_parse_fail(const tmpl_parser *p, uint32_t line, const char *format,
+                                          ...) SL_PRINTF(3, 4);
 SL_NODISCARD sl_status sl_tmpl_parse_full(const tmpl_parser *p);
 SL_NODISCARD sl_status sl_tmpl_parse_unexpected(const tmpl_parser *p, const char *wanted);
 SL_NODISCARD sl_status sl_tmpl_parse_advance(tmpl_parser *p);
-SL_NODISCARD sl_status sl_tmpl_parse_peek(tmpl_parser *p, const tmpl_token **out); /* the one after cur */
+/* the one after cur */
+SL_NODISCARD sl_status sl_tmpl_parse_peek(tmpl_parser *p, const tmpl_token **out);
 SL_NODISCARD sl_status sl_tmpl_parse_expect(tmpl_parser *p, tmpl_token_kind kind, const char *what);
 SL_NODISCARD sl_status sl_tmpl_parse_node(tmpl_parser *p, tmpl_node_kind kind, tmpl_node **out);
 SL_NODISCARD sl_status sl_tmpl_parse_intern(tmpl_parser *p, sl_slice text, uint32_t *out);
-SL_NODISCARD sl_status sl_tmpl_parse_text(tmpl_parser *p, sl_slice text, sl_value *out); /* borrowed */
+/* borrowed */
+SL_NODISCARD sl_status sl_tmpl_parse_text(tmpl_parser *p, sl_slice text, sl_value *out);
 /* After a whole expression: unknown filters and tests that nothing excuses. */
 SL_NODISCARD sl_status sl_tmpl_parse_check_unknown(tmpl_parser *p);
 bool sl_tmpl_parse_at_word(const tmpl_parser *p, const char *word);
@@ -60,7 +62,8 @@ SL_NODISCARD sl_status sl_tmpl_parse_tuple(tmpl_parser *p, bool with_cond, const
                                            tmpl_node **out);
 SL_NODISCARD sl_status sl_tmpl_parse_target(tmpl_parser *p, bool with_attr, const char *end_word,
                                             tmpl_node **out);
-/* `|f(...)|g` or, with inline_start, `f(...)|g`: a NODE_CHAIN without base; NULL if there is none. */
+/* `|f(...)|g` or, with inline_start, `f(...)|g`: a NODE_CHAIN without base; NULL if there is
+ * none. */
 SL_NODISCARD sl_status sl_tmpl_parse_filters(tmpl_parser *p, bool inline_start, tmpl_node **out);
 
 /* Statements. */

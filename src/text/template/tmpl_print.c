@@ -1,7 +1,8 @@
 /* Values -> text as Python's str() and repr() give it.
  *
- * Numbers, booleans and None count as trusted: they cannot spell a special token, but a template may build
- * one around them (<|image_1|>). The punctuation of printed lists and objects counts as untrusted.
+ * Numbers, booleans and None count as trusted: they cannot spell a special token, but a template
+ * may build one around them (<|image_1|>). The punctuation of printed lists and objects counts as
+ * untrusted.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -13,7 +14,8 @@
 #include "text/template/tmpl_exec.h"
 #include "text/template/tmpl_unicode.h"
 
-/* --- numbers ------------------------------------------------------------------------------------ */
+/* --- numbers
+ * ------------------------------------------------------------------------------------ */
 
 /* Shortest digits that read back as v, and the position of the point: 0.d1d2d3 x 10^point. */
 static int print_digits(double v, char digits[24], int *point) {
@@ -31,7 +33,7 @@ static int print_digits(double v, char digits[24], int *point) {
     while (n > 1 && digits[n - 1] == '0') {
         n--;
     }
-    *point = atoi(strchr(text, 'e') + 1) + 1;
+    *point = (int)strtol(strchr(text, 'e') + 1, NULL, 10) + 1;
     return n;
 }
 
@@ -39,7 +41,10 @@ size_t sl_tmpl_format_float(double v, char buf[TMPL_NUMBER_MAX]) {
     char digits[24];
     int point, len = 0;
     if (!isfinite(v)) {
-        return (size_t)snprintf(buf, TMPL_NUMBER_MAX, "%s", isnan(v) ? "nan" : v < 0 ? "-inf" : "inf");
+        return (size_t)snprintf(buf, TMPL_NUMBER_MAX, "%s",
+                                isnan(v) ? "nan"
+                                : v < 0  ? "-inf"
+                                         : "inf");
     }
     int n = print_digits(fabs(v), digits, &point);
     if (signbit(v)) {
@@ -52,8 +57,8 @@ size_t sl_tmpl_format_float(double v, char buf[TMPL_NUMBER_MAX]) {
             memcpy(buf + len, digits + 1, (size_t)n - 1);
             len += n - 1;
         }
-        len += snprintf(buf + len, (size_t)(TMPL_NUMBER_MAX - len), "e%c%02d", point > 0 ? '+' : '-',
-                        abs(point - 1));
+        len += snprintf(buf + len, (size_t)(TMPL_NUMBER_MAX - len), "e%c%02d",
+                        point > 0 ? '+' : '-', abs(point - 1));
         return (size_t)len;
     }
     if (point <= 0) {
@@ -76,14 +81,15 @@ size_t sl_tmpl_format_float(double v, char buf[TMPL_NUMBER_MAX]) {
     return (size_t)len;
 }
 
-/* --- repr --------------------------------------------------------------------------------------- */
+/* --- repr
+ * --------------------------------------------------------------------------------------- */
 
 static sl_status repr_escape(tmpl_run *r, tmpl_builder *b, uint32_t c, bool trusted) {
     char text[16];
-    int len = c == '\n'   ? snprintf(text, sizeof(text), "\\n")
-              : c == '\r' ? snprintf(text, sizeof(text), "\\r")
-              : c == '\t' ? snprintf(text, sizeof(text), "\\t")
-              : c < 0x100 ? snprintf(text, sizeof(text), "\\x%02x", (unsigned)c)
+    int len = c == '\n'     ? snprintf(text, sizeof(text), "\\n")
+              : c == '\r'   ? snprintf(text, sizeof(text), "\\r")
+              : c == '\t'   ? snprintf(text, sizeof(text), "\\t")
+              : c < 0x100   ? snprintf(text, sizeof(text), "\\x%02x", (unsigned)c)
               : c < 0x10000 ? snprintf(text, sizeof(text), "\\u%04x", (unsigned)c)
                             : snprintf(text, sizeof(text), "\\U%08x", (unsigned)c);
     return sl_tmpl_build_bytes(r, b, text, (size_t)len, trusted);
@@ -166,8 +172,9 @@ static sl_status repr_other(tmpl_run *r, tmpl_builder *b, sl_value v, unsigned d
     const tmpl_str *name;
     switch (v.kind) {
     case TMPL_RANGE:
-        (void)snprintf(text, sizeof(text), v.u.range->step == 1 ? "range(%" PRId64 ", %" PRId64 ")"
-                                                               : "range(%" PRId64 ", %" PRId64 ", %" PRId64 ")",
+        (void)snprintf(text, sizeof(text),
+                       v.u.range->step == 1 ? "range(%" PRId64 ", %" PRId64 ")"
+                                            : "range(%" PRId64 ", %" PRId64 ", %" PRId64 ")",
                        v.u.range->start, v.u.range->stop, v.u.range->step);
         break;
     case TMPL_NAMESPACE:
@@ -182,14 +189,19 @@ static sl_status repr_other(tmpl_run *r, tmpl_builder *b, sl_value v, unsigned d
         break;
     case TMPL_LOOP:
         SL_TRY(sl_tmpl_loop_length(r, v.u.loop, &n));
-        (void)snprintf(text, sizeof(text), "<LoopContext %" PRId64 "/%" PRId64 ">", v.u.loop->index0 + 1, n);
+        (void)snprintf(text, sizeof(text), "<LoopContext %" PRId64 "/%" PRId64 ">",
+                       v.u.loop->index0 + 1, n);
         break;
     case TMPL_METHOD:
-        (void)snprintf(text, sizeof(text), "<built-in method %s of %s object>", v.u.method->def->name,
-                       sl_tmpl_type_name(v.u.method->self));
+        (void)snprintf(text, sizeof(text), "<built-in method %s of %s object>",
+                       v.u.method->def->name, sl_tmpl_type_name(v.u.method->self));
         break;
-    case TMPL_GLOBAL: (void)snprintf(text, sizeof(text), "<function %s>", v.u.global->name); break;
-    default: (void)snprintf(text, sizeof(text), "<%s object>", sl_tmpl_type_name(v)); break;
+    case TMPL_GLOBAL:
+        (void)snprintf(text, sizeof(text), "<function %s>", v.u.global->name);
+        break;
+    default:
+        (void)snprintf(text, sizeof(text), "<%s object>", sl_tmpl_type_name(v));
+        break;
     }
     return repr_text(r, b, text);
 }
@@ -198,23 +210,35 @@ sl_status sl_tmpl_repr(tmpl_run *r, tmpl_builder *b, sl_value v, unsigned depth)
     char text[TMPL_NUMBER_MAX];
     size_t len = 0;
     if (depth > TMPL_VALUE_DEPTH_MAX) {
-        return sl_tmpl_fail_at(r, SL_ERR_LIMIT, __FILE__, __LINE__, "a value is nested too deeply to print");
+        return sl_tmpl_fail_at(r, SL_ERR_LIMIT, __FILE__, __LINE__,
+                               "a value is nested too deeply to print");
     }
     switch (v.kind) {
-    case SL_VALUE_NONE: return sl_tmpl_build_text(r, b, "None");
-    case SL_VALUE_BOOL: return sl_tmpl_build_text(r, b, v.u.b ? "True" : "False");
-    case SL_VALUE_INT: len = (size_t)snprintf(text, sizeof(text), "%" PRId64, v.u.i); break;
-    case SL_VALUE_FLOAT: len = sl_tmpl_format_float(v.u.f, text); break;
+    case SL_VALUE_NONE:
+        return sl_tmpl_build_text(r, b, "None");
+    case SL_VALUE_BOOL:
+        return sl_tmpl_build_text(r, b, v.u.b ? "True" : "False");
+    case SL_VALUE_INT:
+        len = (size_t)snprintf(text, sizeof(text), "%" PRId64, v.u.i);
+        break;
+    case SL_VALUE_FLOAT:
+        len = sl_tmpl_format_float(v.u.f, text);
+        break;
     case SL_VALUE_STRING:
         SL_TRY(repr_text(r, b, v.u.str->markup ? "Markup(" : ""));
         SL_TRY(repr_str(r, b, v.u.str));
         return repr_text(r, b, v.u.str->markup ? ")" : "");
     case SL_VALUE_LIST:
-    case TMPL_TUPLE: return repr_list(r, b, v, depth);
-    case SL_VALUE_OBJECT: return repr_map(r, b, v.u.map, depth);
-    case TMPL_VIEW: return repr_view(r, b, v, depth);
-    case TMPL_UNDEFINED: return repr_text(r, b, "Undefined");
-    default: return repr_other(r, b, v, depth);
+    case TMPL_TUPLE:
+        return repr_list(r, b, v, depth);
+    case SL_VALUE_OBJECT:
+        return repr_map(r, b, v.u.map, depth);
+    case TMPL_VIEW:
+        return repr_view(r, b, v, depth);
+    case TMPL_UNDEFINED:
+        return repr_text(r, b, "Undefined");
+    default:
+        return repr_other(r, b, v, depth);
     }
     return sl_tmpl_build_bytes(r, b, text, len, true);
 }
@@ -238,16 +262,23 @@ sl_status sl_tmpl_to_str(tmpl_run *r, sl_value v, const tmpl_str **out) {
     return SL_OK;
 }
 
-/* --- HTML --------------------------------------------------------------------------------------- */
+/* --- HTML
+ * --------------------------------------------------------------------------------------- */
 
 static const char *html_entity(char c) {
     switch (c) {
-    case '&': return "&amp;";
-    case '<': return "&lt;";
-    case '>': return "&gt;";
-    case '\'': return "&#39;";
-    case '"': return "&#34;";
-    default: return NULL;
+    case '&':
+        return "&amp;";
+    case '<':
+        return "&lt;";
+    case '>':
+        return "&gt;";
+    case '\'':
+        return "&#39;";
+    case '"':
+        return "&#34;";
+    default:
+        return NULL;
     }
 }
 

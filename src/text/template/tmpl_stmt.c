@@ -1,9 +1,11 @@
-/* Statements: output, scopes, assignments, if, set, with, filter and call blocks. Loops: tmpl_loop.c. */
+/* Statements: output, scopes, assignments, if, set, with, filter and call blocks. Loops:
+ * tmpl_loop.c. */
 #include <string.h>
 
 #include "text/template/tmpl_exec.h"
 
-/* --- scopes ------------------------------------------------------------------------------------- */
+/* --- scopes
+ * ------------------------------------------------------------------------------------- */
 
 sl_status sl_tmpl_scope_new(tmpl_run *r, tmpl_scope *outer, tmpl_scope **out) {
     tmpl_scope *s = sl_arena_alloc_zero(&r->arena, 1, sizeof(*s));
@@ -71,9 +73,12 @@ static sl_status stmt_assign_attr(tmpl_run *r, tmpl_scope *s, const tmpl_node *t
 
 sl_status sl_tmpl_assign(tmpl_run *r, tmpl_scope *s, const tmpl_node *target, sl_value v) {
     switch (target->kind) {
-    case NODE_NAME: return sl_tmpl_scope_set(r, s, target->name, v);
-    case TARGET_ATTR: return stmt_assign_attr(r, s, target, v);
-    default: break;
+    case NODE_NAME:
+        return sl_tmpl_scope_set(r, s, target->name, v);
+    case TARGET_ATTR:
+        return stmt_assign_attr(r, s, target, v);
+    default:
+        break;
     }
     SL_TRY(sl_tmpl_enter(r));
     SL_TRY(stmt_unpack(r, s, target, v));
@@ -81,7 +86,8 @@ sl_status sl_tmpl_assign(tmpl_run *r, tmpl_scope *s, const tmpl_node *target, sl
     return SL_OK;
 }
 
-/* --- blocks ------------------------------------------------------------------------------------- */
+/* --- blocks
+ * ------------------------------------------------------------------------------------- */
 
 sl_status sl_tmpl_exec_captured(tmpl_run *r, tmpl_scope *s, const tmpl_node *body, sl_value *out) {
     tmpl_builder b, *outer = r->capture;
@@ -94,8 +100,8 @@ sl_status sl_tmpl_exec_captured(tmpl_run *r, tmpl_scope *s, const tmpl_node *bod
 }
 
 /* The body in a scope of its own, captured; then through the filters of `chain` (may be NULL). */
-static sl_status stmt_captured(tmpl_run *r, tmpl_scope *s, const tmpl_node *chain, const tmpl_node *body,
-                               sl_value *out) {
+static sl_status stmt_captured(tmpl_run *r, tmpl_scope *s, const tmpl_node *chain,
+                               const tmpl_node *body, sl_value *out) {
     tmpl_scope *inner;
     SL_TRY(sl_tmpl_scope_new(r, s, &inner));
     SL_TRY(sl_tmpl_exec_captured(r, inner, body, out));
@@ -137,7 +143,8 @@ static sl_status stmt_filter(tmpl_run *r, tmpl_scope *s, const tmpl_node *n) {
     return r->flow == FLOW_NEXT ? stmt_print(r, v) : SL_OK;
 }
 
-static sl_status stmt_macro_value(tmpl_run *r, tmpl_scope *s, const tmpl_macro_def *def, sl_value *out) {
+static sl_status stmt_macro_value(tmpl_run *r, tmpl_scope *s, const tmpl_macro_def *def,
+                                  sl_value *out) {
     tmpl_macro *m = sl_arena_alloc(&r->arena, sizeof(*m));
     if (m == NULL) {
         return TMPL_FULL(r);
@@ -183,7 +190,8 @@ static sl_status stmt_with(tmpl_run *r, tmpl_scope *s, const tmpl_node *n) {
     SL_TRY(sl_tmpl_scope_new(r, s, &inner));
     for (const tmpl_node *set = n->a; set != NULL; set = set->next) {
         sl_value v;
-        SL_TRY(sl_tmpl_eval(r, s, set->b, &v)); /* in the scope outside: later ones do not see earlier ones */
+        /* in the scope outside: later ones do not see earlier ones */
+        SL_TRY(sl_tmpl_eval(r, s, set->b, &v));
         SL_TRY(sl_tmpl_assign(r, inner, set->a, v));
     }
     return sl_tmpl_exec(r, inner, n->c);
@@ -200,36 +208,50 @@ static sl_status stmt_inner(tmpl_run *r, tmpl_scope *s, const tmpl_node *n) {
     return sl_tmpl_exec(r, inner, n->c);
 }
 
-/* --- statements --------------------------------------------------------------------------------- */
+/* --- statements
+ * --------------------------------------------------------------------------------- */
 
 static sl_status stmt_one(tmpl_run *r, tmpl_scope *s, const tmpl_node *n) {
     sl_value v;
     r->line = n->line;
     switch (n->kind) {
-    case STMT_TEXT: return sl_tmpl_emit(r, n->val.u.str);
+    case STMT_TEXT:
+        return sl_tmpl_emit(r, n->val.u.str);
     case STMT_PRINT:
         SL_TRY(sl_tmpl_eval(r, s, n->a, &v));
         return stmt_print(r, v);
-    case STMT_IF: return stmt_if(r, s, n);
-    case STMT_FOR: return sl_tmpl_exec_for(r, s, n);
+    case STMT_IF:
+        return stmt_if(r, s, n);
+    case STMT_FOR:
+        return sl_tmpl_exec_for(r, s, n);
     case STMT_SET:
         SL_TRY(sl_tmpl_eval(r, s, n->b, &v));
         return sl_tmpl_assign(r, s, n->a, v);
-    case STMT_SET_BLOCK: return stmt_set_block(r, s, n);
+    case STMT_SET_BLOCK:
+        return stmt_set_block(r, s, n);
     case STMT_MACRO:
         SL_TRY(stmt_macro_value(r, s, n->macro, &v));
         return sl_tmpl_scope_set(r, s, n->name, v);
-    case STMT_CALL: return stmt_call(r, s, n);
-    case STMT_FILTER: return stmt_filter(r, s, n);
-    case STMT_WITH: return stmt_with(r, s, n);
+    case STMT_CALL:
+        return stmt_call(r, s, n);
+    case STMT_FILTER:
+        return stmt_filter(r, s, n);
+    case STMT_WITH:
+        return stmt_with(r, s, n);
     case STMT_SCOPE:
-    case STMT_BLOCK: return stmt_inner(r, s, n);
-    case STMT_BREAK: r->flow = FLOW_BREAK; return SL_OK;
-    case STMT_CONTINUE: r->flow = FLOW_CONTINUE; return SL_OK;
-    default: break;
+    case STMT_BLOCK:
+        return stmt_inner(r, s, n);
+    case STMT_BREAK:
+        r->flow = FLOW_BREAK;
+        return SL_OK;
+    case STMT_CONTINUE:
+        r->flow = FLOW_CONTINUE;
+        return SL_OK;
+    default:
+        break;
     }
-    return TMPL_FAIL(r, "'%.*s' needs other templates; a chat template has none", (int)n->val.u.str->len,
-                     n->val.u.str->ptr);
+    return TMPL_FAIL(r, "'%.*s' needs other templates; a chat template has none",
+                     (int)n->val.u.str->len, n->val.u.str->ptr);
 }
 
 sl_status sl_tmpl_exec(tmpl_run *r, tmpl_scope *s, const tmpl_node *first) {

@@ -1,7 +1,8 @@
-/* Strings that remember which of their bytes came from values: building, cutting, searching, output.
+/* Strings that remember which of their bytes came from values: building, cutting, searching,
+ * output.
  *
- * Appending to a string whose store ends where the string ends grows that store in place, so that a string
- * put together piece by piece costs its length, not its square.
+ * Appending to a string whose store ends where the string ends grows that store in place, so that a
+ * string put together piece by piece costs its length, not its square.
  */
 #define _GNU_SOURCE /* memmem */
 #include <string.h>
@@ -11,8 +12,10 @@
 #include "text/template/tmpl_exec.h"
 
 #define STORE_MIN 64u
+#define FIND_WINDOW ((size_t)64)
 
-/* --- trust -------------------------------------------------------------------------------------- */
+/* --- trust
+ * -------------------------------------------------------------------------------------- */
 
 /* The first span of the store that ends after byte `at`. */
 static size_t store_span_after(const tmpl_store *st, size_t at) {
@@ -33,7 +36,8 @@ size_t sl_tmpl_str_part(const tmpl_str *s, size_t pos, bool *trusted) {
         *trusted = s->trusted;
         return s->len;
     }
-    size_t base = (size_t)(s->ptr - s->store->data), at = base + pos, i = store_span_after(s->store, at);
+    size_t base = (size_t)(s->ptr - s->store->data), at = base + pos,
+           i = store_span_after(s->store, at);
     size_t end;
     if (i == s->store->n_spans) {
         *trusted = true;
@@ -65,7 +69,8 @@ static sl_status store_mark(tmpl_run *r, tmpl_store *st, size_t begin, size_t en
     return SL_OK;
 }
 
-/* --- stores ------------------------------------------------------------------------------------- */
+/* --- stores
+ * ------------------------------------------------------------------------------------- */
 
 static sl_status store_new(tmpl_run *r, size_t cap, tmpl_store **out) {
     tmpl_store *st = sl_arena_alloc(&r->arena, sizeof(*st));
@@ -79,7 +84,8 @@ static sl_status store_new(tmpl_run *r, size_t cap, tmpl_store **out) {
 }
 
 /* Bytes [from, len) of src appended to a store that has the room. */
-static sl_status store_append(tmpl_run *r, tmpl_store *st, const char *text, size_t len, bool trusted) {
+static sl_status store_append(tmpl_run *r, tmpl_store *st, const char *text, size_t len,
+                              bool trusted) {
     if (len == 0) {
         return SL_OK;
     }
@@ -100,17 +106,20 @@ static sl_status store_append_str(tmpl_run *r, tmpl_store *st, const tmpl_str *s
     return SL_OK;
 }
 
-static sl_status str_of_store(tmpl_run *r, tmpl_store *st, size_t begin, size_t n_chars, sl_value *out) {
+static sl_status str_of_store(tmpl_run *r, tmpl_store *st, size_t begin, size_t n_chars,
+                              sl_value *out) {
     tmpl_str *s = sl_arena_alloc(&r->arena, sizeof(*s));
     if (s == NULL) {
         return TMPL_FULL(r);
     }
-    *s = (tmpl_str){.ptr = st->data + begin, .len = st->used - begin, .n_chars = n_chars, .store = st};
+    *s = (tmpl_str){
+        .ptr = st->data + begin, .len = st->used - begin, .n_chars = n_chars, .store = st};
     *out = tmpl_str_value(s);
     return SL_OK;
 }
 
-/* --- strings ------------------------------------------------------------------------------------ */
+/* --- strings
+ * ------------------------------------------------------------------------------------ */
 
 sl_status sl_tmpl_str_sub(tmpl_run *r, const tmpl_str *s, size_t from, size_t len, sl_value *out) {
     if (from == 0 && len == s->len) {
@@ -161,7 +170,8 @@ sl_status sl_tmpl_str_concat(tmpl_run *r, const tmpl_str *a, const tmpl_str *b, 
     }
     tmpl_store *st = a->store;
     size_t begin = 0;
-    bool in_place = st != NULL && a->ptr + a->len == st->data + st->used && st->cap - st->used >= b->len;
+    bool in_place = st != NULL && a->ptr + a->len == st->data + st->used &&
+                    st->cap - st->used >= b->len;
     if (in_place) {
         begin = (size_t)(a->ptr - st->data);
         SL_TRY(tmpl_burn(r, b->len));
@@ -190,15 +200,26 @@ size_t sl_tmpl_str_offset(const tmpl_str *s, size_t i_char) {
     }
 }
 
+/* Looks at windows that double, so that the work follows the distance to the hit even where memmem
+ * looks at its whole haystack first. */
 size_t sl_tmpl_str_find(const tmpl_str *s, size_t from, size_t end, const tmpl_str *needle) {
-    if (from > end) {
-        return SIZE_MAX;
+    for (size_t window = FIND_WINDOW; from <= end && end - from >= needle->len; window *= 2) {
+        size_t left = end - from - needle->len; /* places behind the first one */
+        size_t len = left < window ? end - from : window + needle->len;
+        const char *hit = memmem(s->ptr + from, len, needle->ptr, needle->len);
+        if (hit != NULL) {
+            return (size_t)(hit - s->ptr);
+        }
+        if (left < window) {
+            break;
+        }
+        from += window + 1;
     }
-    const char *hit = memmem(s->ptr + from, end - from, needle->ptr, needle->len);
-    return hit == NULL ? SIZE_MAX : (size_t)(hit - s->ptr);
+    return SIZE_MAX;
 }
 
-/* --- builders ----------------------------------------------------------------------------------- */
+/* --- builders
+ * ----------------------------------------------------------------------------------- */
 
 sl_status sl_tmpl_build_begin(tmpl_run *r, tmpl_builder *b) {
     b->begin = 0;
@@ -226,7 +247,8 @@ static sl_status build_reserve(tmpl_run *r, tmpl_builder *b, size_t len) {
     return SL_OK;
 }
 
-sl_status sl_tmpl_build_bytes(tmpl_run *r, tmpl_builder *b, const char *text, size_t len, bool trusted) {
+sl_status sl_tmpl_build_bytes(tmpl_run *r, tmpl_builder *b, const char *text, size_t len,
+                              bool trusted) {
     SL_TRY(build_reserve(r, b, len));
     return store_append(r, b->store, text, len, trusted);
 }
@@ -235,7 +257,8 @@ sl_status sl_tmpl_build_text(tmpl_run *r, tmpl_builder *b, const char *text) {
     return sl_tmpl_build_bytes(r, b, text, strlen(text), true);
 }
 
-sl_status sl_tmpl_build_part(tmpl_run *r, tmpl_builder *b, const tmpl_str *s, size_t from, size_t len) {
+sl_status sl_tmpl_build_part(tmpl_run *r, tmpl_builder *b, const tmpl_str *s, size_t from,
+                             size_t len) {
     SL_TRY(build_reserve(r, b, len));
     return store_append_str(r, b->store, s, from, len);
 }
@@ -253,10 +276,12 @@ sl_status sl_tmpl_build_char(tmpl_run *r, tmpl_builder *b, uint32_t code, bool t
 sl_status sl_tmpl_build_end(tmpl_run *r, tmpl_builder *b, sl_value *out) {
     size_t len = b->store->used - b->begin;
     SL_TRY(tmpl_burn(r, len));
-    return str_of_store(r, b->store, b->begin, sl_tmpl_count_chars(b->store->data + b->begin, len), out);
+    return str_of_store(r, b->store, b->begin, sl_tmpl_count_chars(b->store->data + b->begin, len),
+                        out);
 }
 
-/* --- output ------------------------------------------------------------------------------------- */
+/* --- output
+ * ------------------------------------------------------------------------------------- */
 
 static sl_status emit_mark(tmpl_run *r, size_t begin, size_t end) {
     sl_spans *l = &r->spans;
@@ -289,8 +314,8 @@ sl_status sl_tmpl_emit(tmpl_run *r, const tmpl_str *s) {
     }
     sl_status status = sl_buf_append(r->out, s->ptr, s->len);
     if (status != SL_OK) {
-        return sl_tmpl_fail_at(r, status, __FILE__, __LINE__, "no room for %zu more bytes of output",
-                               s->len);
+        return sl_tmpl_fail_at(r, status, __FILE__, __LINE__,
+                               "no room for %zu more bytes of output", s->len);
     }
     for (size_t pos = 0; r->keep_spans && pos < s->len;) {
         bool trusted;

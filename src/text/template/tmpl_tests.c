@@ -15,8 +15,8 @@ static sl_status test_boolean(tmpl_run *r, sl_value v, const sl_value *arg, bool
 
 static sl_status test_callable(tmpl_run *r, sl_value v, const sl_value *arg, bool *out) {
     (void)r, (void)arg;
-    *out = v.kind == TMPL_MACRO || v.kind == TMPL_METHOD || v.kind == TMPL_GLOBAL || v.kind == TMPL_LOOP ||
-           v.kind == TMPL_JOINER || v.kind == TMPL_UNDEFINED;
+    *out = v.kind == TMPL_MACRO || v.kind == TMPL_METHOD || v.kind == TMPL_GLOBAL ||
+           v.kind == TMPL_LOOP || v.kind == TMPL_JOINER || v.kind == TMPL_UNDEFINED;
     return SL_OK;
 }
 
@@ -186,12 +186,23 @@ static sl_status test_sameas(tmpl_run *r, sl_value v, const sl_value *arg, bool 
         return SL_OK;
     }
     switch (v.kind) {
-    case SL_VALUE_NONE: *out = true; break;
-    case SL_VALUE_BOOL: *out = v.u.b == o.u.b; break;
-    case SL_VALUE_INT: *out = v.u.i == o.u.i && v.u.i >= -5 && v.u.i <= 256; break;
-    case SL_VALUE_FLOAT: break;
-    case SL_VALUE_STRING: *out = v.u.str->ptr == o.u.str->ptr && v.u.str->len == o.u.str->len; break;
-    default: *out = v.u.map == o.u.map; break;
+    case SL_VALUE_NONE:
+        *out = true;
+        break;
+    case SL_VALUE_BOOL:
+        *out = v.u.b == o.u.b;
+        break;
+    case SL_VALUE_INT:
+        *out = v.u.i == o.u.i && v.u.i >= -5 && v.u.i <= 256;
+        break;
+    case SL_VALUE_FLOAT:
+        break;
+    case SL_VALUE_STRING:
+        *out = v.u.str->ptr == o.u.str->ptr && v.u.str->len == o.u.str->len;
+        break;
+    default:
+        *out = v.u.map == o.u.map;
+        break;
     }
     return SL_OK;
 }
@@ -213,19 +224,45 @@ static const struct {
     tmpl_test_fn fn;
     const char *arg; /* name of its one argument, or NULL: none */
 } TESTS[] = {
-    {"!=", test_ne, "b"}, {"<", test_lt, "b"}, {"<=", test_le, "b"}, {"==", test_eq, "b"},
-    {">", test_gt, "b"}, {">=", test_ge, "b"}, {"boolean", test_boolean, NULL},
-    {"callable", test_callable, NULL}, {"defined", test_defined, NULL},
-    {"divisibleby", test_divisibleby, "num"}, {"eq", test_eq, "b"}, {"equalto", test_eq, "b"},
-    {"escaped", test_escaped, NULL}, {"even", test_even, NULL}, {"false", test_false, NULL},
-    {"filter", test_filter, NULL}, {"float", test_float, NULL}, {"ge", test_ge, "b"},
-    {"greaterthan", test_gt, "b"}, {"gt", test_gt, "b"}, {"in", test_in, "seq"},
-    {"integer", test_integer, NULL}, {"iterable", test_iterable, NULL}, {"le", test_le, "b"},
-    {"lessthan", test_lt, "b"}, {"lower", test_lower, NULL}, {"lt", test_lt, "b"},
-    {"mapping", test_mapping, NULL}, {"ne", test_ne, "b"}, {"none", test_none, NULL},
-    {"number", test_number, NULL}, {"odd", test_odd, NULL}, {"sameas", test_sameas, "other"},
-    {"sequence", test_sequence, NULL}, {"string", test_string, NULL}, {"test", test_test, NULL},
-    {"true", test_true, NULL}, {"undefined", test_undefined, NULL}, {"upper", test_upper, NULL},
+    {"!=", test_ne, "b"},
+    {"<", test_lt, "b"},
+    {"<=", test_le, "b"},
+    {"==", test_eq, "b"},
+    {">", test_gt, "b"},
+    {">=", test_ge, "b"},
+    {"boolean", test_boolean, NULL},
+    {"callable", test_callable, NULL},
+    {"defined", test_defined, NULL},
+    {"divisibleby", test_divisibleby, "num"},
+    {"eq", test_eq, "b"},
+    {"equalto", test_eq, "b"},
+    {"escaped", test_escaped, NULL},
+    {"even", test_even, NULL},
+    {"false", test_false, NULL},
+    {"filter", test_filter, NULL},
+    {"float", test_float, NULL},
+    {"ge", test_ge, "b"},
+    {"greaterthan", test_gt, "b"},
+    {"gt", test_gt, "b"},
+    {"in", test_in, "seq"},
+    {"integer", test_integer, NULL},
+    {"iterable", test_iterable, NULL},
+    {"le", test_le, "b"},
+    {"lessthan", test_lt, "b"},
+    {"lower", test_lower, NULL},
+    {"lt", test_lt, "b"},
+    {"mapping", test_mapping, NULL},
+    {"ne", test_ne, "b"},
+    {"none", test_none, NULL},
+    {"number", test_number, NULL},
+    {"odd", test_odd, NULL},
+    {"sameas", test_sameas, "other"},
+    {"sequence", test_sequence, NULL},
+    {"string", test_string, NULL},
+    {"test", test_test, NULL},
+    {"true", test_true, NULL},
+    {"undefined", test_undefined, NULL},
+    {"upper", test_upper, NULL},
 };
 
 uint16_t sl_tmpl_test_index(sl_slice name) {
@@ -241,7 +278,8 @@ sl_status sl_tmpl_test(tmpl_run *r, uint16_t index, const tmpl_str *name, sl_val
                        const tmpl_args *args, bool *out) {
     sl_value arg[1] = {tmpl_missing()};
     if (index == TMPL_UNKNOWN) {
-        return TMPL_FAIL(r, "no test is named '%.*s'", (int)(name->len > 80 ? 80 : name->len), name->ptr);
+        return TMPL_FAIL(r, "no test is named '%.*s'", (int)(name->len > 80 ? 80 : name->len),
+                         name->ptr);
     }
     uint32_t n = TESTS[index].arg == NULL ? 0 : 1;
     SL_TRY(sl_tmpl_bind(r, TESTS[index].name, args, &TESTS[index].arg, n, n, arg));

@@ -1,5 +1,5 @@
-/* Text operations with the meaning of Python's str methods: see tmpl_text.h. Every result keeps the trust of
- * the characters it was made from. */
+/* Text operations with the meaning of Python's str methods: see tmpl_text.h. Every result keeps the
+ * trust of the characters it was made from. */
 #define _GNU_SOURCE /* memmem */
 #include "text/template/tmpl_text.h"
 
@@ -8,10 +8,11 @@
 #include "base/utf8.h"
 #include "text/template/tmpl_unicode.h"
 
-/* --- case --------------------------------------------------------------------------------------- */
+/* --- case
+ * --------------------------------------------------------------------------------------- */
 
-/* A capital sigma is written as a final one after a letter and not before one, looking through characters
- * that do not count. */
+/* A capital sigma is written as a final one after a letter and not before one, looking through
+ * characters that do not count. */
 static bool text_sigma_is_final(const tmpl_str *s, size_t at, size_t len) {
     uint32_t c = 0;
     size_t i = at;
@@ -43,16 +44,23 @@ static bool text_sigma_is_final(const tmpl_str *s, size_t at, size_t len) {
 
 static tmpl_case text_case_of(tmpl_recase how, uint32_t c, bool first, bool after_cased) {
     switch (how) {
-    case RECASE_UPPER: return TMPL_CASE_UPPER;
-    case RECASE_LOWER: return TMPL_CASE_LOWER;
-    case RECASE_FOLD: return TMPL_CASE_FOLD;
-    case RECASE_CAPITAL: return first ? TMPL_CASE_TITLE : TMPL_CASE_LOWER;
-    case RECASE_TITLE: return after_cased ? TMPL_CASE_LOWER : TMPL_CASE_TITLE;
-    default: return sl_tmpl_char_is(c, TMPL_CHAR_UPPER) ? TMPL_CASE_LOWER : TMPL_CASE_UPPER;
+    case RECASE_UPPER:
+        return TMPL_CASE_UPPER;
+    case RECASE_LOWER:
+        return TMPL_CASE_LOWER;
+    case RECASE_FOLD:
+        return TMPL_CASE_FOLD;
+    case RECASE_CAPITAL:
+        return first ? TMPL_CASE_TITLE : TMPL_CASE_LOWER;
+    case RECASE_TITLE:
+        return after_cased ? TMPL_CASE_LOWER : TMPL_CASE_TITLE;
+    default:
+        return sl_tmpl_char_is(c, TMPL_CHAR_UPPER) ? TMPL_CASE_LOWER : TMPL_CASE_UPPER;
     }
 }
 
-static sl_status text_recase_unicode(tmpl_run *r, tmpl_builder *b, const tmpl_str *s, tmpl_recase how) {
+static sl_status text_recase_unicode(tmpl_run *r, tmpl_builder *b, const tmpl_str *s,
+                                     tmpl_recase how) {
     bool after_cased = false;
     for (size_t i = 0; i < s->len;) {
         uint32_t c = 0, to[3];
@@ -104,7 +112,8 @@ sl_status sl_tmpl_text_recase(tmpl_run *r, const tmpl_str *s, tmpl_recase how, s
     return sl_tmpl_build_end(r, &b, out);
 }
 
-/* --- strip -------------------------------------------------------------------------------------- */
+/* --- strip
+ * -------------------------------------------------------------------------------------- */
 
 static bool text_has_char(const tmpl_str *chars, const char *p, size_t n) {
     return memmem(chars->ptr, chars->len, p, n) != NULL; /* UTF-8: only whole characters match */
@@ -152,11 +161,12 @@ sl_status sl_tmpl_text_strip(tmpl_run *r, const tmpl_str *s, tmpl_strip side, co
     return sl_tmpl_str_sub(r, s, from, end - from, out);
 }
 
-/* --- replace ------------------------------------------------------------------------------------ */
+/* --- replace
+ * ------------------------------------------------------------------------------------ */
 
 /* An empty `old` stands before every character and at the end. */
-static sl_status text_interleave(tmpl_run *r, tmpl_builder *b, const tmpl_str *s, const tmpl_str *with,
-                                 int64_t max) {
+static sl_status text_interleave(tmpl_run *r, tmpl_builder *b, const tmpl_str *s,
+                                 const tmpl_str *with, int64_t max) {
     size_t at = 0;
     for (int64_t n = 0; max < 0 || n < max; n++) {
         SL_TRY(sl_tmpl_build_str(r, b, with));
@@ -170,8 +180,8 @@ static sl_status text_interleave(tmpl_run *r, tmpl_builder *b, const tmpl_str *s
     return sl_tmpl_build_part(r, b, s, at, s->len - at);
 }
 
-sl_status sl_tmpl_text_replace(tmpl_run *r, const tmpl_str *s, const tmpl_str *old, const tmpl_str *with,
-                               int64_t max, sl_value *out) {
+sl_status sl_tmpl_text_replace(tmpl_run *r, const tmpl_str *s, const tmpl_str *old,
+                               const tmpl_str *with, int64_t max, sl_value *out) {
     tmpl_builder b;
     SL_TRY(tmpl_burn(r, s->len));
     if (max == 0 || (old->len > 0 && sl_tmpl_str_find(s, 0, s->len, old) == SIZE_MAX)) {
@@ -197,9 +207,11 @@ sl_status sl_tmpl_text_replace(tmpl_run *r, const tmpl_str *s, const tmpl_str *o
     return sl_tmpl_build_end(r, &b, out);
 }
 
-/* --- split and join ----------------------------------------------------------------------------- */
+/* --- split and join
+ * ----------------------------------------------------------------------------- */
 
-static sl_status text_push_part(tmpl_run *r, tmpl_list *l, const tmpl_str *s, size_t from, size_t end) {
+static sl_status text_push_part(tmpl_run *r, tmpl_list *l, const tmpl_str *s, size_t from,
+                                size_t end) {
     sl_value v;
     SL_TRY(sl_tmpl_str_sub(r, s, from, end - from, &v));
     return sl_tmpl_list_push(r, l, v);
@@ -215,7 +227,7 @@ static sl_status text_split_space(tmpl_run *r, const tmpl_str *s, int64_t max, t
     while (at < s->len) {
         size_t end = at;
         if (max >= 0 && (int64_t)l->n >= max) {
-            return text_push_part(r, l, s, at, sl_tmpl_rstrip_len(tmpl_slice(s)));
+            return text_push_part(r, l, s, at, s->len);
         }
         while (end < s->len && !text_space_at(s, end)) {
             end = text_next(s, end);
@@ -231,7 +243,7 @@ static sl_status text_rsplit_space(tmpl_run *r, const tmpl_str *s, int64_t max, 
     while (end > 0) {
         size_t from = end;
         if (max >= 0 && (int64_t)l->n >= max) {
-            return text_push_part(r, l, s, sl_tmpl_lstrip_start((sl_slice){s->ptr, end}), end);
+            return text_push_part(r, l, s, 0, end);
         }
         while (from > 0 && !text_space_at(s, text_prev(s, from))) {
             from = text_prev(s, from);
@@ -289,7 +301,8 @@ sl_status sl_tmpl_text_split(tmpl_run *r, const tmpl_str *s, const tmpl_str *sep
         return TMPL_FAIL(r, "split: the separator is empty");
     }
     if (from_right) {
-        SL_TRY(sep == NULL ? text_rsplit_space(r, s, max, *out) : text_rsplit_sep(r, s, sep, max, *out));
+        SL_TRY(sep == NULL ? text_rsplit_space(r, s, max, *out)
+                           : text_rsplit_sep(r, s, sep, max, *out));
         text_reverse(*out);
         return SL_OK;
     }
@@ -303,8 +316,8 @@ static size_t text_line_end(const tmpl_str *s, size_t at) {
     if (c == '\r' && at + 1 < s->len && s->ptr[at + 1] == '\n') {
         return 2;
     }
-    bool is_end = (c >= '\n' && c <= '\r') || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 ||
-                  c == 0x2029;
+    bool is_end = (c >= '\n' && c <= '\r') || (c >= 0x1C && c <= 0x1E) || c == 0x85 ||
+                  c == 0x2028 || c == 0x2029;
     return n > 0 && is_end ? n : 0;
 }
 
@@ -325,7 +338,8 @@ sl_status sl_tmpl_text_lines(tmpl_run *r, const tmpl_str *s, bool keep_ends, tmp
     return from < s->len ? text_push_part(r, *out, s, from, s->len) : SL_OK;
 }
 
-sl_status sl_tmpl_text_join(tmpl_run *r, const tmpl_str *sep, sl_value items, bool convert, sl_value *out) {
+sl_status sl_tmpl_text_join(tmpl_run *r, const tmpl_str *sep, sl_value items, bool convert,
+                            sl_value *out) {
     tmpl_builder b;
     tmpl_iter it;
     SL_TRY(sl_tmpl_iter_begin(r, items, &it));
@@ -349,7 +363,8 @@ sl_status sl_tmpl_text_join(tmpl_run *r, const tmpl_str *sep, sl_value items, bo
     }
 }
 
-/* --- alignment ---------------------------------------------------------------------------------- */
+/* --- alignment
+ * ---------------------------------------------------------------------------------- */
 
 static sl_status text_fill(tmpl_run *r, tmpl_builder *b, const tmpl_str *fill, uint64_t n) {
     for (uint64_t i = 0; i < n; i++) {
@@ -369,7 +384,9 @@ sl_status sl_tmpl_text_align(tmpl_run *r, const tmpl_str *s, int64_t width, cons
     }
     uint64_t gap = (uint64_t)width - s->n_chars;
     /* Python gives an odd gap's extra character to the left when the width is odd too. */
-    uint64_t left = how == ALIGN_LEFT ? 0 : how == ALIGN_RIGHT ? gap : gap / 2 + (gap & (uint64_t)width & 1);
+    uint64_t left = how == ALIGN_LEFT    ? 0
+                    : how == ALIGN_RIGHT ? gap
+                                         : gap / 2 + (gap & (uint64_t)width & 1);
     tmpl_builder b;
     SL_TRY(sl_tmpl_build_begin(r, &b));
     SL_TRY(text_fill(r, &b, fill, left));

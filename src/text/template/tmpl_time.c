@@ -1,5 +1,6 @@
-/* strftime over the rendering's clock, in UTC and in the C locale. The calendar is computed here (proleptic
- * Gregorian, days counted in eras of 400 years), so that no process-wide time zone or locale matters. */
+/* strftime over the rendering's clock, in UTC and in the C locale. The calendar is computed here
+ * (proleptic Gregorian, days counted in eras of 400 years), so that no process-wide time zone or
+ * locale matters. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,10 +14,11 @@ typedef struct tmpl_date {
     int year_day;                         /* from 0 */
 } tmpl_date;
 
-static const char *const DAYS[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday",
-                                   "Saturday"};
-static const char *const MONTHS[] = {"January", "February", "March", "April", "May", "June", "July",
-                                     "August", "September", "October", "November", "December"};
+static const char *const DAYS[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                   "Thursday", "Friday", "Saturday"};
+static const char *const MONTHS[] = {"January",   "February", "March",    "April",
+                                     "May",       "June",     "July",     "August",
+                                     "September", "October",  "November", "December"};
 
 static bool time_leap(int64_t y) {
     return (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
@@ -64,53 +66,81 @@ static int time_iso_week(const tmpl_date *d, int64_t *year) {
 }
 
 typedef struct time_field {
-    char pad;    /* what fills up to width: '0' or ' ' */
+    char pad; /* what fills up to width: '0' or ' ' */
     int width;
     int64_t val; /* width 0: no number */
 } time_field;
 
-static bool time_number(const tmpl_date *d, char c, time_field *f) {
+/* The numbers that directives show, in the order of FIELDS. */
+static void time_values(const tmpl_date *d, int64_t *v) {
     int64_t iso_year;
-    int iso_week = time_iso_week(d, &iso_year);
+    int iso_week = time_iso_week(d, &iso_year), monday_day = (d->week_day + 6) % 7;
     int hour12 = d->hour % 12 == 0 ? 12 : d->hour % 12;
-    switch (c) {
-    case 'Y': *f = (time_field){'0', 1, d->year}; break;
-    case 'G': *f = (time_field){'0', 1, iso_year}; break;
-    case 'C': *f = (time_field){'0', 2, d->year / 100}; break;
-    case 'y': *f = (time_field){'0', 2, d->year % 100}; break;
-    case 'g': *f = (time_field){'0', 2, iso_year % 100}; break;
-    case 'm': *f = (time_field){'0', 2, d->month}; break;
-    case 'd': *f = (time_field){'0', 2, d->day}; break;
-    case 'e': *f = (time_field){' ', 2, d->day}; break;
-    case 'H': *f = (time_field){'0', 2, d->hour}; break;
-    case 'k': *f = (time_field){' ', 2, d->hour}; break;
-    case 'I': *f = (time_field){'0', 2, hour12}; break;
-    case 'l': *f = (time_field){' ', 2, hour12}; break;
-    case 'M': *f = (time_field){'0', 2, d->minute}; break;
-    case 'S': *f = (time_field){'0', 2, d->second}; break;
-    case 'f': *f = (time_field){'0', 6, 0}; break;
-    case 'j': *f = (time_field){'0', 3, d->year_day + 1}; break;
-    case 'u': *f = (time_field){'0', 1, d->week_day == 0 ? 7 : d->week_day}; break;
-    case 'w': *f = (time_field){'0', 1, d->week_day}; break;
-    case 'U': *f = (time_field){'0', 2, (d->year_day + 7 - d->week_day) / 7}; break;
-    case 'W': *f = (time_field){'0', 2, (d->year_day + 7 - (d->week_day + 6) % 7) / 7}; break;
-    case 'V': *f = (time_field){'0', 2, iso_week}; break;
-    default: return false;
+    const int64_t values[] = {d->year,
+                              iso_year,
+                              d->year / 100,
+                              d->year % 100,
+                              iso_year % 100,
+                              d->month,
+                              d->day,
+                              d->day,
+                              d->hour,
+                              d->hour,
+                              hour12,
+                              hour12,
+                              d->minute,
+                              d->second,
+                              0,
+                              d->year_day + 1,
+                              d->week_day == 0 ? 7 : d->week_day,
+                              d->week_day,
+                              (d->year_day + 7 - d->week_day) / 7,
+                              (d->year_day + 7 - monday_day) / 7,
+                              iso_week};
+    memcpy(v, values, sizeof(values));
+}
+
+static bool time_number(const tmpl_date *d, char c, time_field *f) {
+    static const struct {
+        char name, pad;
+        int width;
+    } FIELDS[] = {{'Y', '0', 1}, {'G', '0', 1}, {'C', '0', 2}, {'y', '0', 2}, {'g', '0', 2},
+                  {'m', '0', 2}, {'d', '0', 2}, {'e', ' ', 2}, {'H', '0', 2}, {'k', ' ', 2},
+                  {'I', '0', 2}, {'l', ' ', 2}, {'M', '0', 2}, {'S', '0', 2}, {'f', '0', 6},
+                  {'j', '0', 3}, {'u', '0', 1}, {'w', '0', 1}, {'U', '0', 2}, {'W', '0', 2},
+                  {'V', '0', 2}};
+    int64_t values[sizeof(FIELDS) / sizeof(FIELDS[0])];
+    for (size_t i = 0; i < sizeof(FIELDS) / sizeof(FIELDS[0]); i++) {
+        if (FIELDS[i].name == c) {
+            time_values(d, values);
+            *f = (time_field){FIELDS[i].pad, FIELDS[i].width, values[i]};
+            return true;
+        }
     }
-    return true;
+    return false;
 }
 
 /* Directives that stand for others; NULL if c is none of them. */
 static const char *time_expansion(char c) {
     switch (c) {
-    case 'c': return "%a %b %e %H:%M:%S %Y";
-    case 'D': case 'x': return "%m/%d/%y";
-    case 'F': return "%Y-%m-%d";
-    case 'R': return "%H:%M";
-    case 'r': return "%I:%M:%S %p";
-    case 'T': case 'X': return "%H:%M:%S";
-    case 'h': return "%b";
-    default: return NULL;
+    case 'c':
+        return "%a %b %e %H:%M:%S %Y";
+    case 'D':
+    case 'x':
+        return "%m/%d/%y";
+    case 'F':
+        return "%Y-%m-%d";
+    case 'R':
+        return "%H:%M";
+    case 'r':
+        return "%I:%M:%S %p";
+    case 'T':
+    case 'X':
+        return "%H:%M:%S";
+    case 'h':
+        return "%b";
+    default:
+        return NULL;
     }
 }
 
@@ -124,23 +154,36 @@ static sl_status time_name(tmpl_run *r, tmpl_builder *b, const char *name, size_
 
 static sl_status time_word(tmpl_run *r, tmpl_builder *b, const tmpl_date *d, char c, char flag) {
     switch (c) {
-    case 'a': return time_name(r, b, DAYS[d->week_day], 3, flag);
-    case 'A': return time_name(r, b, DAYS[d->week_day], strlen(DAYS[d->week_day]), flag);
-    case 'b': return time_name(r, b, MONTHS[d->month - 1], 3, flag);
-    case 'B': return time_name(r, b, MONTHS[d->month - 1], strlen(MONTHS[d->month - 1]), flag);
-    case 'p': return sl_tmpl_build_text(r, b, d->hour < 12 ? "AM" : "PM");
-    case 'P': return sl_tmpl_build_text(r, b, d->hour < 12 ? "am" : "pm");
-    case 'n': return sl_tmpl_build_text(r, b, "\n");
-    case 't': return sl_tmpl_build_text(r, b, "\t");
-    case '%': return sl_tmpl_build_text(r, b, "%");
-    case 'z': case 'Z': return SL_OK; /* the clock has no zone */
-    default: break;
+    case 'a':
+        return time_name(r, b, DAYS[d->week_day], 3, flag);
+    case 'A':
+        return time_name(r, b, DAYS[d->week_day], strlen(DAYS[d->week_day]), flag);
+    case 'b':
+        return time_name(r, b, MONTHS[d->month - 1], 3, flag);
+    case 'B':
+        return time_name(r, b, MONTHS[d->month - 1], strlen(MONTHS[d->month - 1]), flag);
+    case 'p':
+        return sl_tmpl_build_text(r, b, d->hour < 12 ? "AM" : "PM");
+    case 'P':
+        return sl_tmpl_build_text(r, b, d->hour < 12 ? "am" : "pm");
+    case 'n':
+        return sl_tmpl_build_text(r, b, "\n");
+    case 't':
+        return sl_tmpl_build_text(r, b, "\t");
+    case '%':
+        return sl_tmpl_build_text(r, b, "%");
+    case 'z':
+    case 'Z':
+        return SL_OK; /* the clock has no zone */
+    default:
+        break;
     }
     char text[3] = {'%', c, '\0'}; /* unknown: stays as it is */
     return sl_tmpl_build_text(r, b, text);
 }
 
-static sl_status time_directive(tmpl_run *r, tmpl_builder *b, const tmpl_date *d, char c, char flag) {
+static sl_status time_directive(tmpl_run *r, tmpl_builder *b, const tmpl_date *d, char c,
+                                char flag) {
     time_field f;
     char text[32];
     if (c == 's') {
@@ -156,7 +199,8 @@ static sl_status time_directive(tmpl_run *r, tmpl_builder *b, const tmpl_date *d
     return sl_tmpl_build_text(r, b, text);
 }
 
-static sl_status time_format(tmpl_run *r, tmpl_builder *b, const tmpl_date *d, const tmpl_str *format) {
+static sl_status time_format(tmpl_run *r, tmpl_builder *b, const tmpl_date *d,
+                             const tmpl_str *format) {
     const char *text = format->ptr;
     for (size_t i = 0, len = format->len; i < len; i++) {
         char flag = '\0';

@@ -70,7 +70,8 @@ size_t sl_tmpl_rstrip_len(sl_slice text) {
             at--;
         }
         uint32_t c;
-        if (sl_utf8_decode(text.ptr + at, len - at, &c) == 0 || !sl_tmpl_char_is(c, TMPL_CHAR_SPACE)) {
+        if (sl_utf8_decode(text.ptr + at, len - at, &c) == 0 ||
+            !sl_tmpl_char_is(c, TMPL_CHAR_SPACE)) {
             break;
         }
         len = at;

@@ -1,14 +1,14 @@
 /* Inside of sl_value, shared by the files of this folder only.
  *
- * A value is 16 bytes and is passed by copy; what it points to lives in an arena and is never freed by
- * itself. The public kinds (JSON) come first; the kinds below them exist only while a template is being
- * rendered. A compiled template and the caller's variables are read-only here, so that threads may share
- * them.
+ * A value is 16 bytes and is passed by copy; what it points to lives in an arena and is never freed
+ * by itself. The public kinds (JSON) come first; the kinds below them exist only while a template
+ * is being rendered. A compiled template and the caller's variables are read-only here, so that
+ * threads may share them.
  *
- * Trust: every byte of a string is either the template's own (trusted) or came from a value (untrusted). A
- * string that is all one or the other carries a flag; a string that was put together points into a store,
- * which keeps the sorted list of its untrusted parts. Substrings are views of the same store, so that cutting
- * a string costs nothing and loses nothing.
+ * Trust: every byte of a string is either the template's own (trusted) or came from a value
+ * (untrusted). A string that is all one or the other carries a flag; a string that was put together
+ * points into a store, which keeps the sorted list of its untrusted parts. Substrings are views of
+ * the same store, so that cutting a string costs nothing and loses nothing.
  */
 #ifndef SL_TEXT_TMPL_VALUE_H
 #define SL_TEXT_TMPL_VALUE_H
@@ -21,13 +21,13 @@ typedef enum tmpl_kind {
     TMPL_MISSING = SL_VALUE_OBJECT + 1, /* no value at all: an argument that was not given */
     TMPL_UNDEFINED,
     TMPL_TUPLE,
-    TMPL_STREAM,    /* what can be walked once (a generator in the reference) */
-    TMPL_VIEW,      /* keys, values or items of an object */
+    TMPL_STREAM, /* what can be walked once (a generator in the reference) */
+    TMPL_VIEW,   /* keys, values or items of an object */
     TMPL_RANGE,
     TMPL_NAMESPACE, /* the only value that templates can change */
     TMPL_MACRO,
-    TMPL_METHOD,    /* a function bound to a value */
-    TMPL_GLOBAL,    /* a function of the environment, such as range */
+    TMPL_METHOD, /* a function bound to a value */
+    TMPL_GLOBAL, /* a function of the environment, such as range */
     TMPL_LOOP,
     TMPL_CYCLER,
     TMPL_JOINER
@@ -53,23 +53,23 @@ typedef struct tmpl_str {
 typedef struct tmpl_list {
     sl_value *items;
     size_t n, cap;
-    size_t pos;      /* TMPL_STREAM: items before it are gone */
+    size_t pos;        /* TMPL_STREAM: items before it are gone */
     const char *label; /* TMPL_STREAM: how it prints */
-    bool group;      /* TMPL_TUPLE made by groupby: has .grouper and .list */
+    bool group;        /* TMPL_TUPLE made by groupby: has .grouper and .list */
 } tmpl_list;
 
 typedef struct tmpl_map tmpl_map;
 
 struct sl_value {
-    uint8_t kind; /* sl_value_kind or tmpl_kind */
+    uint8_t kind;  /* sl_value_kind or tmpl_kind */
     uint8_t which; /* TMPL_VIEW: 0 keys, 1 values, 2 items */
     union {
         bool b;
         int64_t i;
         double f;
         const tmpl_str *str;
-        tmpl_list *list;              /* LIST, TUPLE, STREAM */
-        tmpl_map *map;                /* OBJECT, NAMESPACE, VIEW */
+        tmpl_list *list; /* LIST, TUPLE, STREAM */
+        tmpl_map *map;   /* OBJECT, NAMESPACE, VIEW */
         struct tmpl_undef *undef;
         struct tmpl_range *range;
         struct tmpl_macro *macro;
@@ -89,11 +89,13 @@ typedef struct tmpl_entry {
 struct tmpl_map {
     tmpl_entry *entries; /* in order of insertion */
     size_t n, cap;
-    uint32_t *slots;     /* open addressing, entry number + 1; NULL while n is small */
-    size_t n_slots;      /* a power of two */
+    uint32_t *slots; /* open addressing, entry number + 1; NULL while n is small */
+    size_t n_slots;  /* a power of two */
 };
 
-#define TMPL_VALUE_DEPTH_MAX 200 /* nesting that printing, comparing and hashing follow */
+#define TMPL_VALUE_DEPTH_MAX 200 /* nesting that printing and comparing follow */
+/* values inside one key (a tuple): bounds the work of hashing it */
+#define TMPL_KEY_NODES_MAX 64
 
 static inline sl_value tmpl_none(void) {
     return (sl_value){.kind = SL_VALUE_NONE};
@@ -137,11 +139,12 @@ bool sl_tmpl_list_add(sl_arena *a, tmpl_list *l, sl_value v);
 tmpl_map *sl_tmpl_map_new(sl_arena *a);
 /* Keys must be hashable (see sl_tmpl_hashable). False: arena full. */
 bool sl_tmpl_map_put(sl_arena *a, tmpl_map *m, sl_value key, sl_value val);
-bool sl_tmpl_map_put_new(sl_arena *a, tmpl_map *m, sl_value key, sl_value val); /* key known to be new */
+/* key known to be new */
+bool sl_tmpl_map_put_new(sl_arena *a, tmpl_map *m, sl_value key, sl_value val);
 const sl_value *sl_tmpl_map_find(const tmpl_map *m, sl_value key); /* NULL if absent */
 const sl_value *sl_tmpl_map_find_text(const tmpl_map *m, sl_slice key);
-/* None, booleans, numbers, strings and tuples of such (not too deep). */
-bool sl_tmpl_hashable(sl_value v, unsigned depth);
+/* None, booleans, numbers, strings and small tuples of such. */
+bool sl_tmpl_hashable(sl_value v);
 /* Equality as Python has it for hashable values: 1 == 1.0 == true. */
 bool sl_tmpl_key_eq(sl_value a, sl_value b);
 

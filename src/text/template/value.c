@@ -1,7 +1,8 @@
 /* Value trees: constructors, lists, and objects that keep insertion order.
  *
- * Objects up to MAP_LINEAR entries are searched linearly; larger ones have an open-addressing index. The
- * hash is salted with the object's address, so that keys from outside cannot be chosen to collide.
+ * Objects up to MAP_LINEAR entries are searched linearly; larger ones have an open-addressing
+ * index. The hash is salted with the object's address, so that keys from outside cannot be chosen
+ * to collide.
  */
 #include "text/template/tmpl_value.h"
 
@@ -11,7 +12,8 @@
 
 #define MAP_LINEAR 8u
 
-/* --- strings ------------------------------------------------------------------------------------ */
+/* --- strings
+ * ------------------------------------------------------------------------------------ */
 
 size_t sl_tmpl_count_chars(const char *text, size_t len) {
     size_t n = 0;
@@ -24,8 +26,8 @@ size_t sl_tmpl_count_chars(const char *text, size_t len) {
 tmpl_str *sl_tmpl_str_borrow(sl_arena *a, const char *text, size_t len, bool trusted) {
     tmpl_str *s = sl_arena_alloc(a, sizeof(*s));
     if (s != NULL) {
-        *s = (tmpl_str){.ptr = text, .len = len, .n_chars = sl_tmpl_count_chars(text, len),
-                        .trusted = trusted};
+        *s = (tmpl_str){
+            .ptr = text, .len = len, .n_chars = sl_tmpl_count_chars(text, len), .trusted = trusted};
     }
     return s;
 }
@@ -64,7 +66,8 @@ static char *value_copy_utf8(sl_arena *a, sl_slice text, size_t *len_out) {
     return copy;
 }
 
-/* --- lists -------------------------------------------------------------------------------------- */
+/* --- lists
+ * -------------------------------------------------------------------------------------- */
 
 tmpl_list *sl_tmpl_list_new(sl_arena *a, size_t cap) {
     size_t size_bytes;
@@ -101,29 +104,45 @@ bool sl_tmpl_list_add(sl_arena *a, tmpl_list *l, sl_value v) {
     return true;
 }
 
-/* --- objects ------------------------------------------------------------------------------------ */
+/* --- objects
+ * ------------------------------------------------------------------------------------ */
 
-bool sl_tmpl_hashable(sl_value v, unsigned depth) {
+/* `left` counts down over all values inside: tuples may share parts, so that their depth says
+ * little. */
+static bool value_hashable(sl_value v, unsigned *left) {
     if (v.kind != TMPL_TUPLE) {
         return v.kind <= SL_VALUE_STRING;
     }
-    if (depth >= TMPL_VALUE_DEPTH_MAX) {
-        return false;
-    }
     for (size_t i = 0; i < v.u.list->n; i++) {
-        if (!sl_tmpl_hashable(v.u.list->items[i], depth + 1)) {
+        if (*left == 0) {
+            return false;
+        }
+        --*left;
+        if (!value_hashable(v.u.list->items[i], left)) {
             return false;
         }
     }
     return true;
 }
 
+bool sl_tmpl_hashable(sl_value v) {
+    unsigned left = TMPL_KEY_NODES_MAX;
+    return value_hashable(v, &left);
+}
+
 static bool value_as_double(sl_value v, double *out) {
     switch (v.kind) {
-    case SL_VALUE_BOOL: *out = v.u.b ? 1.0 : 0.0; return true;
-    case SL_VALUE_INT: *out = (double)v.u.i; return true;
-    case SL_VALUE_FLOAT: *out = v.u.f; return true;
-    default: return false;
+    case SL_VALUE_BOOL:
+        *out = v.u.b ? 1.0 : 0.0;
+        return true;
+    case SL_VALUE_INT:
+        *out = (double)v.u.i;
+        return true;
+    case SL_VALUE_FLOAT:
+        *out = v.u.f;
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -156,7 +175,7 @@ bool sl_tmpl_key_eq(sl_value a, sl_value b) {
         if (a.kind != b.kind || a.u.list->n != b.u.list->n) {
             return false;
         }
-        for (size_t i = 0; i < a.u.list->n; i++) { /* depth was bounded by sl_tmpl_hashable */
+        for (size_t i = 0; i < a.u.list->n; i++) { /* bounded by sl_tmpl_hashable */
             if (!sl_tmpl_key_eq(a.u.list->items[i], b.u.list->items[i])) {
                 return false;
             }
@@ -200,7 +219,7 @@ static uint64_t value_hash(uint64_t h, sl_value v) {
     }
     if (v.kind == TMPL_TUPLE) {
         h = value_mix(h, v.u.list->n);
-        for (size_t k = 0; k < v.u.list->n; k++) { /* depth was bounded by sl_tmpl_hashable */
+        for (size_t k = 0; k < v.u.list->n; k++) { /* bounded by sl_tmpl_hashable */
             h = value_hash(h, v.u.list->items[k]);
         }
         return h;
@@ -319,7 +338,8 @@ bool sl_tmpl_map_put(sl_arena *a, tmpl_map *m, sl_value key, sl_value val) {
     return sl_tmpl_map_put_new(a, m, key, val);
 }
 
-/* --- public constructors ------------------------------------------------------------------------ */
+/* --- public constructors
+ * ------------------------------------------------------------------------ */
 
 static sl_value *value_box(sl_arena *a, sl_value v) {
     sl_value *p = sl_arena_alloc(a, sizeof(*p));

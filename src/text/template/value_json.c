@@ -1,7 +1,8 @@
-/* Strict JSON text -> value tree, by jansson (keeps key order, refuses duplicate keys and bad UTF-8).
+/* Strict JSON text -> value tree, by jansson (keeps key order, refuses duplicate keys and bad
+ * UTF-8).
  *
- * jansson's own nesting limit is far above ours, so the depth is checked while its tree is walked. Its
- * integers are 64 bits; larger ones are an error that says so.
+ * jansson's own nesting limit is far above ours, so the depth is checked while its tree is walked.
+ * Its integers are 64 bits; larger ones are an error that says so.
  */
 #include <jansson.h>
 #include <string.h>
@@ -11,13 +12,15 @@
 
 #define JSON_DEPTH_MAX 64u
 
-static sl_status json_to_value(sl_arena *a, json_t *node, unsigned depth, sl_value *out, sl_error *err);
+static sl_status json_to_value(sl_arena *a, json_t *node, unsigned depth, sl_value *out,
+                               sl_error *err);
 
 static sl_status json_full(sl_error *err) {
     return SL_FAIL(err, SL_ERR_LIMIT, "JSON: the values need more memory than allowed; send less");
 }
 
-static sl_status json_list(sl_arena *a, json_t *node, unsigned depth, sl_value *out, sl_error *err) {
+static sl_status json_list(sl_arena *a, json_t *node, unsigned depth, sl_value *out,
+                           sl_error *err) {
     size_t n = json_array_size(node);
     tmpl_list *l = sl_tmpl_list_new(a, n);
     if (l == NULL) {
@@ -34,7 +37,8 @@ static sl_status json_list(sl_arena *a, json_t *node, unsigned depth, sl_value *
     return SL_OK;
 }
 
-static sl_status json_text(sl_arena *a, const char *text, size_t len, sl_value *out, sl_error *err) {
+static sl_status json_text(sl_arena *a, const char *text, size_t len, sl_value *out,
+                           sl_error *err) {
     const char *copy = sl_arena_strndup(a, text, len);
     const tmpl_str *s = copy == NULL ? NULL : sl_tmpl_str_borrow(a, copy, len, false);
     if (s == NULL) {
@@ -63,18 +67,32 @@ static sl_status json_object_value(sl_arena *a, json_t *node, unsigned depth, sl
     return SL_OK;
 }
 
-static sl_status json_to_value(sl_arena *a, json_t *node, unsigned depth, sl_value *out, sl_error *err) {
+static sl_status json_to_value(sl_arena *a, json_t *node, unsigned depth, sl_value *out,
+                               sl_error *err) {
     switch (json_typeof(node)) {
-    case JSON_NULL: *out = tmpl_none(); return SL_OK;
-    case JSON_TRUE: *out = tmpl_bool(true); return SL_OK;
-    case JSON_FALSE: *out = tmpl_bool(false); return SL_OK;
-    case JSON_INTEGER: *out = tmpl_int(json_integer_value(node)); return SL_OK;
-    case JSON_REAL: *out = tmpl_float(json_real_value(node)); return SL_OK;
-    case JSON_STRING: return json_text(a, json_string_value(node), json_string_length(node), out, err);
-    default: break;
+    case JSON_NULL:
+        *out = tmpl_none();
+        return SL_OK;
+    case JSON_TRUE:
+        *out = tmpl_bool(true);
+        return SL_OK;
+    case JSON_FALSE:
+        *out = tmpl_bool(false);
+        return SL_OK;
+    case JSON_INTEGER:
+        *out = tmpl_int(json_integer_value(node));
+        return SL_OK;
+    case JSON_REAL:
+        *out = tmpl_float(json_real_value(node));
+        return SL_OK;
+    case JSON_STRING:
+        return json_text(a, json_string_value(node), json_string_length(node), out, err);
+    default:
+        break;
     }
     if (depth > JSON_DEPTH_MAX) {
-        return SL_FAIL(err, SL_ERR_LIMIT, "JSON: nested deeper than %u levels; flatten it", JSON_DEPTH_MAX);
+        return SL_FAIL(err, SL_ERR_LIMIT, "JSON: nested deeper than %u levels; flatten it",
+                       JSON_DEPTH_MAX);
     }
     return json_is_array(node) ? json_list(a, node, depth, out, err)
                                : json_object_value(a, node, depth, out, err);

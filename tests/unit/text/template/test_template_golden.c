@@ -1,5 +1,6 @@
 /* Chat templates against the reference: every case of ../shared/golden/templates, when it is there
- * (SLUICE_SHARED names another place). Cases that must fail must fail; all others must match to the byte. */
+ * (SLUICE_SHARED names another place). Cases that must fail must fail; all others must match to the
+ * byte. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -66,7 +67,8 @@ static sl_value *case_vars(sl_arena *a, json_t *row) {
 }
 
 /* True if the case came out as it should. */
-static bool run_case(const char *name, const sl_template *t, const sl_error *compile_err, json_t *row) {
+static bool run_case(const char *name, const sl_template *t, const sl_error *compile_err,
+                     json_t *row) {
     sl_arena a;
     sl_buf out;
     sl_error err = *compile_err;
@@ -78,12 +80,13 @@ static bool run_case(const char *name, const sl_template *t, const sl_error *com
         status = sl_template_render(t, case_vars(&a, row), NOW_UNIX_S, NULL, &out, &spans, &err);
     }
     const char *expected = json_string_value(json_object_get(row, "expected"));
-    bool ok = expected == NULL
-                  ? status != SL_OK
-                  : status == SL_OK && out.len == strlen(expected) && memcmp(out.data, expected, out.len) == 0;
+    bool ok = expected == NULL ? status != SL_OK
+                               : status == SL_OK && out.len == strlen(expected) &&
+                                     memcmp(out.data, expected, out.len) == 0;
     if (!ok) {
         printf("FAIL %s / %s: %s\n", name, json_string_value(json_object_get(row, "id")),
-               status == SL_OK ? (expected == NULL ? "should have failed" : "text differs") : err.message);
+               status == SL_OK ? (expected == NULL ? "should have failed" : "text differs")
+                               : err.message);
         if (status == SL_OK && expected != NULL && getenv("SLUICE_TEST_VERBOSE") != NULL) {
             printf("--- expected\n%s\n--- got\n%.*s\n", expected, (int)out.len, out.data);
         }
@@ -140,7 +143,8 @@ static void test_golden(void **state) {
         }
     }
     closedir(dir);
-    print_message("templates: %zu files, %zu of %zu cases as the reference\n", n_files, n_ok, n_all);
+    print_message("templates: %zu files, %zu of %zu cases as the reference\n", n_files, n_ok,
+                  n_all);
     assert_true(n_all > 0);
     assert_int_equal(n_ok, n_all);
 }
