@@ -20,9 +20,13 @@ ctest_code=0
 ctest --test-dir build --output-on-failure --no-tests=error -j "$(jobs)" \
     --output-junit "$PWD/$results/ctest.xml" ${ARGS:-} || ctest_code=$?
 
+# Python suites: every folder of tests/ with test_*.py, each in a run of its own.
 pytest_code=0
-if [ -z "${ARGS:-}" ] && ls tests/api/test_*.py > /dev/null 2>&1; then
-    "$python" -B -m pytest -q -p no:cacheprovider tests/api --junitxml="$results/pytest.xml" ||
-        pytest_code=$?
-fi
+for folder in tests/*/; do
+    suite=$(basename "$folder")
+    if [ -z "${ARGS:-}" ] && compgen -G "${folder}test_*.py" > /dev/null; then
+        "$python" -B -m pytest -q -p no:cacheprovider --timeout 300 "$folder" \
+            --junitxml="$results/$suite.xml" || pytest_code=$?
+    fi
+done
 exec "$python" tools/sum_results.py "$results" "$ctest_code" "$pytest_code"
