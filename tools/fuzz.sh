@@ -4,7 +4,7 @@
 # Runs of ten minutes and more are written to docs/fuzz-record.tsv, for tools/show.
 . "$(dirname "$0")/common.sh"
 seconds=${1:-60}
-CC=clang-14 build_preset fuzz
+CC=clang-14 build_preset fuzz libfuzzers
 mkdir -p build/fuzz/findings
 ran=0
 for program in build/fuzz/tests/fuzz/libfuzzer_*; do
