@@ -56,11 +56,23 @@ static sl_status bench_open(sl_loaded *l, const bench_flags *f, sl_error *err) {
     return sl_load_engine(l, &options, f->load.quiet, err);
 }
 
-static sl_status bench_cases(const bench_flags *f, sl_engine *e, sl_error *err) {
-    if (!f->json) {
+static void print_case(const bench_flags *f, const sl_bench_case *c, const sl_bench_result *r,
+                       bool is_first) {
+    if (f->json) {
+        (void)printf("{\"batch\": %" PRIu32 ", \"depth\": %" PRIu32 ", \"prompt\": %" PRIu32
+                     ", \"gen\": %" PRIu32 ", \"prompt_tps\": %.2f, \"gen_tps\": %.2f}\n",
+                     c->n_batch, c->n_depth, c->n_prompt, c->n_gen, r->prompt_tps, r->gen_tps);
+        return;
+    }
+    if (is_first) {
         (void)printf("%6s %8s %8s %8s %16s %16s\n", "batch", "depth", "prompt", "gen",
                      "prompt tokens/s", "gen tokens/s");
     }
+    (void)printf("%6" PRIu32 " %8" PRIu32 " %8" PRIu32 " %8" PRIu32 " %16.1f %16.1f\n", c->n_batch,
+                 c->n_depth, c->n_prompt, c->n_gen, r->prompt_tps, r->gen_tps);
+}
+
+static sl_status bench_cases(const bench_flags *f, sl_engine *e, sl_error *err) {
     for (size_t d = 0; d < f->depth.n; d++) {
         for (size_t b = 0; b < f->batch.n; b++) {
             sl_bench_case c = {.n_batch = (uint32_t)f->batch.v[b],
@@ -70,11 +82,7 @@ static sl_status bench_cases(const bench_flags *f, sl_engine *e, sl_error *err) 
                                .n_reps = f->n_reps};
             sl_bench_result r;
             SL_TRY(sl_bench_run(e, &c, &r, err));
-            (void)printf(
-                f->json ? "{\"batch\": %" PRIu32 ", \"depth\": %" PRIu32 ", \"prompt\": %" PRIu32
-                          ", \"gen\": %" PRIu32 ", \"prompt_tps\": %.2f, \"gen_tps\": %.2f}\n"
-                        : "%6" PRIu32 " %8" PRIu32 " %8" PRIu32 " %8" PRIu32 " %16.1f %16.1f\n",
-                c.n_batch, c.n_depth, c.n_prompt, c.n_gen, r.prompt_tps, r.gen_tps);
+            print_case(f, &c, &r, d == 0 && b == 0);
             SL_TRY(sl_stdout_flush(err));
         }
     }

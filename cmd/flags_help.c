@@ -13,7 +13,7 @@
 
 #define HELP_COLUMNS 80
 #define HELP_HEAD_MAX 28 /* columns of the names; a longer one has its help on the next line */
-#define ERROR_BYTES_MAX 2048
+#define ERROR_BYTES_MAX 1024
 #define NAME_BYTES_MAX 32 /* of names that are compared */
 
 /* --- errors ----------------------------------------------------------------------------------- */

@@ -107,8 +107,9 @@ static int help(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     hold_streams();
-    (void)signal(SIGPIPE,
-                 SIG_IGN); /* a reader that left is an error of that write, not of the program */
+    /* A reader that left and a file that may not grow are errors of that write, not of the program. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
         (void)fprintf(stderr, "sluice: a command is missing: sluice COMMAND [arguments]\n\n");
         print_commands(stderr);
