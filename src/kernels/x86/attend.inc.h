@@ -21,6 +21,13 @@
 #include "kernels/x86/exp.inc.h"
 #include "quant/half.h"
 
+#if VEC_INSTRUMENTED
+#undef TILE_PAIRS
+#undef TILE_CASES
+#define TILE_PAIRS 2
+#define TILE_CASES(X) X(1) X(2)
+#endif
+
 enum { PAGE = SL_PAGE_TOKENS, BLOCK = SL_ATTEND_BLOCK, PAGE_PARTS = SL_PAGE_TOKENS / VL };
 _Static_assert(TILE_PAIRS <= SL_ATTEND_TILE_MAX, "the scratch holds the scores of a tile");
 

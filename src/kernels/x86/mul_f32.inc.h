@@ -12,6 +12,17 @@
  * all rows then read. */
 #include "kernels/levels.h"
 
+#if VEC_INSTRUMENTED
+#undef TILE_ROWS
+#undef TILE_CASES
+#undef DIRECT_ROWS
+#undef DIRECT_CASES
+#define TILE_ROWS 3
+#define TILE_CASES(X) X(1) X(2) X(3)
+#define DIRECT_ROWS 2
+#define DIRECT_CASES(X) X(1) X(2)
+#endif
+
 enum { PANEL_PARTS = SL_PANEL_ROWS / VL, PREFETCH_BYTES = 512 };
 
 /* VL columns from k of one weight row, as floats; n < VL: the rest reads as zero. */
