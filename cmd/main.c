@@ -107,7 +107,7 @@ static int help(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     hold_streams();
-    /* A reader that left and a file that may not grow are errors of that write, not of the program. */
+    /* A reader that left, or a file that may not grow, is an error of that write. */
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {

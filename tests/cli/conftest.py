@@ -14,6 +14,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("SLUICE_BINARY", ROOT / "build" / "sluice")).resolve()
 GOLDEN = ROOT / "tests" / "golden"
+NO_LIMITS = os.environ.get("SLUICE_NO_LIMITS", "") not in ("", "0")  # built with sanitizers
 WAIT_S = 60  # for events that must come; nothing here depends on how fast they do
 
 

@@ -11,10 +11,9 @@ import pytest
 
 import gguf_edit
 import malformed
-from conftest import BINARY, GOLDEN, one_sentence
+from conftest import BINARY, GOLDEN, NO_LIMITS, one_sentence
 
 ALL = os.environ.get("SLUICE_ALL_CASES", "") not in ("", "0")
-NO_LIMITS = os.environ.get("SLUICE_NO_LIMITS", "") not in ("", "0")
 MEMORY_MAX_MB = 200
 TIME_MAX_S = 2.0
 SAMPLED = 60

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from conftest import refused, sluice
+from conftest import NO_LIMITS, refused, sluice
 
 
 def floats(data):
@@ -138,6 +138,7 @@ def test_inspect(tiny, goldens):
         assert with_plan["plan"] and {k: v for k, v in with_plan.items() if k != "plan"} == o
 
 
+@pytest.mark.skipif(NO_LIMITS, reason="sanitizers need address space")
 @pytest.mark.parametrize("limit_mb", [24, 48, 96, 160])
 def test_little_memory(smollm2, limit_mb):
     """Address space that does not suffice is a sentence, not a crash."""
