@@ -120,6 +120,10 @@ void sl_alloc_unlock(void) {
     t_locked--;
 }
 
+bool sl_alloc_is_locked(void) {
+    return t_locked > 0;
+}
+
 uint64_t sl_alloc_violations(void) {
     return atomic_load_explicit(&g_violations, memory_order_relaxed);
 }

@@ -36,6 +36,7 @@ uint64_t sl_alloc_count(void);
  * allocate). Calls nest. Returns the violations seen so far by the whole process. */
 void sl_alloc_lock(void);
 void sl_alloc_unlock(void);
+bool sl_alloc_is_locked(void); /* for this thread */
 uint64_t sl_alloc_violations(void);
 
 #endif

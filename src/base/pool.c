@@ -81,6 +81,7 @@ struct sl_pool {
     /* Written by the caller between jobs, read by workers after the phase that starts the job. */
     _Alignas(SL_CACHE_LINE) sl_pool_fn fn; /* NULL: workers end */
     void *arg;
+    bool alloc_locked; /* the caller may not allocate in this job, so nobody may */
     uint32_t n_threads, n_started; /* n_started: threads to be joined */
     uint32_t spins_full; /* pauses in POOL_SPIN_NS; 0 when there are more threads than CPUs */
     bool may_move;       /* not pinned, and each worker has a processor of its own */
@@ -229,7 +230,14 @@ static void *pool_thread_main(void *arg) {
         if (p->fn == NULL) {
             return NULL;
         }
+        const bool locked = p->alloc_locked;
+        if (locked) {
+            sl_alloc_lock();
+        }
         p->fn(p->arg, w->ith, p->n_threads);
+        if (locked) {
+            sl_alloc_unlock();
+        }
         phase = sl_gate_value(&p->phase);
         if (pool_arrive(p, w->ith)) {
             sl_gate_open(&p->joined, sl_gate_value(&p->joined) + 1);
@@ -252,6 +260,7 @@ void sl_pool_run(sl_pool *p, sl_pool_fn fn, void *arg) {
     }
     p->fn = fn;
     p->arg = arg;
+    p->alloc_locked = sl_alloc_is_locked();
     uint32_t phase = sl_gate_value(&p->phase);
     uint32_t joined = sl_gate_value(&p->joined);
     sl_gate_open(&p->phase, phase + 1);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "device/cpu/cpu_device.h"
@@ -45,17 +46,21 @@ static sl_status engine_resolve(const sl_model *model, const sl_engine_options *
     return SL_OK;
 }
 
+/* Pages for 32 sequences of full length, within a quarter of the memory that the model leaves free. */
+static uint64_t engine_default_kv(const sl_engine *e, const sl_program_memory *m, uint64_t available) {
+    uint64_t ctx_pages = ((uint64_t)e->ctx_max + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS;
+    uint64_t model_bytes = m->packed_bytes + m->step_bytes;
+    uint64_t quarter = available > model_bytes ? (available - model_bytes) / 4 : 0;
+    uint64_t wanted;
+    return sl_mul_u64(32 * ctx_pages, m->page_bytes, &wanted) && wanted < quarter ? wanted : quarter;
+}
+
 /* Chooses the number of pages from the memory allowed for them. */
 static sl_status engine_size_pool(sl_engine *e, const sl_engine_options *o, sl_error *err) {
     sl_program_memory m;
     SL_TRY(e->device->ops->estimate(e->device, &e->model->plan, &e->options, &m, err));
-    uint64_t ctx_pages = (e->ctx_max + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS;
-    uint64_t kv_bytes = o->kv_bytes;
-    if (kv_bytes == 0) {
-        uint64_t quarter = sl_memory_available_bytes() / 4;
-        uint64_t wanted = 32 * ctx_pages * m.page_bytes; /* bounded: 2^23 pages of < 2^40 bytes */
-        kv_bytes = wanted < quarter ? wanted : quarter;
-    }
+    uint64_t kv_bytes = o->kv_bytes != 0 ? o->kv_bytes
+                                         : engine_default_kv(e, &m, sl_memory_available_bytes());
     uint64_t n_pages = kv_bytes / m.page_bytes;
     n_pages = n_pages > PAGES_MAX ? PAGES_MAX : n_pages;
     if (n_pages == 0) {
@@ -73,6 +78,21 @@ static sl_status engine_size_pool(sl_engine *e, const sl_engine_options *o, sl_e
     return SL_OK;
 }
 
+/* What does not fit is refused before it is begun: the system would hand out the address space all the same and
+ * end the process once it is used. */
+static sl_status engine_check_memory(const sl_engine *e, sl_error *err) {
+    const sl_engine_memory *m = &e->memory;
+    uint64_t available = sl_memory_available_bytes(), need;
+    if (!sl_add_u64(m->packed_bytes + m->step_bytes, m->kv_bytes, &need) || need > available) {
+        return SL_FAIL(err, SL_ERR_MEMORY,
+                       "%s needs %" PRIu64 " MB of packed weights, %" PRIu64 " MB of step buffers and %" PRIu64
+                       " MB of KV pages, but %" PRIu64 " MB of memory are free; a smaller --kv-memory or --ctx may "
+                       "help", sl_gguf_path(e->model->file), m->packed_bytes >> 20, m->step_bytes >> 20,
+                       m->kv_bytes >> 20, available >> 20);
+    }
+    return SL_OK;
+}
+
 static sl_status engine_open_device(const sl_model *model, const sl_engine_options *options,
                                     sl_engine *e, sl_error *err) {
     SL_TRY(engine_resolve(model, options, e, err));
@@ -87,6 +107,9 @@ sl_status sl_engine_create(const sl_model *model, const sl_engine_options *optio
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the engine");
     }
     sl_status status = engine_open_device(model, options, e, err);
+    if (status == SL_OK) {
+        status = engine_check_memory(e, err);
+    }
     if (status == SL_OK) {
         status = e->device->ops->compile(e->device, &model->plan, &e->options, &e->program, err);
     }
@@ -125,10 +148,12 @@ sl_status sl_engine_estimate(const sl_model *model, const sl_engine_options *opt
     return status;
 }
 
-static sl_status run_check(const sl_engine *e, const sl_step_run *run, uint32_t row_next, sl_error *err) {
+/* rows_left: those of the step that no run before covered. */
+static sl_status run_check(const sl_engine *e, const sl_step_run *run, uint32_t row_next, uint32_t rows_left,
+                           sl_error *err) {
     uint64_t end = (uint64_t)run->pos0 + run->n_rows;
-    if (run->n_rows == 0 || run->row_begin != row_next || run->n_logits > run->n_rows ||
-        end > e->ctx_max) {
+    if (run->n_rows == 0 || run->n_rows > rows_left || run->row_begin != row_next ||
+        run->n_logits > run->n_rows || end > e->ctx_max) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
                        "step: a run of %" PRIu32 " rows at row %" PRIu32 ", position %" PRIu32
                        " with %" PRIu32 " logits does not fit (context %" PRIu32 ")",
@@ -154,7 +179,7 @@ static sl_status step_check(const sl_engine *e, const sl_step *step, sl_logits_f
                        step->n_rows, step->n_runs, e->options.rows_max, e->options.runs_max);
     }
     for (uint32_t i = 0; i < step->n_runs; i++) {
-        SL_TRY(run_check(e, &step->runs[i], rows, err));
+        SL_TRY(run_check(e, &step->runs[i], rows, step->n_rows - rows, err));
         rows += step->runs[i].n_rows;
         logits += step->runs[i].n_logits;
     }

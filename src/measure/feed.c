@@ -6,7 +6,7 @@
 #include "base/error.h"
 
 static uint32_t pages_of(uint32_t n_tokens) {
-    return (n_tokens + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS;
+    return (uint32_t)(((uint64_t)n_tokens + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS);
 }
 
 sl_status sl_feed_init(sl_feed *f, sl_engine *engine, uint32_t n_seq, uint32_t tokens_max,

@@ -79,11 +79,16 @@ const float *sl_build_floats(sl_builder *b, const char *weight, uint32_t n) {
     }
     builder_mark(b, t);
     float *out = sl_arena_alloc_zero(&b->plan->arena, n, sizeof(*out));
-    if (t->type != SL_TYPE_F32 || t->n_dims != 1 || t->dims[0] != n || out == NULL) {
+    if (out == NULL) {
+        b->status = SL_FAIL(b->err, SL_ERR_MEMORY, "%s: no memory for the model's plan",
+                            sl_gguf_path(b->file));
+        return NULL;
+    }
+    if (t->type != SL_TYPE_F32 || t->n_dims != 1 || t->dims[0] != n) {
         b->status = SL_FAIL(b->err, SL_ERR_FORMAT,
-                            "%s: tensor %.*s is %s with %" PRIu64 " elements; F32 with %" PRIu32
-                            " elements is needed", sl_gguf_path(b->file), (int)t->name.len, t->name.ptr,
-                            sl_type_info_of(t->type)->name, t->dims[0], n);
+                            "%s: tensor %s is %s in %" PRIu32 " dimensions, the first of %" PRIu64
+                            "; a vector of %" PRIu32 " F32 elements is needed", sl_gguf_path(b->file), weight,
+                            sl_type_info_of(t->type)->name, t->n_dims, t->dims[0], n);
         return NULL;
     }
     memcpy(out, t->data, n * sizeof(*out)); /* the file promises no alignment beyond its own */
@@ -124,7 +129,13 @@ static int32_t builder_bind(sl_builder *b, const char *weight, sl_weight_role ro
     }
     uint64_t row_bytes = 0;
     b->weights = builder_grow(b, b->weights, b->plan->n_weights, &b->weights_cap, sizeof(*b->weights));
-    if (b->weights == NULL || !sl_type_row_bytes(t->type, n_in, &row_bytes)) {
+    if (b->weights == NULL) {
+        return -1;
+    }
+    if (!sl_type_row_bytes(t->type, n_in, &row_bytes)) {
+        b->status = SL_FAIL(b->err, SL_ERR_FORMAT, "%s: rows of tensor %s hold %" PRIu32
+                            " elements, no multiple of a block of type %s", sl_gguf_path(b->file), name, n_in,
+                            info->name);
         return -1;
     }
     b->weights[b->plan->n_weights] = (sl_plan_weight){
@@ -273,10 +284,11 @@ static sl_status builder_check_used(const sl_builder *b) {
     for (uint64_t i = 0; i < sl_gguf_n_tensors(b->file); i++) {
         if (!b->used[i]) {
             const sl_gguf_tensor *t = sl_gguf_tensor_at(b->file, i);
+            char name[SL_GGUF_SHOW_MAX];
             return SL_FAIL(b->err, SL_ERR_UNSUPPORTED,
-                           "%s: tensor %.*s is not part of architecture %s as this version knows it; "
+                           "%s: tensor %s is not part of architecture %s as this version knows it; "
                            "ignoring it would give wrong answers", sl_gguf_path(b->file),
-                           (int)t->name.len, t->name.ptr, b->hp->arch);
+                           sl_gguf_show(t->name, name, sizeof(name)), b->hp->arch);
         }
     }
     return SL_OK;

@@ -54,10 +54,11 @@ static sl_status model_find_arch(const sl_gguf *file, const sl_arch **out, sl_er
     const sl_arch *nearest = NULL;
     *out = arch_find(shown, &nearest);
     if (*out == NULL || shown.len != name.len) {
+        char text[SL_GGUF_SHOW_MAX];
         return SL_FAIL(err, SL_ERR_UNSUPPORTED,
-                       "%s: key general.architecture is \"%.*s\", which this version does not know; the "
-                       "nearest it knows is \"%s\"",
-                       sl_gguf_path(file), (int)shown.len, shown.ptr, nearest == NULL ? "" : nearest->name);
+                       "%s: key general.architecture is \"%s\", which this version does not know; the "
+                       "nearest it knows is \"%s\"", sl_gguf_path(file),
+                       sl_gguf_show(name, text, sizeof(text)), nearest == NULL ? "" : nearest->name);
     }
     return SL_OK;
 }

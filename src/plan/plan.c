@@ -99,21 +99,66 @@ static bool op_fits(const sl_plan *p, const sl_plan_op *op) {
     return false;
 }
 
-sl_status sl_plan_check(const sl_plan *p, sl_error *err) {
-    for (uint32_t i = 0; i < p->n_ops; i++) {
-        if (!op_fits(p, &p->ops[i])) {
-            return SL_FAIL(err, SL_ERR_INTERNAL,
-                           "the description of architecture %s is wrong: operation %" PRIu32
-                           " (%s, layer %d) does not fit its values or weights",
-                           p->arch, i, sl_op_kind_name(p->ops[i].kind), p->ops[i].layer);
+/* Which values have been written so far in the segment that is being checked: one bit each. */
+typedef struct value_set {
+    uint8_t bits[65536 / 8]; /* sl_value_id has 16 bits */
+} value_set;
+
+static bool set_has(const value_set *s, sl_value_id v) {
+    return (s->bits[v / 8] >> (v % 8) & 1) != 0;
+}
+
+static void set_add(value_set *s, sl_value_id v) {
+    s->bits[v / 8] |= (uint8_t)(1u << (v % 8));
+}
+
+/* Rows of the head are no rows of the step: what needs a token, a position or a page has no place there. */
+static bool op_fits_head(sl_op_kind kind) {
+    return kind != SL_OP_EMBED && kind != SL_OP_ROPE && kind != SL_OP_ATTEND;
+}
+
+/* The operations [first, end) fit their shapes and read only what was written before. Returns the first that does
+ * not, or end. */
+static uint32_t segment_check(const sl_plan *p, uint32_t first, uint32_t end, bool is_head, value_set *written) {
+    for (uint32_t i = first; i < end; i++) {
+        const sl_plan_op *op = &p->ops[i];
+        bool good = op_fits(p, op) && (!is_head || op_fits_head(op->kind));
+        for (uint32_t k = 0; good && k < op_n_in(op->kind); k++) {
+            good = set_has(written, op->in[k]);
         }
+        if (!good) {
+            return i;
+        }
+        set_add(written, op->out);
     }
-    bool ends = p->n_body <= p->n_ops && p->hidden < p->n_values && p->logits < p->n_values &&
-                p->values[p->logits].width == p->n_vocab;
-    return ends ? SL_OK
-                : SL_FAIL(err, SL_ERR_INTERNAL,
-                          "the description of architecture %s is wrong: it does not end in logits",
-                          p->arch);
+    return end;
+}
+
+sl_status sl_plan_check(const sl_plan *p, sl_error *err) {
+    if (p->n_body > p->n_ops || p->hidden >= p->n_values || p->logits >= p->n_values ||
+        p->values[p->logits].width != p->n_vocab) {
+        return SL_FAIL(err, SL_ERR_INTERNAL,
+                       "the description of architecture %s is wrong: it does not end in logits", p->arch);
+    }
+    value_set body = {0}, head = {0};
+    uint32_t wrong = segment_check(p, 0, p->n_body, false, &body);
+    bool ends = wrong == p->n_body && set_has(&body, p->hidden);
+    if (ends) {
+        set_add(&head, p->hidden); /* all that the head gets from the body */
+        wrong = segment_check(p, p->n_body, p->n_ops, true, &head);
+        ends = wrong == p->n_ops && set_has(&head, p->logits);
+    }
+    if (ends) {
+        return SL_OK;
+    }
+    if (wrong >= p->n_ops) {
+        return SL_FAIL(err, SL_ERR_INTERNAL, "the description of architecture %s is wrong: it never writes %s",
+                       p->arch, p->values[p->logits].name);
+    }
+    return SL_FAIL(err, SL_ERR_INTERNAL,
+                   "the description of architecture %s is wrong: operation %" PRIu32
+                   " (%s, layer %d) does not fit its values or weights, or reads what was not written",
+                   p->arch, wrong, sl_op_kind_name(p->ops[wrong].kind), p->ops[wrong].layer);
 }
 
 static void print_value(const sl_plan *p, sl_value_id v, sl_buf *out) {

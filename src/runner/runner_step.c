@@ -157,12 +157,12 @@ void sl_runner_step(sl_runner *r, const sl_step *step, uint64_t now_ns) {
     const sl_status status = sl_engine_step(r->engine, step, n_logits > 0 ? step_on_logits : NULL,
                                             r, &err);
     const uint64_t end_ns = sl_clock_mono_ns();
-    step_count(r, step, now_ns, end_ns);
     if (status != SL_OK) {
         err.code = status;
         step_fail(r, step, &err);
         return;
     }
+    step_count(r, step, now_ns, end_ns);
     sl_sched_commit(r->sched);
     for (uint32_t i = 0; i < n_logits; i++) {
         step_give(r, i, end_ns);

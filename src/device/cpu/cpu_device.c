@@ -30,12 +30,10 @@ sl_status sl_cpu_device_create(uint32_t n_threads, bool pin, sl_device **out, sl
     }
     c->device.ops = &cpu_ops;
     sl_kernels_init(&c->kernels, sl_cpu_isa());
-    sl_status status = sl_pool_create(n_threads == 0 ? sl_cpu_count_physical() : n_threads, pin, &c->pool,
-                                      err);
-    if (status != SL_OK) {
-        sl_free(c);
-        return status;
-    }
+    uint32_t n_cores = sl_cpu_count_physical();
+    n_cores = n_cores < SL_POOL_THREADS_MAX ? n_cores : SL_POOL_THREADS_MAX;
+    c->n_threads = n_threads == 0 ? n_cores : n_threads;
+    c->pin = pin;
     *out = &c->device;
     return SL_OK;
 }

@@ -87,7 +87,7 @@ static void layout_step(sl_program *p, carver *c) {
         p->angles[i] = carve(c, (size_t)p->options.rows_max * p->plan->ropes[i].n_rot, sizeof(float));
     }
     p->scratch_floats = scratch_floats_needed(p);
-    p->scratch = carve(c, p->scratch_floats * sl_pool_n_threads(p->device->pool), sizeof(float));
+    p->scratch = carve(c, p->scratch_floats * p->device->n_threads, sizeof(float));
     p->row_run = carve(c, p->options.rows_max, sizeof(uint32_t));
     p->run_tiles = carve(c, (size_t)p->options.runs_max + 1, sizeof(uint32_t));
     p->gather = carve(c, p->options.rows_max, sizeof(uint32_t));
@@ -253,6 +253,10 @@ sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err) {
 
 sl_status sl_cpu_program_compile(sl_device *d, const sl_plan *plan, const sl_program_options *options,
                                  sl_program **out, sl_error *err) {
+    struct sl_cpu_device *c = (struct sl_cpu_device *)d;
+    if (c->pool == NULL) {
+        SL_TRY(sl_pool_create(c->n_threads, c->pin, &c->pool, err));
+    }
     sl_program *p;
     SL_TRY(program_prepare(d, plan, options, &p, err));
     sl_status status = program_map(p, err);

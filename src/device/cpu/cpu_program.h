@@ -99,7 +99,9 @@ typedef struct cpu_group {
 struct sl_cpu_device {
     sl_device device; /* first */
     sl_kernels kernels;
-    sl_pool *pool;
+    uint32_t n_threads;
+    bool pin;
+    sl_pool *pool; /* made with the first program */
 };
 
 struct sl_program {

@@ -14,16 +14,16 @@ static uint32_t llama_rope(sl_builder *b) {
     float inv_freq[2048]; /* head sizes end at 4096, see hparams */
     float mscale;
     const float *factors = sl_build_floats(b, "rope_freqs.weight", hp->n_rot / 2);
-    for (uint32_t j = 0; factors != NULL && j < hp->n_rot / 2; j++) {
-        if (!(factors[j] > 0.0f) || isinf(factors[j])) {
+    sl_rope_table_fill(hp, factors, inv_freq, &mscale);
+    for (uint32_t j = 0; j < hp->n_rot / 2; j++) {
+        if (b->status == SL_OK && !(isfinite(inv_freq[j]) && inv_freq[j] >= 0.0f)) {
             b->status = SL_FAIL(b->err, SL_ERR_FORMAT,
-                                "%s: tensor rope_freqs.weight holds %g at %" PRIu32
-                                "; positive finite numbers are needed",
-                                sl_gguf_path(b->file), (double)factors[j], j);
-            return 0;
+                                "%s: the rotary frequency of pair %" PRIu32 " is %g; the rope keys of the file%s do "
+                                "not give finite positive frequencies",
+                                sl_gguf_path(b->file), j, (double)inv_freq[j],
+                                factors != NULL ? " and its tensor rope_freqs.weight" : "");
         }
     }
-    sl_rope_table_fill(hp, factors, inv_freq, &mscale);
     return sl_build_rope_table(b, SL_ROPE_NORM, hp->n_rot, inv_freq, mscale);
 }
 

@@ -210,6 +210,9 @@ static void test_wrong_steps_are_refused(void **state) {
     runs[0].pos0 = UINT32_MAX - 1;
     expect_refused(m.engine, &good, "context");
     runs[0].pos0 = 0;
+    runs[0].n_rows = 5; /* more than the step has */
+    expect_refused(m.engine, &good, "run");
+    runs[0].n_rows = 4;
     runs[0].row_begin = 1;
     expect_refused(m.engine, &good, "run");
     runs[0].row_begin = 0;
@@ -253,7 +256,7 @@ static void test_logits_come_in_blocks(void **state) {
 
 static void test_a_step_allocates_nothing(void **state) {
     (void)state;
-    opened m = open_model(MODELS[1], (sl_engine_options){.n_threads = 1});
+    opened m = open_model(MODELS[1], (sl_engine_options){.n_threads = 3});
     int32_t ids[40], table[2] = {3, 1};
     fill_ids(ids, 40, 4);
     const sl_step_run run = {.n_rows = 40, .n_logits = 1, .tables = {table}};
@@ -311,6 +314,9 @@ static void test_bad_options_are_refused(void **state) {
     const sl_engine_options small = {.n_threads = 1, .kv_bytes = 16, .ctx_max = 128};
     assert_int_equal(sl_engine_create(m.model, &small, &e, &err), SL_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "--kv-memory"));
+    const sl_engine_options vast = {.n_threads = 1, .kv_bytes = (uint64_t)1 << 46, .ctx_max = 128};
+    assert_int_equal(sl_engine_create(m.model, &vast, &e, &err), SL_ERR_MEMORY);
+    assert_non_null(strstr(err.message, "free"));
     const sl_engine_options deep = {.n_threads = 1, .ctx_max = 100000};
     assert_int_equal(sl_engine_create(m.model, &deep, &e, &err), SL_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "100000"));

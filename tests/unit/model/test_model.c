@@ -192,6 +192,7 @@ static void test_contradictions(void **state) {
     u32_key("llama.feed_forward_length", 64, SL_ERR_FORMAT, "ffn_gate.weight");
     u32_key("llama.attention.key_length", 32, SL_ERR_FORMAT, "attn_q.weight");
     string_key("llama.rope.scaling.type", "longrope", SL_ERR_UNSUPPORTED, "longrope");
+    u32_key("llama.attention.sliding_window", 128, SL_ERR_UNSUPPORTED, "sliding_window");
     string_key("llama.rope.scaling.type", "yarn", SL_ERR_NOT_FOUND, "rope.scaling.factor");
 }
 
@@ -273,6 +274,14 @@ static void test_the_plan(void **state) {
         sl_plan broken = m->plan;
         broken.ops = ops;
         assert_int_equal(sl_plan_check(&broken, &err), SL_ERR_INTERNAL);
+    }
+    /* The head may read what it wrote, and the hidden rows, but no other value of the body. */
+    memcpy(ops, m->plan.ops, m->plan.n_ops * sizeof(ops[0]));
+    sl_plan broken = m->plan;
+    broken.ops = ops;
+    for (uint32_t v = 0; v < m->plan.n_values; v++) {
+        ops[m->plan.n_body].in[0] = (sl_value_id)v;
+        assert_int_equal(sl_plan_check(&broken, &err), v == m->plan.hidden ? SL_OK : SL_ERR_INTERNAL);
     }
     sl_model_close(m);
     sl_gguf_close(g);
