@@ -122,7 +122,7 @@ static int logits(const char *model, const logits_flags *f) {
 }
 
 int sl_cmd_logits(int argc, char **argv) {
-    logits_flags f = {.load.exact = true};
+    logits_flags f = {.load.exact = true, .path = ""};
     const sl_flag flags[] = {
         {"--ids", NULL, SL_FLAG_LIST, &f.ids, "1,2,3", "The tokens, nothing is added.", 0,
          2147483647, NULL},
@@ -152,7 +152,7 @@ int sl_cmd_logits(int argc, char **argv) {
         1};
     const char *args[1];
     int code = sl_flags_parse(&command, argc, argv, args);
-    if (code == SL_FLAGS_GO_ON && (f.ids.n == 0 || f.path == NULL)) {
+    if (code == SL_FLAGS_GO_ON && (f.ids.n == 0 || f.path[0] == '\0')) {
         code = sl_cmd_usage_error("logits", "%s is needed",
                                   f.ids.n == 0 ? "--ids 1,2,3" : "--out FILE");
     }

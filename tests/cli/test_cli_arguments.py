@@ -164,6 +164,7 @@ WRONG = [
     (["logits", "m"], "--ids"),
     (["logits", "m", "--ids", "1"], "--out"),
     (["logits", "m", "--out", "x"], "--ids"),
+    (["logits", "m", "--ids", "1", "--out", ""], "--out"),
     (["bench", "m", "--batch", "0"], "--batch"),
     (["bench", "m", "--batch", "1,65537"], "number 2"),
     (["bench", "m", "--depth", "-5"], "--depth"),
