@@ -58,7 +58,11 @@ typedef struct tmpl_run {
 SL_NODISCARD sl_status sl_tmpl_fail_at(tmpl_run *r, sl_status code, const char *file, int line,
                                        const char *format, ...) SL_PRINTF(5, 6);
 #define TMPL_FAIL(r, ...) sl_tmpl_fail_at((r), SL_ERR_FORMAT, __FILE__, __LINE__, __VA_ARGS__)
+#if defined(__clang_analyzer__) /* as SL_FAIL: a failure never looks like SL_OK */
+#define TMPL_FULL(r) ((void)sl_tmpl_full((r), __FILE__, __LINE__), SL_ERR_MEMORY)
+#else
 #define TMPL_FULL(r) sl_tmpl_full((r), __FILE__, __LINE__)
+#endif
 SL_NODISCARD sl_status sl_tmpl_full(tmpl_run *r, const char *file, int line);
 SL_NODISCARD sl_status sl_tmpl_out_of_fuel(tmpl_run *r);
 

@@ -269,8 +269,8 @@ static const tmpl_filter_def *const TABLES[] = {sl_tmpl_text_filters, sl_tmpl_se
                                                 sl_tmpl_misc_filters};
 
 uint16_t sl_tmpl_filter_index(sl_slice name) {
-    for (uint16_t t = 0; t < sizeof(TABLES) / sizeof(TABLES[0]); t++) {
-        for (uint16_t i = 0; TABLES[t][i].name != NULL; i++) {
+    for (size_t t = 0; t < sizeof(TABLES) / sizeof(TABLES[0]); t++) {
+        for (size_t i = 0; TABLES[t][i].name != NULL; i++) {
             if (sl_slice_eq_str(name, TABLES[t][i].name)) {
                 return (uint16_t)(t * 256u + i);
             }

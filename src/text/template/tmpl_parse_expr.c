@@ -103,7 +103,7 @@ static sl_status expr_binary(tmpl_parser *p, expr_level level, tmpl_node **out) 
     do {
         tmpl_node *operand;
         SL_TRY(expr_binary(p, (expr_level)(level + 1), &operand));
-        operand->op = (uint8_t)op;
+        operand->op = (uint8_t)op; /* NOLINT(clang-analyzer-core.NullDereference) */
         list_add(&items, operand);
         op = OP_NONE;
         if (level != LEVEL_NOT) {
@@ -173,7 +173,7 @@ static sl_status expr_string(tmpl_parser *p, tmpl_node **out) {
                 return sl_tmpl_parse_full(p);
             }
             if (len > 0) {
-                memcpy(bigger, text, len);
+                memcpy(bigger, text, len); /* NOLINT(clang-analyzer-core.NonNullParamChecker) */
             }
             text = bigger;
         }

@@ -266,9 +266,9 @@ static const struct {
 };
 
 uint16_t sl_tmpl_test_index(sl_slice name) {
-    for (uint16_t i = 0; i < sizeof(TESTS) / sizeof(TESTS[0]); i++) {
+    for (size_t i = 0; i < sizeof(TESTS) / sizeof(TESTS[0]); i++) {
         if (sl_slice_eq_str(name, TESTS[i].name)) {
-            return i;
+            return (uint16_t)i;
         }
     }
     return TMPL_UNKNOWN;
