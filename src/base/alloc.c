@@ -98,10 +98,6 @@ void sl_pages_unmap(void *p, size_t size_bytes) {
     }
 }
 
-void sl_pages_release(void *p, size_t size_bytes) {
-    (void)madvise(p, size_bytes, MADV_DONTNEED);
-}
-
 void sl_alloc_fail_nth(uint64_t n, bool for_ever) {
     uint64_t now = atomic_load_explicit(&g_count, memory_order_relaxed);
     atomic_store_explicit(&g_fail_for_ever, for_ever, memory_order_relaxed);

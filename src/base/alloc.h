@@ -23,8 +23,6 @@ void sl_free_aligned(void *p);
  * pages when size >= 2 MB and `huge` is set. Freed with the same size. */
 void *sl_pages_map(size_t size_bytes, bool huge);
 void sl_pages_unmap(void *p, size_t size_bytes);
-/* Gives the physical pages behind [p, p+size) back to the system; they read as zero afterwards. */
-void sl_pages_release(void *p, size_t size_bytes);
 
 /* --- for tests --- */
 /* Makes the n-th allocation from now (1 = the next) return NULL; 0 switches it off. With `for_ever`

@@ -8,7 +8,6 @@
 
 #define SL_NS_PER_S 1000000000ull
 #define SL_NS_PER_MS 1000000ull
-#define SL_NS_PER_US 1000ull
 
 /* Never goes back; its zero means nothing. */
 static inline uint64_t sl_clock_mono_ns(void) {
@@ -22,13 +21,6 @@ static inline int64_t sl_clock_wall_s(void) {
     struct timespec ts;
     (void)clock_gettime(CLOCK_REALTIME, &ts);
     return (int64_t)ts.tv_sec;
-}
-
-/* Processor time used by the calling thread so far. */
-static inline uint64_t sl_clock_thread_cpu_ns(void) {
-    struct timespec ts;
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-    return (uint64_t)ts.tv_sec * SL_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
 #endif

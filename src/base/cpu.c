@@ -28,7 +28,6 @@ static const char *const cpu_isa_names[SL_ISA_COUNT] = {
 /* Set once by cpu_detect, const afterwards. */
 static struct {
     bool has[SL_ISA_COUNT];
-    bool has_bf16;
     sl_isa hardware, masked;
     char features[CPU_FEATURES_MAX];
     char model[CPU_MODEL_MAX];
@@ -162,7 +161,6 @@ static void cpu_read_levels(const bool f[CPU_FEATURE_COUNT]) {
     has[SL_ISA_AVX512VNNI] = has[SL_ISA_AVX512] && f[CPU_AVX512_VNNI];
     has[SL_ISA_AMX] = has[SL_ISA_AVX512VNNI] && f[CPU_AMX_TILE] && f[CPU_AMX_INT8] &&
                       f[CPU_AMX_BF16];
-    g_cpu.has_bf16 = has[SL_ISA_AVX512VNNI] && f[CPU_AVX512_BF16];
 }
 
 static void cpu_write_features(const bool f[CPU_FEATURE_COUNT]) {
@@ -271,11 +269,6 @@ sl_isa sl_cpu_isa_hardware(void) {
 bool sl_cpu_has(sl_isa isa) {
     cpu_init();
     return (unsigned)isa < SL_ISA_COUNT && g_cpu.has[isa];
-}
-
-bool sl_cpu_has_bf16(void) {
-    cpu_init();
-    return g_cpu.has_bf16;
 }
 
 sl_status sl_cpu_check_mask(sl_error *err) {

@@ -27,8 +27,6 @@ sl_isa sl_cpu_isa(void);
 /* The highest level of the hardware, mask ignored. */
 sl_isa sl_cpu_isa_hardware(void);
 bool sl_cpu_has(sl_isa isa); /* the level can run here (mask ignored); AVXVNNI is a side branch */
-/* AVX512-BF16 beside level AVX512VNNI or above (mask ignored). */
-bool sl_cpu_has_bf16(void);
 /* SL_ERR_ARGUMENT with the list of names if SLUICE_CPU_MASK holds something else. To be called by
  * cmd. */
 SL_NODISCARD sl_status sl_cpu_check_mask(sl_error *err);

@@ -232,10 +232,6 @@ size_t sl_mapfile_size(const sl_mapfile *m) {
     return m->size_bytes;
 }
 
-const char *sl_mapfile_path(const sl_mapfile *m) {
-    return m->path;
-}
-
 bool sl_mapfile_failed(const sl_mapfile *m) {
     return atomic_load_explicit(&m->slot->failed, memory_order_relaxed);
 }

@@ -25,7 +25,6 @@ void sl_mapfile_close(sl_mapfile *m); /* unmaps; NULL is fine; nobody may be rea
 
 const void *sl_mapfile_data(const sl_mapfile *m); /* page aligned */
 size_t sl_mapfile_size(const sl_mapfile *m);      /* bytes */
-const char *sl_mapfile_path(const sl_mapfile *m); /* as given to open */
 
 /* True once a page could not be read: from there on it reads as zeros. One relaxed load. */
 bool sl_mapfile_failed(const sl_mapfile *m);

@@ -1,4 +1,4 @@
-/* Counters, gauges and histograms that any thread may update: plain structs of relaxed atomics,
+/* Counters and histograms that any thread may update: plain structs of relaxed atomics,
  * owned by whoever declares them. A reader may see some updates of a moment and not others, never a
  * torn number. Rendering as text is the server's. */
 #ifndef SL_BASE_METRIC_H
@@ -12,10 +12,6 @@
 typedef struct sl_counter {
     atomic_uint_fast64_t n;
 } sl_counter;
-
-typedef struct sl_gauge {
-    atomic_int_fast64_t value;
-} sl_gauge;
 
 /* Values in a unit that the owner names (ns, tokens). Bucket i counts values <= bounds[i] that no
  * earlier bucket counts; the last one, n_bounds, all others. */
@@ -31,16 +27,6 @@ static inline void sl_counter_add(sl_counter *c, uint64_t n) {
 }
 static inline uint64_t sl_counter_get(const sl_counter *c) {
     return atomic_load_explicit(&c->n, memory_order_relaxed);
-}
-
-static inline void sl_gauge_set(sl_gauge *g, int64_t value) {
-    atomic_store_explicit(&g->value, value, memory_order_relaxed);
-}
-static inline void sl_gauge_add(sl_gauge *g, int64_t delta) {
-    atomic_fetch_add_explicit(&g->value, delta, memory_order_relaxed);
-}
-static inline int64_t sl_gauge_get(const sl_gauge *g) {
-    return atomic_load_explicit(&g->value, memory_order_relaxed);
 }
 
 /* Zeroes it; surplus bounds are ignored. */

@@ -27,7 +27,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +35,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/gate.h"
+#include "base/thread.h"
 
 #define POOL_FAN_IN 4
 #define POOL_NODES_MAX 172        /* 128 + 32 + 8 + 2 + 1, and one to spare */
@@ -312,23 +312,13 @@ static void pool_workers_init(sl_pool *p) {
     }
 }
 
-/* Starts the threads. They leave all signals to others but those that their own instructions raise:
- * were these blocked, the system would end the process instead of calling the handler. */
 static sl_status pool_threads_start(sl_pool *p, sl_error *err) {
-    sigset_t block, before;
-    (void)sigfillset(&block);
-    static const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
-        (void)sigdelset(&block, own[i]);
-    }
-    (void)pthread_sigmask(SIG_SETMASK, &block, &before);
     int code = 0;
     while (p->n_started + 1 < p->n_threads && code == 0) {
         pool_worker *w = &p->workers[p->n_started + 1];
-        code = pthread_create(&w->thread, NULL, pool_thread_main, w);
+        code = sl_thread_start(&w->thread, pool_thread_main, w);
         p->n_started += code == 0;
     }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (code != 0) {
         return SL_FAIL(
             err, SL_ERR_MEMORY,

@@ -1,14 +1,12 @@
 /* Making and ending a runner: options, tables, the engine thread. See runner.h. */
 #include "runner/runner.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include "runner/runner_int.h"
 
 #define SLOTS_DEFAULT       512u
@@ -106,23 +104,11 @@ static sl_status runner_make_sampling(sl_runner *r, const sl_runner_options *opt
     return SL_OK;
 }
 
-/* Signals are for the threads that wait for them; faults of the thread's own must stay deliverable.
- */
 static sl_status runner_start_thread(sl_runner *r, sl_error *err) {
-    sigset_t blocked, before;
-    (void)sigfillset(&blocked);
-    (void)sigdelset(&blocked, SIGBUS);
-    (void)sigdelset(&blocked, SIGSEGV);
-    (void)sigdelset(&blocked, SIGFPE);
-    (void)sigdelset(&blocked, SIGILL);
-    (void)sigdelset(&blocked, SIGTRAP);
-    (void)sigdelset(&blocked, SIGPROF); /* profilers sample this thread too */
-    (void)pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    const int error = pthread_create(&r->thread, NULL, sl_runner_loop, r);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0) {
-        return SL_FAIL(err, SL_ERR_IO, "the engine thread could not be started: %s",
-                       strerror(error));
+    const int code = sl_thread_start(&r->thread, sl_runner_loop, r);
+    if (code != 0) {
+        return SL_FAIL(err, SL_ERR_MEMORY, "the system refused to start the engine thread (%s)",
+                       sl_errno_text(code));
     }
     r->has_thread = true;
     return SL_OK;

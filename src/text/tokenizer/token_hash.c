@@ -4,11 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-
-static uint64_t hash_mix(uint64_t a, uint64_t b) {
-    unsigned __int128 product = (unsigned __int128)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
+#include "base/hash.h"
 
 /* Multiply-and-fold over 8 bytes at a time. */
 uint32_t sl_token_hash(const char *text, size_t len) {
@@ -16,7 +12,7 @@ uint32_t sl_token_hash(const char *text, size_t len) {
     while (len >= 8) {
         uint64_t word;
         memcpy(&word, text, 8);
-        h = hash_mix(h ^ word, 0xD6E8FEB86659FD93u);
+        h = sl_hash_mum(h ^ word, 0xD6E8FEB86659FD93u);
         text += 8;
         len -= 8;
     }
@@ -24,7 +20,7 @@ uint32_t sl_token_hash(const char *text, size_t len) {
     for (size_t i = 0; i < len; i++) {
         word = word << 8 | (unsigned char)text[i];
     }
-    h = hash_mix(h ^ word, 0xA0761D6478BD642Fu);
+    h = sl_hash_mum(h ^ word, 0xA0761D6478BD642Fu);
     return (uint32_t)(h ^ h >> 32);
 }
 

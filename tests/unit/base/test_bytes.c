@@ -153,36 +153,27 @@ static void test_doubles_are_uniform(void **state) {
     assert_true(sum / N > 0.495 && sum / N < 0.505);
 }
 
-/* Flipping any bit of a key flips about half of the hash's bits; tails and lengths matter. */
+/* Flipping any bit of a key flips about half of the hash's bits. */
 static void test_hash_spreads(void **state) {
     (void)state;
-    unsigned char key[40] = {0};
-    for (size_t len = 1; len <= sizeof(key); len++) {
-        uint64_t h = sl_hash_bytes(key, len, 1);
-        assert_true(h != sl_hash_bytes(key, len - 1, 1)); /* trailing zeros are part of the key */
-        assert_true(h != sl_hash_bytes(key, len, 2));
+    for (uint64_t key = 0; key < 1000; key++) {
         int total = 0;
-        for (size_t bit = 0; bit < len * 8; bit++) {
-            key[bit / 8] ^= (unsigned char)(1u << bit % 8);
-            total += __builtin_popcountll(h ^ sl_hash_bytes(key, len, 1));
-            key[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        for (int bit = 0; bit < 64; bit++) {
+            total += __builtin_popcountll(sl_hash_u64(key) ^ sl_hash_u64(key ^ 1ull << bit));
         }
-        int mean = total / (int)(len * 8);
-        assert_in_range(mean, 27, 37);
+        assert_in_range(total / 64, 27, 37);
     }
-    assert_true(sl_hash_u64(1) != sl_hash_u64(2));
 }
 
 static void test_clock_goes_on(void **state) {
     (void)state;
-    uint64_t a = sl_clock_mono_ns(), c = sl_clock_thread_cpu_ns();
+    uint64_t a = sl_clock_mono_ns();
     uint64_t x = a;
     for (int i = 0; i < 1000000; i++) {
         x = sl_hash_u64(x);
     }
     assert_true(x != a);
     assert_true(sl_clock_mono_ns() > a);
-    assert_true(sl_clock_thread_cpu_ns() > c);
     assert_true(sl_clock_wall_s() > 1700000000);
 }
 
@@ -192,10 +183,6 @@ static void test_metrics(void **state) {
     sl_counter_add(&c, 3);
     sl_counter_add(&c, 4);
     assert_int_equal(sl_counter_get(&c), 7);
-    sl_gauge g = {0};
-    sl_gauge_set(&g, 5);
-    sl_gauge_add(&g, -8);
-    assert_int_equal(sl_gauge_get(&g), -3);
     static const uint64_t bounds[] = {10, 20, 40};
     sl_histogram h;
     sl_histogram_init(&h, bounds, 3);
