@@ -69,7 +69,7 @@ void sl_template_free(sl_template *t) {
  * ----------------------------------------------------------- */
 
 sl_template_limits sl_template_limits_default(void) {
-    return (sl_template_limits){.fuel = 16u << 20,
+    return (sl_template_limits){.fuel = 32u << 20,
                                 .depth = 100,
                                 .output_bytes = (size_t)16 << 20,
                                 .memory_bytes = (size_t)32 << 20};

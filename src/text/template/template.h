@@ -33,7 +33,7 @@ typedef struct sl_template_limits {
     size_t output_bytes;
     size_t memory_bytes; /* of all values made while rendering */
 } sl_template_limits;
-sl_template_limits sl_template_limits_default(void); /* 16 M steps, 100, 16 MB, 32 MB */
+sl_template_limits sl_template_limits_default(void); /* 32 M steps, 100, 16 MB, 32 MB */
 
 /* See text/span.h. */
 void sl_spans_deinit(sl_spans *s);

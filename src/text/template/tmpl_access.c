@@ -484,7 +484,17 @@ static sl_status iter_char(tmpl_run *r, tmpl_iter *it, sl_value *out) {
     }
     size_t from = it->pos;
     it->pos = end;
-    return sl_tmpl_str_sub(r, s, from, end - from, out);
+    SL_TRY(sl_tmpl_str_sub(r, s, from, end - from, out));
+    if (s->markup) { /* single characters are plain text */
+        tmpl_str *plain = sl_arena_alloc(&r->arena, sizeof(*plain));
+        if (plain == NULL) {
+            return TMPL_FULL(r);
+        }
+        *plain = *out->u.str;
+        plain->markup = false;
+        *out = tmpl_str_value(plain);
+    }
+    return SL_OK;
 }
 
 sl_status sl_tmpl_iter_next(tmpl_run *r, tmpl_iter *it, sl_value *out, bool *more) {

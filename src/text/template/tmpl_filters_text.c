@@ -201,14 +201,19 @@ static sl_status filter_truncate(tmpl_run *r, sl_value v, const tmpl_args *args,
     if (arg[3].kind != SL_VALUE_NONE) {
         SL_TRY(sl_tmpl_arg_int(r, "truncate's leeway", arg[3], &leeway));
     }
-    if (!tmpl_is_str(v) || length < (int64_t)end->n_chars || leeway < 0) {
-        return TMPL_FAIL(r, "truncate needs a string and a length of at least %zu", end->n_chars);
+    if (length < (int64_t)end->n_chars || leeway < 0) {
+        return TMPL_FAIL(r, "truncate needs a length of at least %zu", end->n_chars);
     }
-    const tmpl_str *s = v.u.str;
-    if ((int64_t)s->n_chars <= length || (int64_t)s->n_chars - length <= leeway) {
+    int64_t n;
+    SL_TRY(sl_tmpl_length(r, v, &n));
+    if (n <= length || n - length <= leeway) {
         *out = v;
         return SL_OK;
     }
+    if (!tmpl_is_str(v)) {
+        return TMPL_FAIL(r, "truncate needs a string, not %s", sl_tmpl_type_name(v));
+    }
+    const tmpl_str *s = v.u.str;
     size_t keep = sl_tmpl_str_offset(s, (size_t)(length - (int64_t)end->n_chars));
     SL_TRY(sl_tmpl_str_sub(r, s, 0, keep, &cut));
     if (!kill) {
@@ -335,7 +340,7 @@ static sl_status filter_filesizeformat(tmpl_run *r, sl_value v, const tmpl_args 
     if (!sl_tmpl_as_double(v, &n)) {
         return TMPL_FAIL(r, "filesizeformat needs a number, not %s", sl_tmpl_type_name(v));
     }
-    double base = binary ? 1024 : 1000, unit = base;
+    double base = binary ? 1024 : 1000, unit;
     if (n == 1) {
         return sl_tmpl_str_static(r, "1 Byte", out);
     }

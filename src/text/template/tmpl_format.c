@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/utf8.h"
@@ -29,49 +30,96 @@ typedef struct format_spec {
 /* --- numbers
  * ------------------------------------------------------------------------------------ */
 
-/* Digits with a separator every `every` of them, counted from the right of the integer part. */
-static size_t format_group(const char *digits, size_t len, char group, size_t every, char *out) {
-    size_t whole = 0, n = 0;
-    while (whole < len && digits[whole] != '.' && digits[whole] != 'e' && digits[whole] != 'E') {
-        whole++;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (group != 0 && i > 0 && i < whole && (whole - i) % every == 0) {
-            out[n++] = group;
+/* Digits as they are to be shown: `n_zeros` in front, a separator every `every` digits of the
+ * integer part, counted from its right. */
+typedef struct format_digit_run {
+    const char *digits;
+    size_t len, n_zeros, n_whole; /* n_whole: digits before the point, zeros not counted */
+    size_t every;                 /* 0: no separators */
+    char group;
+} format_digit_run;
+
+static size_t format_run_width(const format_digit_run *d) {
+    size_t whole = d->n_zeros + d->n_whole;
+    return d->n_zeros + d->len + (d->every > 0 && whole > 0 ? (whole - 1) / d->every : 0);
+}
+
+static sl_status format_emit_run(tmpl_run *r, tmpl_builder *b, const format_digit_run *d) {
+    size_t whole = d->n_zeros + d->n_whole;
+    for (size_t i = 0; i < d->n_zeros + d->len; i++) {
+        if (d->every > 0 && i > 0 && i < whole && (whole - i) % d->every == 0) {
+            SL_TRY(sl_tmpl_build_bytes(r, b, &d->group, 1, true));
         }
-        out[n++] = digits[i];
+        const char *digit = i < d->n_zeros ? "0" : d->digits + (i - d->n_zeros);
+        SL_TRY(sl_tmpl_build_bytes(r, b, digit, 1, true));
     }
-    return n;
+    return SL_OK;
+}
+
+static sl_status format_fill(tmpl_run *r, tmpl_builder *b, const tmpl_str *fill, uint64_t n) {
+    for (uint64_t i = 0; i < n; i++) {
+        SL_TRY(sl_tmpl_build_str(r, b, fill));
+    }
+    return SL_OK;
 }
 
 /* Sign, prefix and digits brought to the width. */
 static sl_status format_number(tmpl_run *r, tmpl_builder *b, const format_spec *f, bool minus,
                                const char *prefix, const char *digits, size_t len) {
-    char body[FORMAT_DIGITS_MAX * 3], head[4] = "";
-    size_t every = f->type == 'x' || f->type == 'X' || f->type == 'b' || f->type == 'o' ? 4 : 3;
-    size_t n_body = format_group(digits, len, f->group, every, body), n_head = 0;
+    bool bits = f->type == 'x' || f->type == 'X' || f->type == 'b' || f->type == 'o';
+    format_digit_run d = {.digits = digits,
+                          .len = len,
+                          .group = f->group,
+                          .every = f->group == 0 ? 0
+                                   : bits        ? 4
+                                                 : 3};
+    char head[4] = "";
+    size_t n_head = 0;
+    while (d.n_whole < len && (bits || (digits[d.n_whole] >= '0' && digits[d.n_whole] <= '9'))) {
+        d.n_whole++;
+    }
     if (minus || f->sign != '-') {
         head[n_head++] = minus ? '-' : f->sign;
     }
     for (; *prefix != '\0'; prefix++) {
         head[n_head++] = *prefix;
     }
-    char align = f->align != 0 ? f->align : f->zero ? '=' : '>';
-    const tmpl_str *fill = f->align == 0 && f->zero ? &FILL_ZERO : f->fill;
-    uint64_t gap = f->width > (int64_t)(n_body + n_head) ? (uint64_t)f->width - n_body - n_head : 0;
-    uint64_t left = align == '<' ? 0 : align == '^' ? gap / 2 : gap;
-    for (uint64_t i = 0; align != '=' && i < left; i++) {
-        SL_TRY(sl_tmpl_build_str(r, b, fill));
+    char align = f->align == 0 ? '>' : f->align;
+    uint64_t width = f->width > 0 ? (uint64_t)f->width : 0;
+    if (align == '=' && sl_slice_eq_str(tmpl_slice(f->fill), "0")) {
+        while (format_run_width(&d) + n_head < width) { /* separators count towards the width */
+            d.n_zeros++;
+        }
     }
+    size_t n_body = format_run_width(&d);
+    uint64_t gap = width > n_body + n_head ? width - n_body - n_head : 0;
+    uint64_t left = align == '<' || align == '=' ? 0 : align == '^' ? gap / 2 : gap;
+    uint64_t inner = align == '=' ? gap : 0;
+    SL_TRY(format_fill(r, b, f->fill, left));
     SL_TRY(sl_tmpl_build_bytes(r, b, head, n_head, true));
-    for (uint64_t i = 0; align == '=' && i < gap; i++) {
-        SL_TRY(sl_tmpl_build_str(r, b, fill));
+    SL_TRY(format_fill(r, b, f->fill, inner));
+    SL_TRY(format_emit_run(r, b, &d));
+    return format_fill(r, b, f->fill, gap - left - inner);
+}
+
+/* Without a type: as 'g', but always with a digit after the point, which counts as one of the
+ * digits. */
+static int format_general(char *text, size_t size, double v, int precision) {
+    (void)snprintf(text, size, "%.*e", precision - 1, v);
+    char *e = strchr(text, 'e');
+    int exponent = (int)strtol(e + 1, NULL, 10);
+    if (exponent + 1 > -4 && exponent + 1 < precision) {
+        int len = snprintf(text, size, "%.*g", precision, v);
+        return strchr(text, '.') != NULL ? len
+                                         : len + snprintf(text + len, size - (size_t)len, ".0");
     }
-    SL_TRY(sl_tmpl_build_bytes(r, b, body, n_body, true));
-    for (uint64_t i = left; align != '=' && i < gap; i++) {
-        SL_TRY(sl_tmpl_build_str(r, b, fill));
+    char *end = e;
+    while (end > text && end[-1] == '0' && memchr(text, '.', (size_t)(end - text)) != NULL) {
+        end--;
     }
-    return SL_OK;
+    end -= end > text && end[-1] == '.';
+    memmove(end, e, strlen(e) + 1);
+    return (int)strlen(text);
 }
 
 static sl_status format_float(tmpl_run *r, tmpl_builder *b, const format_spec *f, double v) {
@@ -92,13 +140,11 @@ static sl_status format_float(tmpl_run *r, tmpl_builder *b, const format_spec *f
         char shortest[TMPL_NUMBER_MAX];
         size_t n = sl_tmpl_format_float(size, shortest);
         len = snprintf(text, sizeof(text), "%.*s", (int)n, shortest);
+    } else if (f->type == 0) {
+        len = format_general(text, sizeof(text), size, precision == 0 ? 1 : precision);
     } else {
-        char how[8] = {
-            '%', f->alt ? '#' : '.', f->alt ? '.' : '*', f->alt ? '*' : type, f->alt ? type : 0, 0};
+        const char how[] = {'%', f->alt ? '#' : '0', '.', '*', type, '\0'};
         len = snprintf(text, sizeof(text), how, precision, size);
-        if (f->type == 0 && strpbrk(text, ".e") == NULL) {
-            len += snprintf(text + len, sizeof(text) - (size_t)len, ".0");
-        }
     }
     if (f->type == '%') {
         text[len++] = '%';
@@ -196,6 +242,7 @@ static bool format_is_align(char c) {
 static sl_status format_parse_spec(tmpl_run *r, const tmpl_str *s, format_spec *f) {
     sl_slice t = tmpl_slice(s);
     size_t at = 0;
+    bool has_fill = false;
     *f = (format_spec){.fill = &FILL_SPACE, .sign = '-', .precision = -1};
     uint32_t c;
     size_t n = t.len == 0 ? 0 : sl_utf8_decode(t.ptr, t.len, &c);
@@ -203,6 +250,7 @@ static sl_status format_parse_spec(tmpl_run *r, const tmpl_str *s, format_spec *
         sl_value fill;
         SL_TRY(sl_tmpl_str_sub(r, s, 0, n, &fill));
         f->fill = fill.u.str;
+        has_fill = true;
         f->align = t.ptr[n];
         at = n + 1;
     } else if (t.len > 0 && format_is_align(t.ptr[0])) {
@@ -232,10 +280,62 @@ static sl_status format_parse_spec(tmpl_run *r, const tmpl_str *s, format_spec *
     if (at < t.len) {
         f->type = t.ptr[at++];
     }
+    f->fill = f->zero && !has_fill ? &FILL_ZERO : f->fill;
     if (at != t.len || f->width > FORMAT_WIDTH_MAX || f->precision > FORMAT_WIDTH_MAX) {
         return TMPL_FAIL(r, "format: malformed or too wide a specification");
     }
     return SL_OK;
+}
+
+/* One character by its number; numbers stand to the right. */
+static sl_status format_char(tmpl_run *r, tmpl_builder *b, const format_spec *f, int64_t i) {
+    if (i < 0 || i > 0x10FFFF || (i >= 0xD800 && i <= 0xDFFF) || f->precision >= 0 ||
+        f->sign != '-' || f->alt) {
+        return TMPL_FAIL(r, "format: no such character, or a specification that does not fit one");
+    }
+    tmpl_builder text;
+    sl_value v;
+    format_spec spec = *f;
+    spec.align = f->align == 0 || f->align == '=' ? '>' : f->align;
+    SL_TRY(sl_tmpl_build_begin(r, &text));
+    SL_TRY(sl_tmpl_build_char(r, &text, (uint32_t)i, false));
+    SL_TRY(sl_tmpl_build_end(r, &text, &v));
+    return format_text(r, b, &spec, v.u.str);
+}
+
+static sl_status format_check_group(tmpl_run *r, const format_spec *f) {
+    const char *types = f->group == ',' ? "deEfFgG%" : "deEfFgG%boxX";
+    return f->group == 0 || f->type == 0 || strchr(types, f->type) != NULL
+               ? SL_OK
+               : TMPL_FAIL(r, "format: '%c' does not go together with '%c'", f->group, f->type);
+}
+
+/* repr(v); with `ascii`, other characters are escaped too. */
+static sl_status format_repr(tmpl_run *r, sl_value v, bool ascii, sl_value *out) {
+    tmpl_builder b, plain;
+    SL_TRY(sl_tmpl_build_begin(r, &b));
+    SL_TRY(sl_tmpl_repr(r, &b, v, 0));
+    SL_TRY(sl_tmpl_build_end(r, &b, out));
+    const tmpl_str *s = out->u.str;
+    if (!ascii || s->n_chars == s->len) {
+        return SL_OK;
+    }
+    SL_TRY(sl_tmpl_build_begin(r, &plain));
+    for (size_t i = 0; i < s->len;) {
+        uint32_t c = 0;
+        bool trusted;
+        char text[16];
+        size_t n = sl_utf8_decode(s->ptr + i, s->len - i, &c);
+        const char *how = c < 0x80      ? "%c"
+                          : c < 0x100   ? "\\x%02x"
+                          : c < 0x10000 ? "\\u%04x"
+                                        : "\\U%08x";
+        int len = snprintf(text, sizeof(text), how, (unsigned)c);
+        (void)sl_tmpl_str_part(s, i, &trusted);
+        SL_TRY(sl_tmpl_build_bytes(r, &plain, text, (size_t)len, trusted));
+        i += n == 0 ? 1 : n;
+    }
+    return sl_tmpl_build_end(r, &plain, out);
 }
 
 static sl_status format_value(tmpl_run *r, tmpl_builder *b, sl_value v, const tmpl_str *spec) {
@@ -252,28 +352,22 @@ static sl_status format_value(tmpl_run *r, tmpl_builder *b, sl_value v, const tm
             f.group != 0) {
             return TMPL_FAIL(r, "format: the specification does not fit a string");
         }
-        if (f.zero && f.align == 0) {
-            f.fill = &FILL_ZERO;
-        }
         return format_text(r, b, &f, v.u.str);
     }
+    SL_TRY(format_check_group(r, &f));
     if (v.kind == SL_VALUE_FLOAT) {
         if (f.type != 0 && strchr("eEfFgGn%", f.type) == NULL) {
             return TMPL_FAIL(r, "format: '%c' does not fit a float", f.type);
         }
+        f.align = f.align == 0 && f.zero ? '=' : f.align;
         return format_float(r, b, &f, v.u.f);
     }
     if (!sl_tmpl_as_int(v, &i)) {
         return TMPL_FAIL(r, "format: a value of type %s takes no specification",
                          sl_tmpl_type_name(v));
     }
-    if (f.type == 'c') {
-        if (i < 0 || i > 0x10FFFF || (i >= 0xD800 && i <= 0xDFFF)) {
-            return TMPL_FAIL(r, "format: no such character");
-        }
-        return sl_tmpl_build_char(r, b, (uint32_t)i, false);
-    }
-    return format_int(r, b, &f, i);
+    f.align = f.align == 0 && f.zero ? '=' : f.align;
+    return f.type == 'c' ? format_char(r, b, &f, i) : format_int(r, b, &f, i);
 }
 
 static sl_status format_argument(format_state *st, const tmpl_str *field, size_t end,
@@ -367,14 +461,10 @@ static sl_status format_braces(format_state *st, tmpl_builder *b, const tmpl_str
     }
     size_t from = end < inner->len ? end + 1 : end;
     SL_TRY(format_field(st, field.u.str, &v));
-    if (conversion == 'r' || conversion == 's') {
-        tmpl_builder text;
+    if (conversion == 'r' || conversion == 'a') {
+        SL_TRY(format_repr(r, v, conversion == 'a', &v));
+    } else if (conversion == 's') {
         const tmpl_str *plain;
-        if (conversion == 'r') {
-            SL_TRY(sl_tmpl_build_begin(r, &text));
-            SL_TRY(sl_tmpl_repr(r, &text, v, 0));
-            SL_TRY(sl_tmpl_build_end(r, &text, &v));
-        }
         SL_TRY(sl_tmpl_to_str(r, v, &plain));
         v = tmpl_str_value(plain);
     } else if (conversion != 0) {
@@ -494,7 +584,12 @@ static sl_status percent_int(tmpl_run *r, tmpl_builder *b, format_spec *f, sl_va
                           : f->type == 'o' ? "%0*" PRIo64
                                            : "%0*" PRIu64;
         int len = snprintf(text, sizeof(text), how, (int)digits, size);
-        return format_number(r, b, f, i < 0, "", text, (size_t)len);
+        const char *prefix = !f->alt          ? ""
+                             : f->type == 'x' ? "0x"
+                             : f->type == 'X' ? "0X"
+                             : f->type == 'o' ? "0o"
+                                              : "";
+        return format_number(r, b, f, i < 0, prefix, text, (size_t)len);
     }
     return format_int(r, b, f, i);
 }
@@ -503,18 +598,15 @@ static sl_status percent_value(percent_state *st, tmpl_builder *b, format_spec *
     tmpl_run *r = st->r;
     const tmpl_str *text;
     double d;
+    int64_t i;
     switch (f->type) {
     case 's':
         SL_TRY(sl_tmpl_to_str(r, v, &text));
         return format_text(r, b, f, text);
     case 'r':
-    case 'a': {
-        tmpl_builder repr;
-        SL_TRY(sl_tmpl_build_begin(r, &repr));
-        SL_TRY(sl_tmpl_repr(r, &repr, v, 0));
-        SL_TRY(sl_tmpl_build_end(r, &repr, &v));
+    case 'a':
+        SL_TRY(format_repr(r, v, f->type == 'a', &v));
         return format_text(r, b, f, v.u.str);
-    }
     case 'i':
     case 'u':
         f->type = 'd';
@@ -536,7 +628,16 @@ static sl_status percent_value(percent_state *st, tmpl_builder *b, format_spec *
         return format_float(r, b, f, d);
     case 'c':
         if (tmpl_is_str(v) && v.u.str->n_chars == 1) {
+            f->precision = -1;
             return format_text(r, b, f, v.u.str);
+        }
+        if (sl_tmpl_as_int(v, &i)) {
+            format_spec spec = {.fill = f->fill,
+                                .align = f->align,
+                                .sign = '-',
+                                .width = f->width,
+                                .precision = -1};
+            return format_char(r, b, &spec, i);
         }
         break;
     default:
@@ -612,7 +713,12 @@ static sl_status percent_field(percent_state *st, tmpl_builder *b, const tmpl_st
     if (v.kind == TMPL_MISSING) {
         SL_TRY(percent_next(st, &v));
     }
-    f.align = f.align == 0 && (f.type == 's' || f.type == 'r' || f.type == 'c') ? '>' : f.align;
+    if (strchr("srac", f.type) != NULL) {
+        f.align = f.align == 0 ? '>' : f.align;
+    } else if (f.zero && f.align == 0) {
+        f.align = '=';
+        f.fill = &FILL_ZERO;
+    }
     return percent_value(st, b, &f, v);
 }
 
@@ -631,7 +737,8 @@ sl_status sl_tmpl_percent(tmpl_run *r, const tmpl_str *format, sl_value args, sl
             SL_TRY(percent_field(&st, &b, format, &at));
         }
     }
-    bool mapping = args.kind == SL_VALUE_OBJECT || args.kind == SL_VALUE_LIST;
+    bool mapping = args.kind == SL_VALUE_OBJECT || args.kind == SL_VALUE_LIST ||
+                   args.kind == TMPL_UNDEFINED;
     size_t due = args.kind == TMPL_TUPLE ? args.u.list->n : mapping ? 0 : 1;
     if (st.next < due) {
         return TMPL_FAIL(r, "%%: there are more values than fields");

@@ -568,10 +568,10 @@ const tmpl_method_def sl_tmpl_str_methods[] = {
 static sl_status dict_get(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
     sl_value arg[2];
     SL_TRY(method_args(r, "get", args, 1, 2, arg));
-    if (!sl_tmpl_hashable(arg[0]) && arg[0].kind != TMPL_UNDEFINED) {
+    if (!sl_tmpl_hashable(arg[0])) {
         return TMPL_FAIL(r, "a value of type %s cannot be a key", sl_tmpl_type_name(arg[0]));
     }
-    const sl_value *v = arg[0].kind == TMPL_UNDEFINED ? NULL : sl_tmpl_map_find(self.u.map, arg[0]);
+    const sl_value *v = sl_tmpl_map_find(self.u.map, arg[0]);
     *out = v != NULL ? *v : arg[1].kind == TMPL_MISSING ? tmpl_none() : arg[1];
     return SL_OK;
 }

@@ -462,10 +462,10 @@ sl_status sl_tmpl_contains(tmpl_run *r, sl_value seq, sl_value item, bool *out) 
     }
     if (seq.kind == SL_VALUE_OBJECT || (seq.kind == TMPL_VIEW && seq.which == 0)) {
         SL_TRY(tmpl_burn(r, tmpl_is_str(item) ? item.u.str->len : 0));
-        if (!sl_tmpl_hashable(item) && item.kind != TMPL_UNDEFINED) {
+        if (!sl_tmpl_hashable(item)) {
             return TMPL_FAIL(r, "a value of type %s cannot be a key", sl_tmpl_type_name(item));
         }
-        *out = item.kind != TMPL_UNDEFINED && sl_tmpl_map_find(seq.u.map, item) != NULL;
+        *out = sl_tmpl_map_find(seq.u.map, item) != NULL;
         return SL_OK;
     }
     tmpl_iter it;

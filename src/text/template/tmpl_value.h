@@ -143,7 +143,7 @@ bool sl_tmpl_map_put(sl_arena *a, tmpl_map *m, sl_value key, sl_value val);
 bool sl_tmpl_map_put_new(sl_arena *a, tmpl_map *m, sl_value key, sl_value val);
 const sl_value *sl_tmpl_map_find(const tmpl_map *m, sl_value key); /* NULL if absent */
 const sl_value *sl_tmpl_map_find_text(const tmpl_map *m, sl_slice key);
-/* None, booleans, numbers, strings and small tuples of such. */
+/* None, undefined, booleans, numbers, strings and small tuples of such. */
 bool sl_tmpl_hashable(sl_value v);
 /* Equality as Python has it for hashable values: 1 == 1.0 == true. */
 bool sl_tmpl_key_eq(sl_value a, sl_value b);

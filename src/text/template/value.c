@@ -111,7 +111,7 @@ bool sl_tmpl_list_add(sl_arena *a, tmpl_list *l, sl_value v) {
  * little. */
 static bool value_hashable(sl_value v, unsigned *left) {
     if (v.kind != TMPL_TUPLE) {
-        return v.kind <= SL_VALUE_STRING;
+        return v.kind <= SL_VALUE_STRING || v.kind == TMPL_UNDEFINED;
     }
     for (size_t i = 0; i < v.u.list->n; i++) {
         if (*left == 0) {
@@ -168,7 +168,8 @@ bool sl_tmpl_key_eq(sl_value a, sl_value b) {
     if (a.kind == SL_VALUE_STRING || b.kind == SL_VALUE_STRING) {
         return a.kind == b.kind && sl_slice_eq(tmpl_slice(a.u.str), tmpl_slice(b.u.str));
     }
-    if (a.kind == SL_VALUE_NONE || b.kind == SL_VALUE_NONE) {
+    if (a.kind == SL_VALUE_NONE || b.kind == SL_VALUE_NONE || a.kind == TMPL_UNDEFINED ||
+        b.kind == TMPL_UNDEFINED) {
         return a.kind == b.kind;
     }
     if (a.kind == TMPL_TUPLE || b.kind == TMPL_TUPLE) {
@@ -224,8 +225,8 @@ static uint64_t value_hash(uint64_t h, sl_value v) {
         }
         return h;
     }
-    if (v.kind == SL_VALUE_NONE) {
-        return value_mix(h, 0xA11);
+    if (v.kind == SL_VALUE_NONE || v.kind == TMPL_UNDEFINED) {
+        return value_mix(h, v.kind);
     }
     if (value_as_int(v, &i)) {
         return value_mix(h, (uint64_t)i);
