@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from conftest import Server
+from conftest import BINARY, Server
 
 
 def stream_text(server, prompt, n, extra=None):
@@ -123,6 +123,8 @@ def test_slow_reader_is_given_up_and_harms_nobody(tiny_model):
         assert s.stop() == 0
 
 
+@pytest.mark.skipif(b"__asan_init" in BINARY.read_bytes() or b"__tsan_init" in BINARY.read_bytes(),
+                    reason="a sanitizer keeps freed memory")
 def test_memory_does_not_grow(server):
     def burst(n):
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
