@@ -4,7 +4,6 @@
  * accepts, or nothing.
  * Memory: the header, which is kept until the first data; data pass through a 64 KB buffer.
  * Owner: the caller's thread. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md */
-#define _GNU_SOURCE /* strerrordesc_np */
 #include "format/gguf_write.h"
 
 #include <errno.h>
@@ -12,18 +11,20 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/utf8.h"
 #include "format/gguf_parse.h"
 
 #define WRITE_BUFFER_BYTES ((size_t)64 << 10)
-#define WRITE_VERSION      3u
-#define KEY_ALIGNMENT      "general.alignment"
+#define WRITE_VERSION 3u
+#define KEY_ALIGNMENT "general.alignment"
+#define PART_NAMES_MAX 16 /* random names that may be taken in a row */
 
 struct sl_gguf_writer {
     sl_arena arena;   /* names */
@@ -48,15 +49,10 @@ struct sl_gguf_writer {
 
 /* --- output ----------------------------------------------------------------------------------- */
 
-static const char *write_errno_text(int number) {
-    const char *text = strerrordesc_np(number);
-    return text != NULL ? text : "unknown error";
-}
-
 static sl_status write_io_error(sl_gguf_writer *w, const char *verb, int number, sl_error *err) {
     w->status = SL_ERR_IO;
     return SL_FAIL(err, SL_ERR_IO, "%s: cannot %s the file: %s", w->path, verb,
-                   write_errno_text(number));
+                   sl_errno_text(number));
 }
 
 static sl_status write_no_memory(sl_gguf_writer *w, sl_error *err) {
@@ -181,16 +177,24 @@ static sl_status write_create(const char *path, sl_buf *dest, uint32_t alignment
     return SL_OK;
 }
 
+/* A name of its own that no one else has: what lies at another name, a link above all, is never
+ * written through. */
 static sl_status write_open_part(sl_gguf_writer *w, sl_error *err) {
-    size_t size = strlen(w->path) + sizeof(".part");
+    const size_t size = strlen(w->path) + sizeof(".0123456789abcdef.part");
     char *path_part = sl_arena_alloc(&w->arena, size);
     if (path_part == NULL) {
         return write_no_memory(w, err);
     }
-    (void)snprintf(path_part, size, "%s.part", w->path);
-    w->fd = open(path_part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (w->fd < 0) {
-        return write_io_error(w, "create", errno, err);
+    int code = EEXIST;
+    for (int i = 0; i < PART_NAMES_MAX && code == EEXIST; i++) {
+        uint64_t number = sl_clock_mono_ns();
+        (void)!getrandom(&number, sizeof(number), GRND_NONBLOCK); /* early at boot: the clock */
+        (void)snprintf(path_part, size, "%s.%016" PRIx64 ".part", w->path, number);
+        w->fd = open(path_part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        code = w->fd < 0 ? errno : 0;
+    }
+    if (code != 0) {
+        return write_io_error(w, "create", code, err);
     }
     w->path_part = path_part;
     return SL_OK;

@@ -4,9 +4,9 @@
  * Order of calls: create; metadata and tensor declarations in any order; the data of every
  * tensor in the order of declaration, in pieces of any size; finish; free. The header is written
  * before the first data, so nothing can be declared after it. A file appears under its name only
- * when finish succeeds: until then it is PATH.part, which free removes. A wrong argument changes
- * nothing; after any other failure every later call but free fails with the same status. One
- * owner, not thread-safe.
+ * when finish succeeds: until then it is PATH.NUMBER.part, a new file, which free removes. A wrong
+ * argument changes nothing; after any other failure every later call but free fails with the same
+ * status. One owner, not thread-safe.
  */
 #ifndef SL_FORMAT_GGUF_WRITE_H
 #define SL_FORMAT_GGUF_WRITE_H
