@@ -20,6 +20,7 @@ sl_engine_options sl_load_options(const sl_load_flags *flags) {
     if (flags->kv_memory.percent > 0.0) {
         kv_bytes = (uint64_t)((double)sl_memory_available_bytes() * flags->kv_memory.percent /
                               100.0);
+        kv_bytes = kv_bytes > 0 ? kv_bytes : 1; /* 0 asks for the default; 1 is refused */
     }
     return (sl_engine_options){
         .n_threads = flags->threads,
@@ -195,8 +196,7 @@ sl_status sl_load_fit_kv(const sl_loaded *l, uint64_t n_seq, uint64_t n_tokens,
     sl_engine_memory memory;
     SL_TRY(sl_engine_estimate(l->model, &one, &memory, err));
     uint64_t n_pages, bytes;
-    bool fits = n_tokens < UINT64_MAX - SL_PAGE_TOKENS &&
-                sl_mul_u64(n_seq, (n_tokens + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS, &n_pages) &&
+    bool fits = sl_mul_u64(n_seq, sl_page_count(n_tokens), &n_pages) &&
                 sl_mul_u64(n_pages, memory.page_bytes, &bytes);
     uint64_t available = sl_memory_available_bytes();
     if (!fits || bytes > available) {

@@ -49,7 +49,9 @@ typedef struct sl_load_flags {
 #define SL_LOAD_FLAG_BATCH_INVARIANT(l)                                                            \
     {                                                                                              \
         "--batch-invariant", NULL, SL_FLAG_BOOL, &(l)->batch_invariant, NULL,                      \
-            "The same answer whatever else runs beside it.", 0, 0, NULL                            \
+            "Forbid kernels whose result depends on what runs beside (none does so far: it "       \
+            "changes nothing yet).",                                                               \
+            0, 0, NULL                                                                             \
     }
 
 typedef struct sl_loaded {

@@ -81,7 +81,7 @@ struct sl_pool {
     /* Written by the caller between jobs, read by workers after the phase that starts the job. */
     _Alignas(SL_CACHE_LINE) sl_pool_fn fn; /* NULL: workers end */
     void *arg;
-    bool alloc_locked; /* the caller may not allocate in this job, so nobody may */
+    bool alloc_locked;             /* the caller may not allocate in this job, so nobody may */
     uint32_t n_threads, n_started; /* n_started: threads to be joined */
     uint32_t spins_full; /* pauses in POOL_SPIN_NS; 0 when there are more threads than CPUs */
     bool may_move;       /* not pinned, and each worker has a processor of its own */

@@ -5,8 +5,7 @@
 #include <stddef.h>
 
 int sl_thread_start(pthread_t *out, void *(*body)(void *arg), void *arg) {
-    static const int unblocked[] = {SIGBUS,  SIGSEGV, SIGFPE, SIGILL,
-                                    SIGTRAP, SIGABRT, SIGPROF};
+    static const int unblocked[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGPROF};
     sigset_t blocked, before;
     (void)sigfillset(&blocked);
     for (size_t i = 0; i < sizeof(unblocked) / sizeof(unblocked[0]); i++) {

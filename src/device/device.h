@@ -1,5 +1,6 @@
-/* What every kind of device offers: it compiles a plan into a program of its own and runs that whole
- * program on a step. No virtual call per operation. A device and its programs belong to one thread.
+/* What every kind of device offers: it compiles a plan into a program of its own and runs that
+ * whole program on a step. No virtual call per operation. A device and its programs belong to one
+ * thread.
  */
 #ifndef SL_DEVICE_DEVICE_H
 #define SL_DEVICE_DEVICE_H
@@ -16,19 +17,23 @@
 
 #define SL_LOGITS_BLOCK 64 /* full rows of logits held at a time */
 
-/* Called with consecutive blocks of at most SL_LOGITS_BLOCK logits rows, on the calling thread while the
- * device is idle: rows [first, first + n) of the step's logits rows, row r at logits + (r - first) * stride,
- * n_vocab floats each. The rows may be overwritten. A status other than SL_OK ends the step with it. */
-typedef sl_status (*sl_logits_fn)(void *user, uint32_t first, uint32_t n, float *logits, size_t stride,
-                                  sl_error *err);
+/* Called with consecutive blocks of at most SL_LOGITS_BLOCK logits rows, on the calling thread
+ * while the device is idle: rows [first, first + n) of the step's logits rows, row first + i at
+ * logits + i * stride, n_vocab floats each. The rows may be overwritten. A status other than SL_OK
+ * ends the step with it. */
+typedef sl_status (*sl_logits_fn)(void *user, uint32_t first, uint32_t n, float *logits,
+                                  size_t stride, sl_error *err);
 
 typedef struct sl_program_options {
-    bool exact;           /* float32 activations, weights only decoded */
-    bool batch_invariant; /* forbids kernels whose result depends on the other rows */
+    bool exact; /* float32 activations, weights only decoded */
+    /* Forbids kernels whose result depends on the other rows. None does so far, so it changes
+     * nothing yet. */
+    bool batch_invariant;
     sl_kv_type kv_type;
     uint32_t rows_max, runs_max; /* of one step */
     uint32_t n_pages;            /* in the page store */
-    void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes); /* may be NULL */
+    /* Told now and then while weights are packed; may be NULL. */
+    void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_user;
 } sl_program_options;
 
@@ -54,7 +59,8 @@ typedef struct sl_device_ops {
                          sl_program **out, sl_error *err);
     void (*program_free)(sl_program *p);
     /* One pass over a step whose fields were checked by the engine. Allocates nothing. */
-    sl_status (*run)(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user, sl_error *err);
+    sl_status (*run)(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user,
+                     sl_error *err);
     /* Copies what page `from` holds, in all layer groups, to page `to`. */
     void (*copy_page)(sl_program *p, int32_t from, int32_t to);
 } sl_device_ops;

@@ -27,11 +27,13 @@ static sl_status engine_resolve(const sl_model *model, const sl_engine_options *
                                 sl_error *err) {
     const sl_plan *plan = &model->plan;
     e->model = model;
-    e->ctx_max = o->ctx_max != 0 ? o->ctx_max
-                                 : (plan->n_ctx_train < CTX_DEFAULT ? plan->n_ctx_train : CTX_DEFAULT);
+    e->ctx_max = o->ctx_max != 0
+                     ? o->ctx_max
+                     : (plan->n_ctx_train < CTX_DEFAULT ? plan->n_ctx_train : CTX_DEFAULT);
     if (e->ctx_max > plan->n_ctx_train) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "a context of %" PRIu32 " tokens was asked for, but %s was made for %" PRIu32,
+                       "a context of %" PRIu32
+                       " tokens was asked for, but %s was made for %" PRIu32,
                        e->ctx_max, sl_gguf_path(model->file), plan->n_ctx_train);
     }
     e->options = (sl_program_options){
@@ -46,13 +48,16 @@ static sl_status engine_resolve(const sl_model *model, const sl_engine_options *
     return SL_OK;
 }
 
-/* Pages for 32 sequences of full length, within a quarter of the memory that the model leaves free. */
-static uint64_t engine_default_kv(const sl_engine *e, const sl_program_memory *m, uint64_t available) {
-    uint64_t ctx_pages = ((uint64_t)e->ctx_max + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS;
+/* Pages for 32 sequences of full length, within a quarter of the memory that the model leaves
+ * free. */
+static uint64_t engine_default_kv(const sl_engine *e, const sl_program_memory *m,
+                                  uint64_t available) {
+    uint64_t ctx_pages = sl_page_count(e->ctx_max);
     uint64_t model_bytes = m->packed_bytes + m->step_bytes;
     uint64_t quarter = available > model_bytes ? (available - model_bytes) / 4 : 0;
     uint64_t wanted;
-    return sl_mul_u64(32 * ctx_pages, m->page_bytes, &wanted) && wanted < quarter ? wanted : quarter;
+    return sl_mul_u64(32 * ctx_pages, m->page_bytes, &wanted) && wanted < quarter ? wanted
+                                                                                  : quarter;
 }
 
 /* Chooses the number of pages from the memory allowed for them. */
@@ -65,29 +70,35 @@ static sl_status engine_size_pool(sl_engine *e, const sl_engine_options *o, sl_e
     n_pages = n_pages > PAGES_MAX ? PAGES_MAX : n_pages;
     if (n_pages == 0) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "KV memory of %" PRIu64 " bytes holds no page: one page of %d tokens of this model "
+                       "KV memory of %" PRIu64
+                       " bytes holds no page: one page of %d tokens of this model "
                        "takes %" PRIu64 " bytes; give a larger --kv-memory",
                        kv_bytes, SL_PAGE_TOKENS, m.page_bytes);
     }
     e->options.n_pages = (uint32_t)n_pages;
     e->memory = (sl_engine_memory){
-        .file_bytes = sl_gguf_file_bytes(e->model->file), .packed_bytes = m.packed_bytes,
-        .page_bytes = m.page_bytes, .kv_bytes = m.page_bytes * n_pages, .step_bytes = m.step_bytes,
+        .file_bytes = sl_gguf_file_bytes(e->model->file),
+        .packed_bytes = m.packed_bytes,
+        .page_bytes = m.page_bytes,
+        .kv_bytes = m.page_bytes * n_pages,
+        .step_bytes = m.step_bytes,
         .n_pages = (uint32_t)n_pages,
     };
     return SL_OK;
 }
 
-/* What does not fit is refused before it is begun: the system would hand out the address space all the same and
- * end the process once it is used. */
+/* What does not fit is refused before it is begun: the system would hand out the address space all
+ * the same and end the process once it is used. */
 static sl_status engine_check_memory(const sl_engine *e, sl_error *err) {
     const sl_engine_memory *m = &e->memory;
     uint64_t available = sl_memory_available_bytes(), need;
     if (!sl_add_u64(m->packed_bytes + m->step_bytes, m->kv_bytes, &need) || need > available) {
         return SL_FAIL(err, SL_ERR_MEMORY,
-                       "%s needs %" PRIu64 " MB of packed weights, %" PRIu64 " MB of step buffers and %" PRIu64
-                       " MB of KV pages, but %" PRIu64 " MB of memory are free; a smaller --kv-memory or --ctx may "
-                       "help", sl_gguf_path(e->model->file), m->packed_bytes >> 20, m->step_bytes >> 20,
+                       "%s needs %" PRIu64 " MB of packed weights, %" PRIu64
+                       " MB of step buffers and %" PRIu64 " MB of KV pages, but %" PRIu64
+                       " MB of memory are free; a smaller --kv-memory or --ctx may "
+                       "help",
+                       sl_gguf_path(e->model->file), m->packed_bytes >> 20, m->step_bytes >> 20,
                        m->kv_bytes >> 20, available >> 20);
     }
     return SL_OK;
@@ -149,8 +160,8 @@ sl_status sl_engine_estimate(const sl_model *model, const sl_engine_options *opt
 }
 
 /* rows_left: those of the step that no run before covered. */
-static sl_status run_check(const sl_engine *e, const sl_step_run *run, uint32_t row_next, uint32_t rows_left,
-                           sl_error *err) {
+static sl_status run_check(const sl_engine *e, const sl_step_run *run, uint32_t row_next,
+                           uint32_t rows_left, sl_error *err) {
     uint64_t end = (uint64_t)run->pos0 + run->n_rows;
     if (run->n_rows == 0 || run->n_rows > rows_left || run->row_begin != row_next ||
         run->n_logits > run->n_rows || end > e->ctx_max) {
@@ -160,9 +171,10 @@ static sl_status run_check(const sl_engine *e, const sl_step_run *run, uint32_t 
                        run->n_rows, run->row_begin, run->pos0, run->n_logits, e->ctx_max);
     }
     for (uint32_t g = 0; g < e->model->plan.n_groups; g++) {
-        for (uint64_t i = 0; i < (end + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS; i++) {
+        for (uint64_t i = 0; i < sl_page_count(end); i++) {
             if ((uint32_t)run->tables[g][i] >= e->options.n_pages) {
-                return SL_FAIL(err, SL_ERR_ARGUMENT, "step: page %d of a block table does not exist",
+                return SL_FAIL(err, SL_ERR_ARGUMENT,
+                               "step: page %d of a block table does not exist",
                                (int)run->tables[g][i]);
             }
         }
@@ -170,12 +182,14 @@ static sl_status run_check(const sl_engine *e, const sl_step_run *run, uint32_t 
     return SL_OK;
 }
 
-static sl_status step_check(const sl_engine *e, const sl_step *step, sl_logits_fn fn, sl_error *err) {
+static sl_status step_check(const sl_engine *e, const sl_step *step, sl_logits_fn fn,
+                            sl_error *err) {
     uint32_t rows = 0, logits = 0;
-    if (step->n_rows == 0 || step->n_rows > e->options.rows_max || step->n_runs > e->options.runs_max) {
+    if (step->n_rows == 0 || step->n_rows > e->options.rows_max ||
+        step->n_runs > e->options.runs_max) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "step: %" PRIu32 " rows in %" PRIu32 " runs; 1 to %" PRIu32 " rows in at most %" PRIu32
-                       " runs are allowed",
+                       "step: %" PRIu32 " rows in %" PRIu32 " runs; 1 to %" PRIu32
+                       " rows in at most %" PRIu32 " runs are allowed",
                        step->n_rows, step->n_runs, e->options.rows_max, e->options.runs_max);
     }
     for (uint32_t i = 0; i < step->n_runs; i++) {
@@ -189,8 +203,8 @@ static sl_status step_check(const sl_engine *e, const sl_step *step, sl_logits_f
     for (uint32_t i = 0; i < step->n_rows; i++) {
         if ((uint32_t)step->ids[i] >= e->model->plan.n_vocab) {
             return SL_FAIL(err, SL_ERR_ARGUMENT,
-                           "token id %d is outside the vocabulary of %" PRIu32 " tokens", (int)step->ids[i],
-                           e->model->plan.n_vocab);
+                           "token id %d is outside the vocabulary of %" PRIu32 " tokens",
+                           (int)step->ids[i], e->model->plan.n_vocab);
         }
     }
     return SL_OK;
@@ -203,14 +217,15 @@ typedef struct logits_guard {
 } logits_guard;
 
 /* Nobody may sample from logits that came from pages of a file that is gone. */
-static sl_status logits_guarded(void *user, uint32_t first, uint32_t n, float *logits, size_t stride,
-                                sl_error *err) {
+static sl_status logits_guarded(void *user, uint32_t first, uint32_t n, float *logits,
+                                size_t stride, sl_error *err) {
     const logits_guard *g = user;
     SL_TRY(sl_gguf_check_alive(g->file, err));
     return g->fn(g->user, first, n, logits, stride, err);
 }
 
-sl_status sl_engine_step(sl_engine *e, const sl_step *step, sl_logits_fn fn, void *user, sl_error *err) {
+sl_status sl_engine_step(sl_engine *e, const sl_step *step, sl_logits_fn fn, void *user,
+                         sl_error *err) {
     SL_TRY(step_check(e, step, fn, err));
     logits_guard guard = {.file = e->model->file, .fn = fn, .user = user};
     SL_TRY(e->device->ops->run(e->program, step, logits_guarded, &guard, err));

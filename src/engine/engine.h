@@ -1,6 +1,6 @@
-/* A step -> rows of logits. Owns the device, its compute pool, packed weights, step buffers and the page
- * store; everything is allocated at creation, a step allocates nothing. Used by one thread only (the
- * engine thread), which is worker 0 of the pool.
+/* A step -> rows of logits. Owns the device, its compute pool, packed weights, step buffers and the
+ * page store; everything is allocated at creation, a step allocates nothing. Used by one thread
+ * only (the engine thread), which is worker 0 of the pool.
  */
 #ifndef SL_ENGINE_ENGINE_H
 #define SL_ENGINE_ENGINE_H
@@ -17,15 +17,16 @@
 #include "plan/step.h"
 
 typedef struct sl_engine_options {
-    uint32_t n_threads;      /* 0: physical cores within affinity and quota */
+    uint32_t n_threads; /* 0: physical cores within affinity and quota */
     bool pin;
-    bool exact;              /* float32 activations and KV, weights only decoded */
-    bool batch_invariant;    /* forbids kernels whose result depends on the other rows */
-    sl_kv_type kv_type;      /* ignored with exact (F32) */
-    uint64_t kv_bytes;       /* the whole page pool; 0: smaller of 25 % of available memory and 32 x ctx_max */
-    uint32_t ctx_max;        /* longest sequence; 0: the smaller of the model's and 8192 */
-    uint32_t rows_max;       /* rows of one step; 0: 512 */
-    uint32_t runs_max;       /* sequences of one step; 0: 256 */
+    bool exact;           /* float32 activations and KV, weights only decoded */
+    bool batch_invariant; /* as in device.h: changes nothing yet */
+    sl_kv_type kv_type;   /* ignored with exact (F32) */
+    /* The whole page pool; 0: the smaller of 25 % of available memory and 32 x ctx_max. */
+    uint64_t kv_bytes;
+    uint32_t ctx_max;  /* longest sequence; 0: the smaller of the model's and 8192 */
+    uint32_t rows_max; /* rows of one step; 0: 512 */
+    uint32_t runs_max; /* sequences of one step; 0: 256 */
     /* Told now and then while weights are packed; may be NULL. done == total at the end. */
     void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_user;
@@ -49,11 +50,11 @@ void sl_engine_free(sl_engine *e);
 SL_NODISCARD sl_status sl_engine_estimate(const sl_model *model, const sl_engine_options *options,
                                           sl_engine_memory *out, sl_error *err);
 
-/* Runs one pass. fn may be NULL when step->n_logits is 0. Errors: SL_ERR_ARGUMENT for a step that breaks
- * its rules (too many rows, id or page out of range), SL_ERR_IO when the weights' file failed underneath
- * (then the engine is of no further use). */
-SL_NODISCARD sl_status sl_engine_step(sl_engine *e, const sl_step *step, sl_logits_fn fn, void *user,
-                                      sl_error *err);
+/* Runs one pass. fn may be NULL when step->n_logits is 0. Errors: SL_ERR_ARGUMENT for a step that
+ * breaks its rules (too many rows, id or page out of range), SL_ERR_IO when the weights' file
+ * failed underneath (then the engine is of no further use). */
+SL_NODISCARD sl_status sl_engine_step(sl_engine *e, const sl_step *step, sl_logits_fn fn,
+                                      void *user, sl_error *err);
 
 /* Copies the keys and values of one page to another. Both must exist. */
 void sl_engine_copy_page(sl_engine *e, int32_t from, int32_t to);
@@ -61,7 +62,8 @@ void sl_engine_copy_page(sl_engine *e, int32_t from, int32_t to);
 sl_pool *sl_engine_pool(sl_engine *e); /* for parallel work between passes (sampling) */
 const sl_kernels *sl_engine_kernels(const sl_engine *e);
 const sl_plan *sl_engine_plan(const sl_engine *e);
-uint32_t sl_engine_n_pages(const sl_engine *e); /* pages are numbered 0 .. n_pages - 1, one number space per engine */
+/* Pages are numbered 0 .. n_pages - 1, one number space per engine. */
+uint32_t sl_engine_n_pages(const sl_engine *e);
 uint32_t sl_engine_ctx_max(const sl_engine *e);
 uint32_t sl_engine_rows_max(const sl_engine *e);
 uint32_t sl_engine_runs_max(const sl_engine *e);

@@ -22,11 +22,11 @@
 #include <stdint.h>
 
 #include "base/cpu.h"
+#include "kernels/page.h"
 #include "quant/types.h"
 
-#define SL_PANEL_ROWS 16  /* weight rows packed together */
-#define SL_ACT_GROUP 32   /* activations that share one scale */
-#define SL_PAGE_TOKENS 32 /* tokens in a KV page */
+#define SL_PANEL_ROWS 16 /* weight rows packed together */
+#define SL_ACT_GROUP 32  /* activations that share one scale */
 
 /* Activations rounded to int8, n_rows x n_in. All arrays are 64-byte aligned; rows are q_stride
  * bytes apart (a multiple of 64), groups of a row follow each other with g_stride groups from row

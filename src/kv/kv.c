@@ -41,7 +41,7 @@ sl_status sl_kv_create(const sl_kv_options *options, sl_kv **out, sl_error *err)
     }
     kv->n_seqs_max = kv->n_free_seqs = n_seqs;
     kv->n_tokens_max = options->n_tokens_max;
-    kv->table_stride = (uint32_t)sl_kv_pages_for(options->n_tokens_max);
+    kv->table_stride = (uint32_t)sl_page_count(options->n_tokens_max);
     size_t n_entries = 0;
     if (sl_mul_size(n_seqs, kv->table_stride, &n_entries)) {
         kv->tables = sl_alloc_zero(n_entries, sizeof(*kv->tables));
@@ -78,7 +78,7 @@ static int32_t *kv_table(const sl_kv *kv, uint32_t seq) {
 }
 
 sl_status sl_kv_seq_open(sl_kv *kv, uint32_t n_tokens, uint32_t *seq_out) {
-    const uint64_t n_pages = sl_kv_pages_for(n_tokens);
+    const uint64_t n_pages = sl_page_count(n_tokens);
     if (n_tokens == 0 || n_tokens > kv->n_tokens_max || n_pages > kv->pool.n_pages) {
         return SL_ERR_LIMIT;
     }
@@ -94,7 +94,7 @@ sl_status sl_kv_seq_open(sl_kv *kv, uint32_t n_tokens, uint32_t *seq_out) {
 
 sl_status sl_kv_seq_extend(sl_kv *kv, uint32_t seq, uint32_t n_tokens) {
     kv_seq *s = &kv->seqs[seq];
-    const uint64_t n_pages = sl_kv_pages_for(n_tokens);
+    const uint64_t n_pages = sl_page_count(n_tokens);
     if (n_pages > s->n_reserved) {
         return SL_ERR_LIMIT;
     }

@@ -20,7 +20,7 @@
 
 #include <sluice/status.h>
 
-#include "kernels/kernels.h" /* SL_PAGE_TOKENS */
+#include "kernels/page.h"
 
 #define SL_KV_SEQ_NONE UINT32_MAX
 
@@ -34,10 +34,6 @@ typedef struct sl_kv sl_kv;
 
 SL_NODISCARD sl_status sl_kv_create(const sl_kv_options *options, sl_kv **out, sl_error *err);
 void sl_kv_free(sl_kv *kv); /* NULL is fine */
-
-static inline uint64_t sl_kv_pages_for(uint64_t n_tokens) {
-    return n_tokens / SL_PAGE_TOKENS + (n_tokens % SL_PAGE_TOKENS != 0);
-}
 
 /* Opens a sequence that may grow to n_tokens (1 .. n_tokens_max). SL_AGAIN: not that many pages are
  * unpromised now, or all sequences are open; nothing changed. SL_ERR_LIMIT: it can never fit. No

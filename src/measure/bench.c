@@ -12,8 +12,8 @@ typedef struct bench_state {
     sl_engine *e;
     const sl_bench_case *c;
     sl_feed feed;
-    int32_t *ids;  /* [n_batch][max(n_depth, n_prompt)] random tokens */
-    int32_t *next; /* [n_batch] token that each sequence is fed next */
+    int32_t *ids;             /* [n_batch][max(n_depth, n_prompt)] random tokens */
+    int32_t *next;            /* [n_batch] token that each sequence is fed next */
     double *prompt_s, *gen_s; /* [n_reps] */
 } bench_state;
 
@@ -48,12 +48,13 @@ static sl_status bench_rep(bench_state *s, uint32_t rep, sl_error *err) {
     const sl_bench_case *c = s->c;
     uint64_t t0 = sl_clock_mono_ns();
     if (c->n_prompt > 0) {
-        SL_TRY(sl_feed_tokens(&s->feed, s->ids, c->n_prompt, c->n_depth, SL_FEED_LAST, bench_sample, s, err));
+        SL_TRY(sl_feed_tokens(&s->feed, s->ids, c->n_prompt, c->n_depth, SL_FEED_LAST, bench_sample,
+                              s, err));
     }
     uint64_t t1 = sl_clock_mono_ns();
     for (uint32_t i = 0; i < c->n_gen; i++) {
-        SL_TRY(sl_feed_tokens(&s->feed, s->next, 1, c->n_depth + c->n_prompt + i, SL_FEED_LAST, bench_sample,
-                              s, err));
+        SL_TRY(sl_feed_tokens(&s->feed, s->next, 1, c->n_depth + c->n_prompt + i, SL_FEED_LAST,
+                              bench_sample, s, err));
     }
     uint64_t t2 = sl_clock_mono_ns();
     s->prompt_s[rep] = (double)(t1 - t0) * 1e-9;
@@ -77,7 +78,8 @@ static sl_status bench_all(bench_state *s, sl_bench_result *out, sl_error *err) 
         bench_random_ids(s, c->n_depth, 1);
         uint32_t n_seq = s->feed.n_seq;
         s->feed.n_seq = 1;
-        sl_status status = sl_feed_tokens(&s->feed, s->ids, c->n_depth, 0, SL_FEED_NONE, NULL, NULL, err);
+        sl_status status = sl_feed_tokens(&s->feed, s->ids, c->n_depth, 0, SL_FEED_NONE, NULL, NULL,
+                                          err);
         s->feed.n_seq = n_seq;
         SL_TRY(status);
         sl_feed_share(&s->feed, c->n_depth);

@@ -1,5 +1,5 @@
-/* How fast a model runs: prompt and generation rates of a batch at a depth, without tokenizer, scheduler or
- * network. */
+/* How fast a model runs: prompt and generation rates of a batch at a depth, without tokenizer,
+ * scheduler or network. */
 #ifndef SL_MEASURE_BENCH_H
 #define SL_MEASURE_BENCH_H
 
@@ -14,7 +14,8 @@ typedef struct sl_bench_case {
 } sl_bench_case;
 
 typedef struct sl_bench_result {
-    double prompt_tps; /* tokens of the whole batch per second, median over the repetitions; 0 if n_prompt is 0 */
+    /* Tokens of the whole batch per second, median over the repetitions; 0 if n_prompt is 0. */
+    double prompt_tps;
     double gen_tps;
 } sl_bench_result;
 

@@ -5,13 +5,10 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
-static uint32_t pages_of(uint32_t n_tokens) {
-    return (uint32_t)(((uint64_t)n_tokens + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS);
-}
-
 sl_status sl_feed_init(sl_feed *f, sl_engine *engine, uint32_t n_seq, uint32_t tokens_max,
                        sl_error *err) {
-    *f = (sl_feed){.engine = engine, .n_seq = n_seq, .pages_per_seq = pages_of(tokens_max)};
+    *f = (sl_feed){
+        .engine = engine, .n_seq = n_seq, .pages_per_seq = (uint32_t)sl_page_count(tokens_max)};
     uint64_t need = (uint64_t)n_seq * f->pages_per_seq;
     if (need > sl_engine_n_pages(engine)) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
@@ -45,14 +42,16 @@ typedef struct feed_cursor {
 } feed_cursor;
 
 /* Fills one step from the cursor on. */
-static sl_step feed_fill(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0, sl_feed_logits logits,
-                         feed_cursor *at) {
+static sl_step feed_fill(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0,
+                         sl_feed_logits logits, feed_cursor *at) {
     uint32_t rows_max = sl_engine_rows_max(f->engine);
     sl_step step = {.ids = f->ids, .runs = f->runs};
-    while (at->s < f->n_seq && step.n_rows < rows_max && step.n_runs < sl_engine_runs_max(f->engine)) {
+    while (at->s < f->n_seq && step.n_rows < rows_max &&
+           step.n_runs < sl_engine_runs_max(f->engine)) {
         uint32_t take = n - at->i < rows_max - step.n_rows ? n - at->i : rows_max - step.n_rows;
         sl_step_run *run = &f->runs[step.n_runs++];
-        *run = (sl_step_run){.row_begin = step.n_rows, .n_rows = take, .pos0 = pos0 + at->i, .owner = at->s};
+        *run = (sl_step_run){
+            .row_begin = step.n_rows, .n_rows = take, .pos0 = pos0 + at->i, .owner = at->s};
         for (uint32_t g = 0; g < sl_engine_plan(f->engine)->n_groups; g++) {
             run->tables[g] = f->tables + (size_t)at->s * f->pages_per_seq;
         }
@@ -81,8 +80,8 @@ static sl_status feed_pass_on(void *user, uint32_t first, uint32_t n, float *log
     return r->fn(r->user, r->base + first, n, logits, stride, err);
 }
 
-sl_status sl_feed_tokens(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0, sl_feed_logits logits,
-                         sl_logits_fn fn, void *user, sl_error *err) {
+sl_status sl_feed_tokens(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0,
+                         sl_feed_logits logits, sl_logits_fn fn, void *user, sl_error *err) {
     feed_cursor at = {0};
     feed_rows rows = {.fn = fn, .user = user};
     while (at.s < f->n_seq) {
@@ -95,8 +94,9 @@ sl_status sl_feed_tokens(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t po
 
 void sl_feed_share(sl_feed *f, uint32_t n) {
     for (uint32_t s = 1; s < f->n_seq; s++) {
-        for (uint32_t i = 0; i < pages_of(n); i++) {
-            sl_engine_copy_page(f->engine, f->tables[i], f->tables[(size_t)s * f->pages_per_seq + i]);
+        for (uint32_t i = 0; i < sl_page_count(n); i++) {
+            sl_engine_copy_page(f->engine, f->tables[i],
+                                f->tables[(size_t)s * f->pages_per_seq + i]);
         }
     }
 }

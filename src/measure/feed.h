@@ -15,16 +15,18 @@ typedef struct sl_feed {
     sl_step_run *runs; /* [runs_max] */
 } sl_feed;
 
-/* Room for n_seq sequences of at most tokens_max tokens. SL_ERR_ARGUMENT if the pool is too small. */
-SL_NODISCARD sl_status sl_feed_init(sl_feed *f, sl_engine *engine, uint32_t n_seq, uint32_t tokens_max,
-                                    sl_error *err);
+/* Room for n_seq sequences of at most tokens_max tokens. SL_ERR_ARGUMENT if the pool is too
+ * small. */
+SL_NODISCARD sl_status sl_feed_init(sl_feed *f, sl_engine *engine, uint32_t n_seq,
+                                    uint32_t tokens_max, sl_error *err);
 void sl_feed_deinit(sl_feed *f);
 
-/* Feeds tokens [pos0, pos0 + n) of every sequence; ids[s * n + i] is token i of sequence s. As many rows
- * per step as the engine takes; rows of several sequences share a step. fn sees the logits that were asked
- * for, in the order of the sequences and positions. */
+/* Feeds tokens [pos0, pos0 + n) of every sequence; ids[s * n + i] is token i of sequence s. As many
+ * rows per step as the engine takes; rows of several sequences share a step. fn sees the logits
+ * that were asked for, in the order of the sequences and positions. */
 SL_NODISCARD sl_status sl_feed_tokens(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0,
-                                      sl_feed_logits logits, sl_logits_fn fn, void *user, sl_error *err);
+                                      sl_feed_logits logits, sl_logits_fn fn, void *user,
+                                      sl_error *err);
 
 /* Gives every sequence the keys and values of the first n tokens of sequence 0. */
 void sl_feed_share(sl_feed *f, uint32_t n);

@@ -13,7 +13,8 @@ sl_status sl_builder_init(sl_builder *b, const sl_gguf *file, const sl_hparams *
     *b = (sl_builder){.file = file, .hp = hp, .plan = plan, .err = err, .layer = -1};
     b->used = sl_arena_alloc_zero(&plan->arena, sl_gguf_n_tensors(file) + 1, 1);
     if (b->used == NULL) {
-        return SL_FAIL(err, SL_ERR_MEMORY, "%s: no memory for the model's plan", sl_gguf_path(file));
+        return SL_FAIL(err, SL_ERR_MEMORY, "%s: no memory for the model's plan",
+                       sl_gguf_path(file));
     }
     return SL_OK;
 }
@@ -87,8 +88,9 @@ const float *sl_build_floats(sl_builder *b, const char *weight, uint32_t n) {
     if (t->type != SL_TYPE_F32 || t->n_dims != 1 || t->dims[0] != n) {
         b->status = SL_FAIL(b->err, SL_ERR_FORMAT,
                             "%s: tensor %s is %s in %" PRIu32 " dimensions, the first of %" PRIu64
-                            "; a vector of %" PRIu32 " F32 elements is needed", sl_gguf_path(b->file), weight,
-                            sl_type_info_of(t->type)->name, t->n_dims, t->dims[0], n);
+                            "; a vector of %" PRIu32 " F32 elements is needed",
+                            sl_gguf_path(b->file), weight, sl_type_info_of(t->type)->name,
+                            t->n_dims, t->dims[0], n);
         return NULL;
     }
     memcpy(out, t->data, n * sizeof(*out)); /* the file promises no alignment beyond its own */
@@ -96,29 +98,31 @@ const float *sl_build_floats(sl_builder *b, const char *weight, uint32_t n) {
 }
 
 /* Index of the weight, bound once; -1 with b->status set. n_out == 1 means a vector. */
-static int32_t builder_bind(sl_builder *b, const char *weight, sl_weight_role role, uint32_t n_out,
-                            uint32_t n_in) {
+static int32_t builder_bind(sl_builder *b, const char *weight, uint32_t n_out, uint32_t n_in) {
     char name[NAME_MAX_LEN];
     builder_name(b, weight, name);
     const sl_gguf_tensor *t = sl_gguf_find_tensor(b->file, name);
     if (t == NULL) {
-        b->status = SL_FAIL(b->err, SL_ERR_FORMAT, "%s: tensor %s is missing; architecture %s needs it",
+        b->status = SL_FAIL(b->err, SL_ERR_FORMAT,
+                            "%s: tensor %s is missing; architecture %s needs it",
                             sl_gguf_path(b->file), name, b->hp->arch);
         return -1;
     }
     bool vector = n_out == 1;
     if (t->n_dims != (vector ? 1u : 2u) || t->dims[0] != n_in || t->dims[1] != n_out) {
         b->status = SL_FAIL(b->err, SL_ERR_FORMAT,
-                            "%s: tensor %s has shape [%" PRIu64 ", %" PRIu64 "], but the hyper-parameters "
-                            "ask for [%" PRIu32 ", %" PRIu32 "]", sl_gguf_path(b->file), name, t->dims[0],
-                            t->dims[1], n_in, n_out);
+                            "%s: tensor %s has shape [%" PRIu64 ", %" PRIu64
+                            "], but the hyper-parameters "
+                            "ask for [%" PRIu32 ", %" PRIu32 "]",
+                            sl_gguf_path(b->file), name, t->dims[0], t->dims[1], n_in, n_out);
         return -1;
     }
     const sl_type_info *info = sl_type_info_of(t->type);
     if (!info->decodes || (vector && t->type != SL_TYPE_F32)) {
         b->status = SL_FAIL(b->err, SL_ERR_UNSUPPORTED,
-                            "%s: tensor %s has type %s, which is not supported%s", sl_gguf_path(b->file),
-                            name, info->name, info->decodes ? " for a vector (F32 is)" : " yet");
+                            "%s: tensor %s has type %s, which is not supported%s",
+                            sl_gguf_path(b->file), name, info->name,
+                            info->decodes ? " for a vector (F32 is)" : " yet");
         return -1;
     }
     builder_mark(b, t);
@@ -128,19 +132,25 @@ static int32_t builder_bind(sl_builder *b, const char *weight, sl_weight_role ro
         }
     }
     uint64_t row_bytes = 0;
-    b->weights = builder_grow(b, b->weights, b->plan->n_weights, &b->weights_cap, sizeof(*b->weights));
+    b->weights = builder_grow(b, b->weights, b->plan->n_weights, &b->weights_cap,
+                              sizeof(*b->weights));
     if (b->weights == NULL) {
         return -1;
     }
     if (!sl_type_row_bytes(t->type, n_in, &row_bytes)) {
-        b->status = SL_FAIL(b->err, SL_ERR_FORMAT, "%s: rows of tensor %s hold %" PRIu32
-                            " elements, no multiple of a block of type %s", sl_gguf_path(b->file), name, n_in,
-                            info->name);
+        b->status = SL_FAIL(b->err, SL_ERR_FORMAT,
+                            "%s: rows of tensor %s hold %" PRIu32
+                            " elements, no multiple of a block of type %s",
+                            sl_gguf_path(b->file), name, n_in, info->name);
         return -1;
     }
     b->weights[b->plan->n_weights] = (sl_plan_weight){
-        .name = t->name, .role = role, .type = t->type, .n_out = n_out, .n_in = n_in,
-        .row_bytes = (size_t)row_bytes, .data = t->data,
+        .name = t->name,
+        .type = t->type,
+        .n_out = n_out,
+        .n_in = n_in,
+        .row_bytes = (size_t)row_bytes,
+        .data = t->data,
     };
     return (int32_t)b->plan->n_weights++;
 }
@@ -183,16 +193,18 @@ uint32_t sl_build_group(sl_builder *b, uint32_t n_kv_head, uint32_t d_k, uint32_
                             b->hp->arch);
         return 0;
     }
-    b->plan->groups[b->plan->n_groups] = (sl_plan_group){.n_kv_head = n_kv_head, .d_k = d_k, .d_v = d_v};
+    b->plan->groups[b->plan->n_groups] = (sl_plan_group){
+        .n_kv_head = n_kv_head, .d_k = d_k, .d_v = d_v};
     return b->plan->n_groups++;
 }
 
-uint32_t sl_build_rope_table(sl_builder *b, sl_rope_style style, uint32_t n_rot, const float *inv_freq,
-                             float mscale) {
+uint32_t sl_build_rope_table(sl_builder *b, sl_rope_style style, uint32_t n_rot,
+                             const float *inv_freq, float mscale) {
     if (b->status != SL_OK || b->plan->n_ropes == SL_PLAN_ROPES_MAX) {
-        b->status = b->status != SL_OK ? b->status
-                                       : SL_FAIL(b->err, SL_ERR_INTERNAL,
-                                                 "architecture %s has too many rope tables", b->hp->arch);
+        b->status = b->status != SL_OK
+                        ? b->status
+                        : SL_FAIL(b->err, SL_ERR_INTERNAL,
+                                  "architecture %s has too many rope tables", b->hp->arch);
         return 0;
     }
     float *copy = sl_arena_alloc_zero(&b->plan->arena, n_rot / 2, sizeof(*copy));
@@ -202,15 +214,15 @@ uint32_t sl_build_rope_table(sl_builder *b, sl_rope_style style, uint32_t n_rot,
         return 0;
     }
     memcpy(copy, inv_freq, n_rot / 2 * sizeof(*copy));
-    b->plan->ropes[b->plan->n_ropes] =
-        (sl_plan_rope){.style = style, .n_rot = n_rot, .mscale = mscale, .inv_freq = copy};
+    b->plan->ropes[b->plan->n_ropes] = (sl_plan_rope){
+        .style = style, .n_rot = n_rot, .mscale = mscale, .inv_freq = copy};
     return b->plan->n_ropes++;
 }
 
 sl_value_id sl_build_embed(sl_builder *b, const char *weight, const char *out) {
     sl_value_id v = builder_value(b, out, b->hp->n_embd);
     if (b->status == SL_OK) {
-        int32_t w = builder_bind(b, weight, SL_ROLE_EMBEDDING, b->hp->n_vocab, b->hp->n_embd);
+        int32_t w = builder_bind(b, weight, b->hp->n_vocab, b->hp->n_embd);
         builder_op(b, (sl_plan_op){.kind = SL_OP_EMBED, .out = v, .weight = w});
     }
     return v;
@@ -219,15 +231,18 @@ sl_value_id sl_build_embed(sl_builder *b, const char *weight, const char *out) {
 sl_value_id sl_build_rms_norm(sl_builder *b, sl_value_id x, const char *weight, const char *out) {
     sl_value_id v = builder_value(b, out, builder_width(b, x));
     if (b->status == SL_OK) {
-        int32_t w = builder_bind(b, weight, SL_ROLE_NORM, 1, builder_width(b, x));
-        builder_op(b, (sl_plan_op){.kind = SL_OP_RMS_NORM, .in = {x}, .out = v, .weight = w,
+        int32_t w = builder_bind(b, weight, 1, builder_width(b, x));
+        builder_op(b, (sl_plan_op){.kind = SL_OP_RMS_NORM,
+                                   .in = {x},
+                                   .out = v,
+                                   .weight = w,
                                    .u.norm.eps = b->hp->norm_eps});
     }
     return v;
 }
 
-sl_value_id sl_build_linear(sl_builder *b, sl_value_id x, const char *weight, sl_weight_role role,
-                            uint32_t n_out, const char *out) {
+sl_value_id sl_build_linear(sl_builder *b, sl_value_id x, const char *weight, uint32_t n_out,
+                            const char *out) {
     sl_value_id v = builder_value(b, out, n_out);
     if (b->status != SL_OK) {
         return v;
@@ -235,27 +250,36 @@ sl_value_id sl_build_linear(sl_builder *b, sl_value_id x, const char *weight, sl
     char bias_name[NAME_MAX_LEN / 2];
     size_t stem = strlen(weight) - strlen("weight");
     (void)snprintf(bias_name, sizeof(bias_name), "%.*sbias", (int)stem, weight);
-    int32_t w = builder_bind(b, weight, role, n_out, builder_width(b, x));
+    int32_t w = builder_bind(b, weight, n_out, builder_width(b, x));
     int32_t bias = b->status == SL_OK && sl_build_has(b, bias_name)
-                       ? builder_bind(b, bias_name, role, 1, n_out)
+                       ? builder_bind(b, bias_name, 1, n_out)
                        : -1;
-    builder_op(b, (sl_plan_op){.kind = SL_OP_LINEAR, .in = {x}, .out = v, .weight = w,
-                               .u.linear.bias = bias});
+    builder_op(b,
+               (sl_plan_op){
+                   .kind = SL_OP_LINEAR, .in = {x}, .out = v, .weight = w, .u.linear.bias = bias});
     return v;
 }
 
 void sl_build_rope(sl_builder *b, sl_value_id x, uint32_t n_head, uint32_t d, uint32_t rope) {
-    builder_op(b, (sl_plan_op){.kind = SL_OP_ROPE, .in = {x}, .out = x, .weight = -1,
+    builder_op(b, (sl_plan_op){.kind = SL_OP_ROPE,
+                               .in = {x},
+                               .out = x,
+                               .weight = -1,
                                .u.rope = {.n_head = n_head, .d = d, .rope = rope}});
 }
 
-sl_value_id sl_build_attend(sl_builder *b, sl_value_id q, sl_value_id k, sl_value_id v, uint32_t group,
-                            uint32_t n_head, float scale, const char *out) {
+sl_value_id sl_build_attend(sl_builder *b, sl_value_id q, sl_value_id k, sl_value_id v,
+                            uint32_t group, uint32_t n_head, float scale, const char *out) {
     sl_plan_group *g = &b->plan->groups[group];
     sl_value_id y = builder_value(b, out, n_head * g->d_v);
-    builder_op(b, (sl_plan_op){.kind = SL_OP_ATTEND, .in = {q, k, v}, .out = y, .weight = -1,
-                               .u.attend = {.group = group, .slot = g->n_layers++, .n_head = n_head,
-                                            .scale = scale}});
+    builder_op(
+        b,
+        (sl_plan_op){
+            .kind = SL_OP_ATTEND,
+            .in = {q, k, v},
+            .out = y,
+            .weight = -1,
+            .u.attend = {.group = group, .slot = g->n_layers++, .n_head = n_head, .scale = scale}});
     return y;
 }
 
@@ -287,8 +311,9 @@ static sl_status builder_check_used(const sl_builder *b) {
             char name[SL_GGUF_SHOW_MAX];
             return SL_FAIL(b->err, SL_ERR_UNSUPPORTED,
                            "%s: tensor %s is not part of architecture %s as this version knows it; "
-                           "ignoring it would give wrong answers", sl_gguf_path(b->file),
-                           sl_gguf_show(t->name, name, sizeof(name)), b->hp->arch);
+                           "ignoring it would give wrong answers",
+                           sl_gguf_path(b->file), sl_gguf_show(t->name, name, sizeof(name)),
+                           b->hp->arch);
         }
     }
     return SL_OK;

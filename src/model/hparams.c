@@ -24,8 +24,8 @@ static void hparam_key(char out[KEY_MAX], const char *arch, const char *key) {
 }
 
 /* Reads one number in [min, max]; `def` (or an error if `required`) when it is absent. */
-static sl_status hparam_read_u32(const sl_gguf *file, const char *arch, hparam_u32 spec, bool required,
-                                 uint32_t def, uint32_t *out, sl_error *err) {
+static sl_status hparam_read_u32(const sl_gguf *file, const char *arch, hparam_u32 spec,
+                                 bool required, uint32_t def, uint32_t *out, sl_error *err) {
     char key[KEY_MAX];
     hparam_key(key, arch, spec.key);
     uint32_t v = def;
@@ -44,8 +44,8 @@ static sl_status hparam_read_u32(const sl_gguf *file, const char *arch, hparam_u
     return SL_OK;
 }
 
-static sl_status hparam_read_f32(const sl_gguf *file, const char *arch, hparam_f32 spec, bool required,
-                                 float def, float *out, sl_error *err) {
+static sl_status hparam_read_f32(const sl_gguf *file, const char *arch, hparam_f32 spec,
+                                 bool required, float def, float *out, sl_error *err) {
     char key[KEY_MAX];
     hparam_key(key, arch, spec.key);
     float v = def;
@@ -64,13 +64,18 @@ static sl_status hparam_read_f32(const sl_gguf *file, const char *arch, hparam_f
 
 static sl_status hparams_read_sizes(const sl_gguf *f, const char *a, sl_hparams *h, sl_error *err) {
     SL_TRY(hparam_read_u32(f, a, (hparam_u32){"block_count", 1, 4096}, true, 0, &h->n_layers, err));
-    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"embedding_length", 1, 1 << 18}, true, 0, &h->n_embd, err));
-    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"feed_forward_length", 1, 1 << 20}, true, 0, &h->n_ff, err));
-    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"context_length", 1, 1u << 28}, true, 0, &h->n_ctx, err));
-    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"attention.head_count", 1, 4096}, true, 0, &h->n_head, err));
+    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"embedding_length", 1, 1 << 18}, true, 0, &h->n_embd,
+                           err));
+    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"feed_forward_length", 1, 1 << 20}, true, 0, &h->n_ff,
+                           err));
+    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"context_length", 1, 1u << 28}, true, 0, &h->n_ctx,
+                           err));
+    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"attention.head_count", 1, 4096}, true, 0, &h->n_head,
+                           err));
     SL_TRY(hparam_read_u32(f, a, (hparam_u32){"attention.head_count_kv", 1, 4096}, false, h->n_head,
                            &h->n_kv_head, err));
-    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"expert_count", 0, 4096}, false, 0, &h->n_expert, err));
+    SL_TRY(
+        hparam_read_u32(f, a, (hparam_u32){"expert_count", 0, 4096}, false, 0, &h->n_expert, err));
     if (h->n_head % h->n_kv_head != 0) {
         return SL_FAIL(err, SL_ERR_FORMAT,
                        "%s: key %s.attention.head_count is %" PRIu32
@@ -82,15 +87,19 @@ static sl_status hparams_read_sizes(const sl_gguf *f, const char *a, sl_hparams 
     hparam_key(key, a, "attention.key_length");
     if (sl_gguf_find(f, key) == NULL && h->n_embd % h->n_head != 0) {
         return SL_FAIL(err, SL_ERR_FORMAT,
-                       "%s: key %s.embedding_length is %" PRIu32 ", no multiple of %s.attention.head_count = "
+                       "%s: key %s.embedding_length is %" PRIu32
+                       ", no multiple of %s.attention.head_count = "
                        "%" PRIu32 ", and there is no %s to give the size of a head",
                        sl_gguf_path(f), a, h->n_embd, a, h->n_head, key);
     }
-    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"attention.key_length", 1, 4096}, false, d, &h->d_k, err));
-    return hparam_read_u32(f, a, (hparam_u32){"attention.value_length", 1, 4096}, false, d, &h->d_v, err);
+    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"attention.key_length", 1, 4096}, false, d, &h->d_k,
+                           err));
+    return hparam_read_u32(f, a, (hparam_u32){"attention.value_length", 1, 4096}, false, d, &h->d_v,
+                           err);
 }
 
-static sl_status hparams_read_scaling_kind(const sl_gguf *f, const char *a, sl_hparams *h, sl_error *err) {
+static sl_status hparams_read_scaling_kind(const sl_gguf *f, const char *a, sl_hparams *h,
+                                           sl_error *err) {
     char key[KEY_MAX];
     hparam_key(key, a, "rope.scaling.type");
     sl_slice type;
@@ -103,9 +112,10 @@ static sl_status hparams_read_scaling_kind(const sl_gguf *f, const char *a, sl_h
         h->rope_scaling = SL_ROPE_SCALING_YARN;
     } else {
         char text[SL_GGUF_SHOW_MAX];
-        return SL_FAIL(err, SL_ERR_UNSUPPORTED,
-                       "%s: key %s is \"%s\", which is not supported; known are none, linear and yarn",
-                       sl_gguf_path(f), key, sl_gguf_show(type, text, sizeof(text)));
+        return SL_FAIL(
+            err, SL_ERR_UNSUPPORTED,
+            "%s: key %s is \"%s\", which is not supported; known are none, linear and yarn",
+            sl_gguf_path(f), key, sl_gguf_show(type, text, sizeof(text)));
     }
     /* Files from before rope.scaling.type say it by the factor alone. */
     hparam_key(key, a, "rope.scale_linear");
@@ -123,37 +133,41 @@ static sl_status hparams_read_scaling_kind(const sl_gguf *f, const char *a, sl_h
 }
 
 static sl_status hparams_read_rope(const sl_gguf *f, const char *a, sl_hparams *h, sl_error *err) {
-    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"rope.dimension_count", 2, 4096}, false, h->d_k, &h->n_rot,
-                           err));
+    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"rope.dimension_count", 2, 4096}, false, h->d_k,
+                           &h->n_rot, err));
     if (h->n_rot > h->d_k || h->n_rot % 2 != 0) {
-        return SL_FAIL(err, SL_ERR_FORMAT,
-                       "%s: %" PRIu32 " elements of a head are rotated (key %s.rope.dimension_count, which defaults "
-                       "to the size of a head); the number must be even and at most that size, %" PRIu32,
-                       sl_gguf_path(f), h->n_rot, a, h->d_k);
+        return SL_FAIL(
+            err, SL_ERR_FORMAT,
+            "%s: %" PRIu32
+            " elements of a head are rotated (key %s.rope.dimension_count, which defaults "
+            "to the size of a head); the number must be even and at most that size, %" PRIu32,
+            sl_gguf_path(f), h->n_rot, a, h->d_k);
     }
     SL_TRY(hparam_read_f32(f, a, (hparam_f32){"rope.freq_base", 1.0f, 1e12f}, false, 10000.0f,
                            &h->rope_base, err));
     SL_TRY(hparams_read_scaling_kind(f, a, h, err));
-    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"rope.scaling.original_context_length", 1, 1u << 28}, false,
-                           h->n_ctx, &h->rope_ctx_orig, err));
+    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"rope.scaling.original_context_length", 1, 1u << 28},
+                           false, h->n_ctx, &h->rope_ctx_orig, err));
     SL_TRY(hparam_read_f32(f, a, (hparam_f32){"rope.scaling.attn_factor", 0.0f, 1e3f}, false, 0.0f,
                            &h->rope_attn_factor, err));
-    SL_TRY(hparam_read_f32(f, a, (hparam_f32){"rope.scaling.yarn_beta_fast", 1e-3f, 1e6f}, false, 32.0f,
-                           &h->rope_beta_fast, err));
-    return hparam_read_f32(f, a, (hparam_f32){"rope.scaling.yarn_beta_slow", 1e-3f, 1e6f}, false, 1.0f,
-                           &h->rope_beta_slow, err);
+    SL_TRY(hparam_read_f32(f, a, (hparam_f32){"rope.scaling.yarn_beta_fast", 1e-3f, 1e6f}, false,
+                           32.0f, &h->rope_beta_fast, err));
+    return hparam_read_f32(f, a, (hparam_f32){"rope.scaling.yarn_beta_slow", 1e-3f, 1e6f}, false,
+                           1.0f, &h->rope_beta_slow, err);
 }
 
-/* Keys that change what a model computes, and the value that changes nothing. Ignoring another one would give
- * wrong answers without a word. */
+/* Keys that change what a model computes, and the value that changes nothing. Ignoring another one
+ * would give wrong answers without a word. */
 static const struct {
     const char *key;
     float neutral;
 } hparams_unsupported[] = {
-    {"attention.causal", 1.0f},         {"attention.sliding_window", 0.0f}, {"attention.clamp_kqv", 0.0f},
-    {"attention.scale", 0.0f},          {"attention.max_alibi_bias", 0.0f}, {"attn_logit_softcapping", 0.0f},
-    {"final_logit_softcapping", 0.0f},  {"embedding_scale", 1.0f},          {"residual_scale", 1.0f},
-    {"logit_scale", 1.0f},              {"use_parallel_residual", 0.0f},
+    {"attention.causal", 1.0f},         {"attention.sliding_window", 0.0f},
+    {"attention.clamp_kqv", 0.0f},      {"attention.scale", 0.0f},
+    {"attention.max_alibi_bias", 0.0f}, {"attn_logit_softcapping", 0.0f},
+    {"final_logit_softcapping", 0.0f},  {"embedding_scale", 1.0f},
+    {"residual_scale", 1.0f},           {"logit_scale", 1.0f},
+    {"use_parallel_residual", 0.0f},
 };
 
 static sl_status hparams_refuse_unsupported(const sl_gguf *f, const char *arch, sl_error *err) {
@@ -173,9 +187,10 @@ static sl_status hparams_refuse_unsupported(const sl_gguf *f, const char *arch, 
             SL_TRY(sl_gguf_f32(f, key, &v, err));
         }
         if (v != hparams_unsupported[i].neutral) {
-            return SL_FAIL(err, SL_ERR_UNSUPPORTED,
-                           "%s: key %s is %s, which architecture %s does not support in this version",
-                           sl_gguf_path(f), key, sl_gguf_show_value(f, kv, text, sizeof(text)), arch);
+            return SL_FAIL(
+                err, SL_ERR_UNSUPPORTED,
+                "%s: key %s is %s, which architecture %s does not support in this version",
+                sl_gguf_path(f), key, sl_gguf_show_value(f, kv, text, sizeof(text)), arch);
         }
     }
     return SL_OK;
@@ -184,13 +199,15 @@ static sl_status hparams_refuse_unsupported(const sl_gguf *f, const char *arch, 
 sl_status sl_hparams_read(const sl_gguf *file, const char *arch, sl_hparams *out, sl_error *err) {
     sl_hparams h = {.arch = arch};
     SL_TRY(hparams_read_sizes(file, arch, &h, err));
-    SL_TRY(hparam_read_f32(file, arch, (hparam_f32){"attention.layer_norm_rms_epsilon", 1e-12f, 1.0f},
-                           true, 0.0f, &h.norm_eps, err));
+    SL_TRY(hparam_read_f32(file, arch,
+                           (hparam_f32){"attention.layer_norm_rms_epsilon", 1e-12f, 1.0f}, true,
+                           0.0f, &h.norm_eps, err));
     SL_TRY(hparams_read_rope(file, arch, &h, err));
     SL_TRY(hparams_refuse_unsupported(file, arch, err));
     const sl_gguf_tensor *embd = sl_gguf_find_tensor(file, "token_embd.weight");
     if (embd == NULL) {
-        return SL_FAIL(err, SL_ERR_FORMAT, "%s: tensor token_embd.weight is missing; the file is no "
+        return SL_FAIL(err, SL_ERR_FORMAT,
+                       "%s: tensor token_embd.weight is missing; the file is no "
                        "complete model (a vocabulary-only file can be used to tokenize)",
                        sl_gguf_path(file));
     }

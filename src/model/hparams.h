@@ -1,5 +1,5 @@
-/* Hyper-parameters of a model, read from `ARCH.*` keys and checked against one table of bounds before
- * anything uses them. */
+/* Hyper-parameters of a model, read from `ARCH.*` keys and checked against one table of bounds
+ * before anything uses them. */
 #ifndef SL_MODEL_HPARAMS_H
 #define SL_MODEL_HPARAMS_H
 
@@ -10,22 +10,24 @@
 #include "format/gguf.h"
 
 typedef enum sl_rope_scaling {
-    SL_ROPE_SCALING_NONE, SL_ROPE_SCALING_LINEAR, SL_ROPE_SCALING_YARN
+    SL_ROPE_SCALING_NONE,
+    SL_ROPE_SCALING_LINEAR,
+    SL_ROPE_SCALING_YARN
 } sl_rope_scaling;
 
 typedef struct sl_hparams {
-    const char *arch;      /* terminated, lives as long as the plan's arena */
+    const char *arch; /* terminated, lives as long as the plan's arena */
     uint32_t n_layers, n_embd, n_ff, n_ctx, n_vocab;
     uint32_t n_head, n_kv_head;
-    uint32_t d_k, d_v;     /* elements of a key and of a value of one head */
-    uint32_t n_rot;        /* rotated elements of a head, even */
+    uint32_t d_k, d_v; /* elements of a key and of a value of one head */
+    uint32_t n_rot;    /* rotated elements of a head, even */
     uint32_t n_expert;
     float norm_eps;
     float rope_base;
     sl_rope_scaling rope_scaling;
-    float rope_factor;     /* of the scaling, 1 if none */
-    uint32_t rope_ctx_orig; /* context the model was trained with before scaling */
-    float rope_attn_factor; /* multiplies cos and sin; 0: the scaling's own default */
+    float rope_factor;                    /* of the scaling, 1 if none */
+    uint32_t rope_ctx_orig;               /* context the model was trained with before scaling */
+    float rope_attn_factor;               /* multiplies cos and sin; 0: the scaling's own default */
     float rope_beta_fast, rope_beta_slow; /* YaRN */
 } sl_hparams;
 

@@ -55,10 +55,12 @@ static sl_status model_find_arch(const sl_gguf *file, const sl_arch **out, sl_er
     *out = arch_find(shown, &nearest);
     if (*out == NULL || shown.len != name.len) {
         char text[SL_GGUF_SHOW_MAX];
-        return SL_FAIL(err, SL_ERR_UNSUPPORTED,
-                       "%s: key general.architecture is \"%s\", which this version does not know; the "
-                       "nearest it knows is \"%s\"", sl_gguf_path(file),
-                       sl_gguf_show(name, text, sizeof(text)), nearest == NULL ? "" : nearest->name);
+        return SL_FAIL(
+            err, SL_ERR_UNSUPPORTED,
+            "%s: key general.architecture is \"%s\", which this version does not know; the "
+            "nearest it knows is \"%s\"",
+            sl_gguf_path(file), sl_gguf_show(name, text, sizeof(text)),
+            nearest == NULL ? "" : nearest->name);
     }
     return SL_OK;
 }
@@ -68,7 +70,8 @@ static sl_status model_check_vocab(const sl_gguf *file, const sl_hparams *hp, sl
     const sl_gguf_kv *tokens = sl_gguf_find(file, "tokenizer.ggml.tokens");
     if (tokens != NULL && tokens->n != hp->n_vocab) {
         return SL_FAIL(err, SL_ERR_FORMAT,
-                       "%s: tensor token_embd.weight has %" PRIu32 " rows, but key tokenizer.ggml.tokens "
+                       "%s: tensor token_embd.weight has %" PRIu32
+                       " rows, but key tokenizer.ggml.tokens "
                        "holds %" PRIu64 " tokens; both must be the same",
                        sl_gguf_path(file), hp->n_vocab, tokens->n);
     }
@@ -78,7 +81,8 @@ static sl_status model_check_vocab(const sl_gguf *file, const sl_hparams *hp, sl
     SL_TRY(sl_gguf_u32_or(file, key, hp->n_vocab, &n, err));
     if (n != hp->n_vocab) {
         return SL_FAIL(err, SL_ERR_FORMAT,
-                       "%s: key %s is %" PRIu32 ", but tensor token_embd.weight has %" PRIu32 " rows",
+                       "%s: key %s is %" PRIu32 ", but tensor token_embd.weight has %" PRIu32
+                       " rows",
                        sl_gguf_path(file), key, n, hp->n_vocab);
     }
     return SL_OK;

@@ -22,13 +22,15 @@ static void yarn_fill(const sl_hparams *hp, float *inv_freq) {
     }
 }
 
-void sl_rope_table_fill(const sl_hparams *hp, const float *factors, float *inv_freq, float *mscale_out) {
+void sl_rope_table_fill(const sl_hparams *hp, const float *factors, float *inv_freq,
+                        float *mscale_out) {
     float mscale = 1.0f;
     for (uint32_t j = 0; j < hp->n_rot / 2; j++) {
         inv_freq[j] = 1.0f / powf(hp->rope_base, (float)(2 * j) / (float)hp->n_rot);
     }
     switch (hp->rope_scaling) {
-    case SL_ROPE_SCALING_NONE: break;
+    case SL_ROPE_SCALING_NONE:
+        break;
     case SL_ROPE_SCALING_LINEAR:
         for (uint32_t j = 0; j < hp->n_rot / 2; j++) {
             inv_freq[j] /= hp->rope_factor;

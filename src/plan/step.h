@@ -1,10 +1,11 @@
-/* A step: one pass over the weights for a ragged batch of tokens from many sequences. Flat arrays, no
- * slots, no padding. Built by src/sched (or a command), run by src/engine. */
+/* A step: one pass over the weights for a ragged batch of tokens from many sequences. Flat arrays,
+ * no slots, no padding. Built by src/sched (or a command), run by src/engine. */
 #ifndef SL_PLAN_STEP_H
 #define SL_PLAN_STEP_H
 
 #include <stdint.h>
 
+#include "kernels/page.h"
 #include "plan/plan.h"
 
 /* Consecutive tokens of one sequence: a prefill chunk, or a decode (n_rows == 1). */
@@ -12,10 +13,10 @@ typedef struct sl_step_run {
     uint32_t row_begin, n_rows; /* rows of the step; runs follow each other without gaps */
     uint32_t pos0;              /* position of the first row in its sequence */
     uint32_t n_logits;          /* the last n_logits rows need logits (0 .. n_rows) */
-    /* Block table of each layer group: the page of position p is table[p / SL_PAGE_TOKENS]. Pages up to
-     * the last row's position must be there. Borrowed for the step. */
+    /* Block table of each layer group: the page of position p is table[p / SL_PAGE_TOKENS]. Pages
+     * up to the last row's position must be there. Borrowed for the step. */
     const int32_t *tables[SL_PLAN_GROUPS_MAX];
-    uint32_t owner;             /* the caller's own mark (slot number); not looked at */
+    uint32_t owner; /* the caller's own mark (slot number); not looked at */
 } sl_step_run;
 
 typedef struct sl_step {
@@ -23,7 +24,7 @@ typedef struct sl_step {
     uint32_t n_rows;
     const sl_step_run *runs;
     uint32_t n_runs;
-    uint32_t n_logits;  /* sum over the runs; logits rows are numbered in the order of the runs */
+    uint32_t n_logits; /* sum over the runs; logits rows are numbered in the order of the runs */
 } sl_step;
 
 #endif

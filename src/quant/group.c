@@ -46,20 +46,6 @@ static void group_q6_k(const uint8_t *super, uint32_t g, sl_group *out) {
     out->scale = sl_half_load(super + 208);
 }
 
-bool sl_group_readable(sl_type type) {
-    switch (type) {
-    case SL_TYPE_Q4_0:
-    case SL_TYPE_Q4_1:
-    case SL_TYPE_Q5_0:
-    case SL_TYPE_Q8_0:
-    case SL_TYPE_Q4_K:
-    case SL_TYPE_Q6_K:
-        return true;
-    default:
-        return false;
-    }
-}
-
 void sl_group_read(sl_type type, const uint8_t *row, uint32_t index, sl_group *out) {
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
     const uint32_t per_block = info->block_elems / SL_GROUP;

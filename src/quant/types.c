@@ -78,10 +78,6 @@ void sl_type_decode_row(sl_type type, const void *src, float *dst, size_t n) {
     }
 }
 
-float sl_f16_to_f32(uint16_t h) {
-    return sl_half_to_float(h);
-}
-
 /* Drops the 13 low bits of the binary32 mantissa, to nearest, ties to even. */
 uint16_t sl_f32_to_f16(float f) {
     const uint32_t bits = sl_bits_of_float(f);
@@ -100,10 +96,6 @@ uint16_t sl_f32_to_f16(float f) {
     }
     const uint32_t odd = mag >> 13 & 1u;
     return (uint16_t)(sign | ((mag - (112u << 23) + 0xfffu + odd) >> 13));
-}
-
-float sl_bf16_to_f32(uint16_t h) {
-    return sl_bfloat_to_float(h);
 }
 
 uint16_t sl_f32_to_bf16(float f) {

@@ -63,10 +63,8 @@ bool sl_type_row_bytes(sl_type type, uint64_t n, uint64_t *out);
  * src need not be aligned. Only for types whose info says `decodes`. */
 void sl_type_decode_row(sl_type type, const void *src, float *dst, size_t n);
 
-/* IEEE half and bfloat16, exact both ways (round to nearest even, NaN kept). */
-float sl_f16_to_f32(uint16_t h);
+/* To IEEE half and bfloat16: round to nearest even, NaN kept. The way back is in half.h. */
 uint16_t sl_f32_to_f16(float f);
-float sl_bf16_to_f32(uint16_t h);
 uint16_t sl_f32_to_bf16(float f);
 
 #endif

@@ -154,12 +154,12 @@ sl_status sl_sched_check(const sl_sched *s, uint32_t n_prompt, uint32_t max_toke
             s->options.ctx_max, n_prompt, max_tokens, (unsigned long long)n_tokens);
     }
     const uint32_t n_pages = sl_kv_n_pages(s->kv);
-    if (sl_kv_pages_for(n_tokens) > n_pages) {
+    if (sl_page_count(n_tokens) > n_pages) {
         return SL_FAIL(
             err, SL_ERR_ARGUMENT,
             "%u prompt tokens and %u to generate need %llu KV pages, but the whole pool has %u "
             "(%llu tokens); shorten the request or give more KV memory",
-            n_prompt, max_tokens, (unsigned long long)sl_kv_pages_for(n_tokens), n_pages,
+            n_prompt, max_tokens, (unsigned long long)sl_page_count(n_tokens), n_pages,
             (unsigned long long)n_pages * SL_PAGE_TOKENS);
     }
     return SL_OK;
@@ -395,7 +395,7 @@ static sl_status sched_verify_running(const sl_sched *s, sl_error *err) {
     for (uint32_t slot = s->running.head; slot != SCHED_NONE; slot = s->seqs[slot].next) {
         const sched_seq *q = &s->seqs[slot];
         if (q->n_out > q->request.max_tokens || q->n_computed + q->n_planned > sched_n_known(q) ||
-            sl_kv_pages_for((uint64_t)q->n_computed + q->n_planned) >
+            sl_page_count((uint64_t)q->n_computed + q->n_planned) >
                 sl_kv_seq_n_pages(s->kv, q->kv_seq)) {
             return SL_FAIL(err, SL_ERR_INTERNAL,
                            "slot %u: %u computed and %u planned of %u tokens, %u pages", slot,

@@ -1,11 +1,13 @@
-/* Runs a fuzz target over stored inputs without libFuzzer, so that every corpus is an ordinary test.
+/* Runs a fuzz target over stored inputs without libFuzzer, so that every corpus is an ordinary
+ * test.
  *
  *   fuzz_NAME [--mutations N] [--max-bytes N] PATH...
  *
  * A PATH is a file or a directory of files (not searched deeper). Each input runs as it is, then N
- * times with a few bytes changed, cut or repeated by a generator with a fixed seed: the same inputs on
- * every machine. Every input is handed over in an allocation of exactly its size, so that a sanitizer
- * sees any read past its end. Without any PATH some built-in inputs run. Prints the number of inputs.
+ * times with a few bytes changed, cut or repeated by a generator with a fixed seed: the same inputs
+ * on every machine. Every input is handed over in an allocation of exactly its size, so that a
+ * sanitizer sees any read past its end. Without any PATH some built-in inputs run. Prints the
+ * number of inputs.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,7 +20,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define REPLAY_MAX_FILE_BYTES ((size_t)64 << 20)
-#define REPLAY_EDITS_MAX      8
+#define REPLAY_EDITS_MAX 8
 
 typedef struct replay {
     unsigned long n_mutations;

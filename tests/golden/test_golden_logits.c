@@ -1,8 +1,10 @@
-/* Logits and greedy tokens of small models against the reference (transformers, float32), with --exact.
+/* Logits and greedy tokens of small models against the reference (transformers, float32), with
+ * --exact.
  *
- * Runs every model below tests/golden and, where it is there, the shared reference data ($SLUICE_SHARED or
- * ../shared). Models of architectures that this version does not know are counted as skipped; those whose
- * folder begins with "llama" must run. The build runs this program once per ISA level (SLUICE_CPU_MASK). */
+ * Runs every model below tests/golden and, where it is there, the shared reference data
+ * ($SLUICE_SHARED or ../shared). Models of architectures that this version does not know are
+ * counted as skipped; those whose folder begins with "llama" must run. The build runs this program
+ * once per ISA level (SLUICE_CPU_MASK). */
 #include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -60,7 +62,8 @@ static sl_status keep_rows(void *user, uint32_t first, uint32_t n, float *logits
     golden_rows *g = user;
     (void)err;
     for (uint32_t i = 0; i < n; i++) {
-        memcpy(g->rows + (size_t)(first + i) * g->n_vocab, logits + i * stride, g->n_vocab * sizeof(float));
+        memcpy(g->rows + (size_t)(first + i) * g->n_vocab, logits + i * stride,
+               g->n_vocab * sizeof(float));
     }
     return SL_OK;
 }
@@ -77,7 +80,8 @@ static void check_near(const char *path, const char *what, double ours, double r
 static void check_prompt(const char *path, const json_t *c, const float *rows, uint32_t n,
                          uint32_t n_vocab) {
     float last[4096];
-    size_t n_last = decode_floats(json_string_value(json_object_get(c, "last_logits_b64")), last, 4096);
+    size_t n_last = decode_floats(json_string_value(json_object_get(c, "last_logits_b64")), last,
+                                  4096);
     assert_int_equal(n_last, n_vocab);
     for (uint32_t i = 0; i < n_vocab; i++) {
         check_near(path, "a last logit", rows[(size_t)(n - 1) * n_vocab + i], last[i]);
@@ -93,7 +97,8 @@ static void check_prompt(const char *path, const json_t *c, const float *rows, u
     }
 }
 
-static void check_greedy(const char *path, const json_t *c, sl_feed *feed, golden_rows *g, uint32_t n) {
+static void check_greedy(const char *path, const json_t *c, sl_feed *feed, golden_rows *g,
+                         uint32_t n) {
     const json_t *greedy = json_object_get(c, "greedy"), *gap = json_object_get(c, "greedy_gap");
     const float *row = g->rows + (size_t)(n - 1) * g->n_vocab;
     sl_error err;
@@ -104,9 +109,11 @@ static void check_greedy(const char *path, const json_t *c, sl_feed *feed, golde
         }
         json_int_t want = json_integer_value(json_array_get(greedy, i));
         if (id != want) {
-            fail_msg("%s: greedy token %zu is %d, the reference has %d", path, i, (int)id, (int)want);
+            fail_msg("%s: greedy token %zu is %d, the reference has %d", path, i, (int)id,
+                     (int)want);
         }
-        if (sl_feed_tokens(feed, &id, 1, n + (uint32_t)i, SL_FEED_LAST, keep_rows, g, &err) != SL_OK) {
+        if (sl_feed_tokens(feed, &id, 1, n + (uint32_t)i, SL_FEED_LAST, keep_rows, g, &err) !=
+            SL_OK) {
             fail_msg("%s: %s", path, err.message);
         }
         row = g->rows;
@@ -156,7 +163,8 @@ static void check_model(const char *path, const char *golden_path, bool must_run
         json_decref(golden);
         return;
     }
-    const sl_engine_options options = {.n_threads = 2, .exact = true, .kv_bytes = 8u << 20, .ctx_max = 256};
+    const sl_engine_options options = {
+        .n_threads = 2, .exact = true, .kv_bytes = 8u << 20, .ctx_max = 256};
     if (status != SL_OK || sl_engine_create(model, &options, &engine, &err) != SL_OK) {
         fail_msg("%s: %s", path, err.message);
     }
@@ -188,7 +196,8 @@ static void check_arch_folder(const char *root) {
         DIR *models = e->d_name[0] == '.' ? NULL : opendir(path);
         for (struct dirent *m; models != NULL && (m = readdir(models)) != NULL;) {
             if (ends_with(m->d_name, ".gguf")) {
-                (void)snprintf(path, sizeof(path), "%.400s/arch/%.200s/%.200s", root, e->d_name, m->d_name);
+                (void)snprintf(path, sizeof(path), "%.400s/arch/%.200s/%.200s", root, e->d_name,
+                               m->d_name);
                 check_model(path, golden, strncmp(e->d_name, "llama", 5) == 0);
             }
         }
@@ -210,7 +219,8 @@ static void check_quant_folder(const char *root) {
         if (ends_with(e->d_name, ".gguf")) {
             int stem = (int)strlen(e->d_name) - 5;
             (void)snprintf(path, sizeof(path), "%.400s/quant/%.200s", root, e->d_name);
-            (void)snprintf(golden, sizeof(golden), "%.400s/quant/%.*s.golden.json", root, stem, e->d_name);
+            (void)snprintf(golden, sizeof(golden), "%.400s/quant/%.*s.golden.json", root, stem,
+                           e->d_name);
             check_model(path, golden, false);
         }
     }
@@ -228,8 +238,8 @@ static void test_golden_models(void **state) {
     assert_true(n_models >= 3); /* the repository's own */
     check_arch_folder(shared);
     check_quant_folder(shared);
-    (void)printf("level %s: %d models, %d skipped, largest difference %g\n", sl_isa_name(sl_cpu_isa()), n_models,
-                 n_skipped, (double)worst_difference);
+    (void)printf("level %s: %d models, %d skipped, largest difference %g\n",
+                 sl_isa_name(sl_cpu_isa()), n_models, n_skipped, (double)worst_difference);
 }
 
 int main(void) {

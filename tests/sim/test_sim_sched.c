@@ -4,7 +4,7 @@
  * lengths, early ends, cancels and deadlines. The fake engine keeps a store that remembers for each
  * page slot which request and position were written last, so a page that is lost, shared by mistake
  * or reused too early is seen at the next row that would attend to it. A shadow of every request is
- * kept beside the scheduler and compared after each step. Links base, plan and kv + sched alone.
+ * kept beside the scheduler and compared after each step. Links base, plan, kv and sched alone.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,12 +19,12 @@
 #include "kv/kv.h"
 #include "sched/sched.h"
 
-#define N_SEEDS    1000
+#define N_SEEDS 1000
 #define N_REQUESTS 90
-#define SLOTS_MAX  48
-#define CTX_MAX    640
-#define PAGES_MAX  160
-#define ROWS_MAX   96
+#define SLOTS_MAX 48
+#define CTX_MAX 640
+#define PAGES_MAX 160
+#define ROWS_MAX 96
 
 typedef enum sim_state { SIM_NEW, SIM_WAITING, SIM_RUNNING, SIM_DONE } sim_state;
 
@@ -141,7 +141,7 @@ static void sim_unqueue(sim *m, uint32_t request) {
 
 static void sim_end(sim *m, uint32_t request) {
     sim_request *r = &m->requests[request];
-    const uint32_t held = r->state == SIM_RUNNING ? (uint32_t)sl_kv_pages_for(r->n_computed) : 0;
+    const uint32_t held = r->state == SIM_RUNNING ? (uint32_t)sl_page_count(r->n_computed) : 0;
     const uint32_t used = sl_kv_n_used(m->kv);
     if (r->state == SIM_WAITING) {
         sim_unqueue(m, request);
@@ -243,7 +243,7 @@ static void sim_check_admissions(sim *m, const sl_step *step) {
     if (m->n_queue > 0) { /* whoever waits has a reason to */
         const uint32_t chunk = m->options.chunk_rows != 0 ? m->options.chunk_rows
                                                           : m->options.rows_max;
-        const uint64_t need = sl_kv_pages_for(sim_tokens(&m->requests[m->queue[0]]));
+        const uint64_t need = sl_page_count(sim_tokens(&m->requests[m->queue[0]]));
         const uint64_t there = m->n_pages - sl_kv_n_used(m->kv) - sl_kv_n_promised(m->kv);
         const uint32_t n_rows = step == NULL ? 0 : step->n_rows;
         assert_true(need > there || n_rows == m->options.rows_max || n_rows - n_decodes == chunk ||

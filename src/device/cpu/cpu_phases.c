@@ -95,7 +95,9 @@ static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
     b->rows_open = false;
     builder_wrote(b, l.out);
     if (op->u.linear.bias >= 0) {
-        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_ADD_BIAS, .in = {op->out}, .out = op->out,
+        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_ADD_BIAS,
+                                       .in = {op->out},
+                                       .out = op->out,
                                        .w = &plan->weights[op->u.linear.bias]});
     }
     return folds ? 2 : 1;
@@ -105,12 +107,17 @@ static void builder_attend(phase_builder *b, const sl_plan_op *op) {
     const cpu_group *g = &b->p->groups[op->u.attend.group];
     const sl_plan_group *pg = &b->p->plan->groups[op->u.attend.group];
     size_t offset = (size_t)op->u.attend.slot * pg->n_kv_head * g->head_bytes;
-    builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_STORE_KV, .in = {op->in[1], op->in[2]},
-                                   .group = op->u.attend.group, .offset = offset});
+    builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_STORE_KV,
+                                   .in = {op->in[1], op->in[2]},
+                                   .group = op->u.attend.group,
+                                   .offset = offset});
     cpu_phase *phase = &b->seg->phases[b->seg->n_phases++];
     phase->kind = CPU_PHASE_ATTEND;
-    phase->u.attend = (cpu_attend){.q = op->in[0], .out = op->out, .group = op->u.attend.group,
-                                   .n_head = op->u.attend.n_head, .offset = offset,
+    phase->u.attend = (cpu_attend){.q = op->in[0],
+                                   .out = op->out,
+                                   .group = op->u.attend.group,
+                                   .n_head = op->u.attend.n_head,
+                                   .offset = offset,
                                    .scale = op->u.attend.scale};
     b->rows_open = false;
     builder_wrote(b, op->out);
@@ -121,29 +128,40 @@ static uint32_t builder_op(phase_builder *b, uint32_t i, uint32_t end) {
     const sl_plan_op *op = &plan->ops[i];
     const sl_plan_weight *w = op->weight < 0 ? NULL : &plan->weights[op->weight];
     switch (op->kind) {
-    case SL_OP_LINEAR: return builder_linear(b, i, end);
-    case SL_OP_ATTEND: builder_attend(b, op); return 1;
+    case SL_OP_LINEAR:
+        return builder_linear(b, i, end);
+    case SL_OP_ATTEND:
+        builder_attend(b, op);
+        return 1;
     case SL_OP_EMBED:
         builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_EMBED, .out = op->out, .w = w});
         break;
     case SL_OP_RMS_NORM:
-        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_RMS_NORM, .in = {op->in[0]}, .out = op->out, .w = w,
+        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_RMS_NORM,
+                                       .in = {op->in[0]},
+                                       .out = op->out,
+                                       .w = w,
                                        .eps = op->u.norm.eps});
         break;
     case SL_OP_ROPE:
-        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_ROPE, .in = {op->in[0]}, .out = op->out,
-                                       .n_head = op->u.rope.n_head, .d = op->u.rope.d,
+        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_ROPE,
+                                       .in = {op->in[0]},
+                                       .out = op->out,
+                                       .n_head = op->u.rope.n_head,
+                                       .d = op->u.rope.d,
                                        .i_rope = op->u.rope.rope});
         break;
     case SL_OP_SILU_MUL:
-        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_SILU_MUL, .in = {op->in[0], op->in[1]},
-                                       .out = op->out});
+        builder_row_op(
+            b,
+            (cpu_row_op){.kind = CPU_ROW_SILU_MUL, .in = {op->in[0], op->in[1]}, .out = op->out});
         break;
     case SL_OP_ADD:
-        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_ADD, .in = {op->in[0], op->in[1]},
-                                       .out = op->out});
+        builder_row_op(
+            b, (cpu_row_op){.kind = CPU_ROW_ADD, .in = {op->in[0], op->in[1]}, .out = op->out});
         break;
-    case SL_OP_KIND_COUNT: break;
+    case SL_OP_KIND_COUNT:
+        break;
     }
     builder_wrote(b, op->out);
     return 1;
@@ -155,11 +173,13 @@ static sl_status segment_build(sl_program *p, cpu_segment *seg, uint32_t first, 
     uint32_t n = end - first;
     /* An operation makes at most two phases and two row operations; the preamble a few more. */
     seg->phases = sl_arena_alloc_zero(&p->arena, 2 * n + 2, sizeof(*seg->phases));
-    seg->row_ops = sl_arena_alloc_zero(&p->arena, 2 * n + SL_PLAN_ROPES_MAX + 2, sizeof(*seg->row_ops));
+    seg->row_ops = sl_arena_alloc_zero(&p->arena, 2 * n + SL_PLAN_ROPES_MAX + 2,
+                                       sizeof(*seg->row_ops));
     seg->values = sl_arena_alloc_zero(&p->arena, plan->n_values, sizeof(*seg->values));
     bool *fresh = sl_arena_alloc_zero(&p->arena, plan->n_values, sizeof(*fresh));
     if (seg->phases == NULL || seg->row_ops == NULL || seg->values == NULL || fresh == NULL) {
-        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the program of %" PRIu32 " operations", n);
+        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the program of %" PRIu32 " operations",
+                       n);
     }
     phase_builder b = {.p = p, .seg = seg, .q_is_fresh = fresh};
     for (uint32_t i = 0; i < plan->n_ropes && !is_head; i++) {
@@ -177,7 +197,8 @@ static sl_status segment_build(sl_program *p, cpu_segment *seg, uint32_t first, 
 
 sl_status sl_cpu_phases_build(sl_program *p, sl_error *err) {
     p->body.rows_max = p->options.rows_max;
-    p->head.rows_max = p->options.rows_max < SL_LOGITS_BLOCK ? p->options.rows_max : SL_LOGITS_BLOCK;
+    p->head.rows_max = p->options.rows_max < SL_LOGITS_BLOCK ? p->options.rows_max
+                                                             : SL_LOGITS_BLOCK;
     SL_TRY(segment_build(p, &p->body, 0, p->plan->n_body, false, err));
     return segment_build(p, &p->head, p->plan->n_body, p->plan->n_ops, true, err);
 }

@@ -72,8 +72,8 @@ static size_t scratch_floats_needed(const sl_program *p) {
             n = sl_mul_f32_scratch_floats(p->plan->weights[op->weight].n_in);
         } else if (op->kind == SL_OP_ATTEND) {
             const sl_plan_group *g = &p->plan->groups[op->u.attend.group];
-            n = sl_attend_scratch_floats(CPU_ATTEND_ROWS, op->u.attend.n_head / g->n_kv_head, g->d_k,
-                                         g->d_v);
+            n = sl_attend_scratch_floats(CPU_ATTEND_ROWS, op->u.attend.n_head / g->n_kv_head,
+                                         g->d_k, g->d_v);
         }
         most = n > most ? n : most;
     }
@@ -84,7 +84,8 @@ static void layout_step(sl_program *p, carver *c) {
     layout_values(p->plan, &p->body, c);
     layout_values(p->plan, &p->head, c);
     for (uint32_t i = 0; i < p->plan->n_ropes; i++) {
-        p->angles[i] = carve(c, (size_t)p->options.rows_max * p->plan->ropes[i].n_rot, sizeof(float));
+        p->angles[i] = carve(c, (size_t)p->options.rows_max * p->plan->ropes[i].n_rot,
+                             sizeof(float));
     }
     p->scratch_floats = scratch_floats_needed(p);
     p->scratch = carve(c, p->scratch_floats * p->device->n_threads, sizeof(float));
@@ -127,8 +128,9 @@ static void layout_packed(sl_program *p) {
 }
 
 /* Everything that needs no large memory: tables, phases, and the sizes of the regions. */
-static sl_status program_prepare(sl_device *d, const sl_plan *plan, const sl_program_options *options,
-                                 sl_program **out, sl_error *err) {
+static sl_status program_prepare(sl_device *d, const sl_plan *plan,
+                                 const sl_program_options *options, sl_program **out,
+                                 sl_error *err) {
     sl_program *p = sl_alloc_zero(1, sizeof(*p));
     if (p == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the model's program");
@@ -161,12 +163,15 @@ static sl_status program_prepare(sl_device *d, const sl_plan *plan, const sl_pro
     return SL_OK;
 }
 
-sl_status sl_cpu_program_estimate(sl_device *d, const sl_plan *plan, const sl_program_options *options,
-                                  sl_program_memory *out, sl_error *err) {
+sl_status sl_cpu_program_estimate(sl_device *d, const sl_plan *plan,
+                                  const sl_program_options *options, sl_program_memory *out,
+                                  sl_error *err) {
     sl_program *p;
     SL_TRY(program_prepare(d, plan, options, &p, err));
-    *out = (sl_program_memory){.packed_bytes = p->packed_bytes, .page_bytes = p->page_bytes,
-                               .kv_bytes = p->kv_bytes, .step_bytes = p->step_bytes};
+    *out = (sl_program_memory){.packed_bytes = p->packed_bytes,
+                               .page_bytes = p->page_bytes,
+                               .kv_bytes = p->kv_bytes,
+                               .step_bytes = p->step_bytes};
     sl_cpu_program_free(p);
     return SL_OK;
 }
@@ -176,10 +181,11 @@ static sl_status program_map(sl_program *p, sl_error *err) {
     p->pages = sl_pages_map(p->kv_bytes, false);
     p->step = sl_pages_map(p->step_bytes, true);
     if (p->packed == NULL || p->pages == NULL || p->step == NULL) {
-        return SL_FAIL(err, SL_ERR_MEMORY,
-                       "no memory for the model: %zu MB of packed weights, %zu MB of KV pages and %zu MB of "
-                       "step buffers are needed; a smaller --kv-memory or --ctx helps",
-                       p->packed_bytes >> 20, p->kv_bytes >> 20, p->step_bytes >> 20);
+        return SL_FAIL(
+            err, SL_ERR_MEMORY,
+            "no memory for the model: %zu MB of packed weights, %zu MB of KV pages and %zu MB of "
+            "step buffers are needed; a smaller --kv-memory or --ctx helps",
+            p->packed_bytes >> 20, p->kv_bytes >> 20, p->step_bytes >> 20);
     }
     size_t used = 0;
     for (uint32_t i = 0; i < p->plan->n_weights; i++) {
@@ -219,8 +225,8 @@ static void pack_chunk(sl_program *p, uint32_t chunk) {
     for (uint32_t panel = chunk * PACK_CHUNK; panel < end; panel++) {
         uint32_t row = panel * SL_PANEL_ROWS;
         uint32_t n_rows = w->w->n_out - row < SL_PANEL_ROWS ? w->w->n_out - row : SL_PANEL_ROWS;
-        w->product->pack(w->w->data + (size_t)row * w->w->row_bytes, w->w->row_bytes, n_rows, w->w->n_in,
-                         w->panels + (size_t)panel * w->panel_bytes);
+        w->product->pack(w->w->data + (size_t)row * w->w->row_bytes, w->w->row_bytes, n_rows,
+                         w->w->n_in, w->panels + (size_t)panel * w->panel_bytes);
     }
 }
 
@@ -251,8 +257,9 @@ sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err) {
     return SL_OK;
 }
 
-sl_status sl_cpu_program_compile(sl_device *d, const sl_plan *plan, const sl_program_options *options,
-                                 sl_program **out, sl_error *err) {
+sl_status sl_cpu_program_compile(sl_device *d, const sl_plan *plan,
+                                 const sl_program_options *options, sl_program **out,
+                                 sl_error *err) {
     struct sl_cpu_device *c = (struct sl_cpu_device *)d;
     if (c->pool == NULL) {
         SL_TRY(sl_pool_create(c->n_threads, c->pin, &c->pool, err));

@@ -1,7 +1,8 @@
-/* The CPU's program: the plan regrouped into phases. Between two phases all workers meet at a barrier;
- * inside a phase the work is cut into independent tasks.
+/* The CPU's program: the plan regrouped into phases. Between two phases all workers meet at a
+ * barrier; inside a phase the work is cut into independent tasks.
  *
- *   rows    a list of operations that each touch one row only (norm, rope, store K/V, gate, round to int8):
+ *   rows    a list of operations that each touch one row only (norm, rope, store K/V, gate, round
+ *   to int8):
  *           run one after the other on the same row by the same worker, no barrier between them
  *   linear  products of up to LINEAR_MAX weights with the same input: tasks are panels x row blocks
  *   attend  tasks are (run, tile of query rows, KV head)
@@ -18,11 +19,11 @@
 
 /* A value's storage: float rows, and the same rows rounded to int8 where a product wants them. */
 typedef struct cpu_value {
-    float *x;          /* [rows][stride], 64-byte aligned */
+    float *x; /* [rows][stride], 64-byte aligned */
     uint32_t width;
-    size_t stride;     /* floats, a multiple of 16 with room for a padded panel */
-    bool wants_q;      /* some product reads it rounded */
-    bool written;      /* belongs to this segment */
+    size_t stride; /* floats, a multiple of 16 with room for a padded panel */
+    bool wants_q;  /* some product reads it rounded */
+    bool written;  /* belongs to this segment */
     sl_act8 q;
 } cpu_value;
 
@@ -36,8 +37,16 @@ typedef struct cpu_weight {
 } cpu_weight;
 
 typedef enum cpu_row_kind {
-    CPU_ROW_EMBED, CPU_ROW_RMS_NORM, CPU_ROW_ROPE, CPU_ROW_STORE_KV, CPU_ROW_SILU_MUL, CPU_ROW_ADD,
-    CPU_ROW_ADD_BIAS, CPU_ROW_QUANTIZE, CPU_ROW_ROPE_ANGLES, CPU_ROW_GATHER
+    CPU_ROW_EMBED,
+    CPU_ROW_RMS_NORM,
+    CPU_ROW_ROPE,
+    CPU_ROW_STORE_KV,
+    CPU_ROW_SILU_MUL,
+    CPU_ROW_ADD,
+    CPU_ROW_ADD_BIAS,
+    CPU_ROW_QUANTIZE,
+    CPU_ROW_ROPE_ANGLES,
+    CPU_ROW_GATHER
 } cpu_row_kind;
 
 typedef struct cpu_row_op {
@@ -47,7 +56,7 @@ typedef struct cpu_row_op {
     float eps;
     uint32_t n_head, d, i_rope; /* rope */
     uint32_t group;
-    size_t offset;           /* of this layer inside the group's page (store) */
+    size_t offset; /* of this layer inside the group's page (store) */
 } cpu_row_op;
 
 typedef struct cpu_linear {
@@ -68,7 +77,9 @@ typedef enum cpu_phase_kind { CPU_PHASE_ROWS, CPU_PHASE_LINEAR, CPU_PHASE_ATTEND
 typedef struct cpu_phase {
     cpu_phase_kind kind;
     union {
-        struct { uint32_t first, n; } rows; /* in segment->row_ops */
+        struct {
+            uint32_t first, n;
+        } rows; /* in segment->row_ops */
         struct {
             sl_value_id in;
             bool quantized; /* the input is read rounded */
@@ -108,7 +119,7 @@ struct sl_program {
     struct sl_cpu_device *device;
     const sl_plan *plan;
     sl_program_options options;
-    sl_arena arena; /* small tables */
+    sl_arena arena;      /* small tables */
     cpu_weight *weights; /* [plan->n_weights] */
     cpu_segment body, head;
     cpu_group groups[SL_PLAN_GROUPS_MAX];
@@ -116,7 +127,7 @@ struct sl_program {
     size_t packed_bytes;
     uint8_t *pages;
     size_t kv_bytes, page_bytes;
-    uint8_t *step;   /* one region for values, angles and scratch */
+    uint8_t *step; /* one region for values, angles and scratch */
     size_t step_bytes;
     float *angles[SL_PLAN_ROPES_MAX]; /* [rows_max][n_rot] cos, sin pairs of each row */
     float *scratch;                   /* [n_threads][scratch_floats] */
@@ -132,10 +143,12 @@ struct sl_program {
 /* Bytes of one page of a layer group. */
 size_t sl_cpu_group_page_bytes(const sl_plan_group *g, sl_kv_type kv_type);
 
-sl_status sl_cpu_program_estimate(sl_device *d, const sl_plan *plan, const sl_program_options *options,
-                                  sl_program_memory *out, sl_error *err);
-sl_status sl_cpu_program_compile(sl_device *d, const sl_plan *plan, const sl_program_options *options,
-                                 sl_program **out, sl_error *err);
+sl_status sl_cpu_program_estimate(sl_device *d, const sl_plan *plan,
+                                  const sl_program_options *options, sl_program_memory *out,
+                                  sl_error *err);
+sl_status sl_cpu_program_compile(sl_device *d, const sl_plan *plan,
+                                 const sl_program_options *options, sl_program **out,
+                                 sl_error *err);
 void sl_cpu_program_free(sl_program *p);
 sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user,
                              sl_error *err);

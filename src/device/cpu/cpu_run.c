@@ -41,7 +41,8 @@ static void row_angles(sl_program *p, uint32_t i_rope, uint32_t row) {
     }
 }
 
-static void row_rope(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op, uint32_t row) {
+static void row_rope(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                     uint32_t row) {
     const sl_plan_rope *r = &p->plan->ropes[op->i_rope];
     const float *cs = p->angles[op->i_rope] + (size_t)row * r->n_rot;
     float *x = value_row_mut(seg, op->out, row);
@@ -52,7 +53,8 @@ static void row_rope(const sl_program *p, const cpu_segment *seg, const cpu_row_
     }
 }
 
-static void row_store_kv(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op, uint32_t row) {
+static void row_store_kv(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                         uint32_t row) {
     const sl_plan_group *pg = &p->plan->groups[op->group];
     const cpu_group *g = &p->groups[op->group];
     uint32_t pos;
@@ -77,11 +79,15 @@ static void row_op_run(sl_program *p, cpu_segment *seg, const cpu_row_op *op, ui
                            value_row_mut(seg, op->out, row), op->w->n_in);
         break;
     case CPU_ROW_RMS_NORM:
-        k->rms_norm(value_row(seg, op->in[0], row), (const float *)(const void *)op->w->data, op->w->n_in,
-                    op->eps, value_row_mut(seg, op->out, row));
+        k->rms_norm(value_row(seg, op->in[0], row), (const float *)(const void *)op->w->data,
+                    op->w->n_in, op->eps, value_row_mut(seg, op->out, row));
         break;
-    case CPU_ROW_ROPE: row_rope(p, seg, op, row); break;
-    case CPU_ROW_STORE_KV: row_store_kv(p, seg, op, row); break;
+    case CPU_ROW_ROPE:
+        row_rope(p, seg, op, row);
+        break;
+    case CPU_ROW_STORE_KV:
+        row_store_kv(p, seg, op, row);
+        break;
     case CPU_ROW_SILU_MUL:
         k->silu_mul(value_row(seg, op->in[0], row), value_row(seg, op->in[1], row),
                     seg->values[op->out].width, value_row_mut(seg, op->out, row));
@@ -98,9 +104,12 @@ static void row_op_run(sl_program *p, cpu_segment *seg, const cpu_row_op *op, ui
         k->quantize_row(value_row(seg, op->in[0], row), seg->values[op->in[0]].width,
                         &seg->values[op->in[0]].q, row);
         break;
-    case CPU_ROW_ROPE_ANGLES: row_angles(p, op->i_rope, row); break;
+    case CPU_ROW_ROPE_ANGLES:
+        row_angles(p, op->i_rope, row);
+        break;
     case CPU_ROW_GATHER:
-        memcpy(value_row_mut(seg, op->out, row), value_row(&p->body, op->out, p->gather[p->head_first + row]),
+        memcpy(value_row_mut(seg, op->out, row),
+               value_row(&p->body, op->out, p->gather[p->head_first + row]),
                seg->values[op->out].width * sizeof(float));
         break;
     }
@@ -169,12 +178,14 @@ static void linear_task(const segment_job *job, const cpu_phase *phase, const li
         return;
     }
     uint32_t w1 = p1 * SL_PANEL_ROWS < w->w->n_out ? p1 * SL_PANEL_ROWS : w->w->n_out;
-    p->device->kernels.mul_f32(w->w->type, w->w->data, w->w->row_bytes, w->w->n_in, p0 * SL_PANEL_ROWS, w1,
-                               in->x + r0 * in->stride, in->stride, r1 - r0, out->x + r0 * out->stride,
-                               out->stride, l->add, p->scratch + ith * p->scratch_floats);
+    p->device->kernels.mul_f32(w->w->type, w->w->data, w->w->row_bytes, w->w->n_in,
+                               p0 * SL_PANEL_ROWS, w1, in->x + r0 * in->stride, in->stride, r1 - r0,
+                               out->x + r0 * out->stride, out->stride, l->add,
+                               p->scratch + ith * p->scratch_floats);
 }
 
-static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth) {
+static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_t ith,
+                         uint32_t nth) {
     linear_cut cut = linear_cut_of(phase, job->n_rows, nth);
     uint32_t n_tasks = cut.n_row_blocks * cut.n_panel_tasks;
     for (uint32_t t; (t = sl_pool_claim(job->p->device->pool, ith, 1)) < n_tasks;) {
@@ -246,9 +257,15 @@ static void segment_worker(void *arg, uint32_t ith, uint32_t nth) {
     for (uint32_t i = 0; i < seg->n_phases; i++) {
         const cpu_phase *phase = &seg->phases[i];
         switch (phase->kind) {
-        case CPU_PHASE_ROWS: phase_rows(job, phase, ith, nth); break;
-        case CPU_PHASE_LINEAR: phase_linear(job, phase, ith, nth); break;
-        case CPU_PHASE_ATTEND: phase_attend(job, &phase->u.attend, ith); break;
+        case CPU_PHASE_ROWS:
+            phase_rows(job, phase, ith, nth);
+            break;
+        case CPU_PHASE_LINEAR:
+            phase_linear(job, phase, ith, nth);
+            break;
+        case CPU_PHASE_ATTEND:
+            phase_attend(job, &phase->u.attend, ith);
+            break;
         }
         if (i + 1 < seg->n_phases) {
             sl_pool_barrier(job->p->device->pool, ith);
@@ -283,8 +300,8 @@ sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn
     for (uint32_t first = 0; first < step->n_logits; first += p->head.rows_max) {
         p->head_first = first;
         uint32_t left = step->n_logits - first;
-        segment_job head = {.p = p, .seg = &p->head,
-                            .n_rows = left < p->head.rows_max ? left : p->head.rows_max};
+        segment_job head = {
+            .p = p, .seg = &p->head, .n_rows = left < p->head.rows_max ? left : p->head.rows_max};
         sl_pool_run(p->device->pool, segment_worker, &head);
         SL_TRY(fn(user, first, head.n_rows, logits->x, logits->stride, err));
     }
@@ -294,6 +311,7 @@ sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn
 void sl_cpu_program_copy_page(sl_program *p, int32_t from, int32_t to) {
     for (uint32_t i = 0; i < p->plan->n_groups; i++) {
         const cpu_group *g = &p->groups[i];
-        memcpy(g->base + (size_t)to * g->page_bytes, g->base + (size_t)from * g->page_bytes, g->page_bytes);
+        memcpy(g->base + (size_t)to * g->page_bytes, g->base + (size_t)from * g->page_bytes,
+               g->page_bytes);
     }
 }

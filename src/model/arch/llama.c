@@ -1,6 +1,7 @@
-/* Llama 1-3 and its many relatives (SmolLM2, TinyLlama, ...): pre-norm decoder, rotary positions, grouped
- * query attention, gated SiLU feed-forward, tied or own output matrix. GGUF stores Q and K permuted, so that
- * rotated pairs are neighbours. Source: arXiv 2302.13971, 2307.09288; the GGUF description of "llama". */
+/* Llama 1-3 and its many relatives (SmolLM2, TinyLlama, ...): pre-norm decoder, rotary positions,
+ * grouped query attention, gated SiLU feed-forward, tied or own output matrix. GGUF stores Q and K
+ * permuted, so that rotated pairs are neighbours. Source: arXiv 2302.13971, 2307.09288; the GGUF
+ * description of "llama". */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -18,7 +19,8 @@ static uint32_t llama_rope(sl_builder *b) {
     for (uint32_t j = 0; j < hp->n_rot / 2; j++) {
         if (b->status == SL_OK && !(isfinite(inv_freq[j]) && inv_freq[j] >= 0.0f)) {
             b->status = SL_FAIL(b->err, SL_ERR_FORMAT,
-                                "%s: the rotary frequency of pair %" PRIu32 " is %g; the rope keys of the file%s do "
+                                "%s: the rotary frequency of pair %" PRIu32
+                                " is %g; the rope keys of the file%s do "
                                 "not give finite positive frequencies",
                                 sl_gguf_path(b->file), j, (double)inv_freq[j],
                                 factors != NULL ? " and its tensor rope_freqs.weight" : "");
@@ -32,19 +34,19 @@ static void llama_layer(sl_builder *b, sl_value_id x, uint32_t group, uint32_t r
     float scale = 1.0f / sqrtf((float)hp->d_k);
 
     sl_value_id xn = sl_build_rms_norm(b, x, "attn_norm.weight", "xn");
-    sl_value_id q = sl_build_linear(b, xn, "attn_q.weight", SL_ROLE_ATTENTION, hp->n_head * hp->d_k, "q");
-    sl_value_id k = sl_build_linear(b, xn, "attn_k.weight", SL_ROLE_ATTENTION, hp->n_kv_head * hp->d_k, "k");
-    sl_value_id v = sl_build_linear(b, xn, "attn_v.weight", SL_ROLE_ATTENTION, hp->n_kv_head * hp->d_v, "v");
+    sl_value_id q = sl_build_linear(b, xn, "attn_q.weight", hp->n_head * hp->d_k, "q");
+    sl_value_id k = sl_build_linear(b, xn, "attn_k.weight", hp->n_kv_head * hp->d_k, "k");
+    sl_value_id v = sl_build_linear(b, xn, "attn_v.weight", hp->n_kv_head * hp->d_v, "v");
     sl_build_rope(b, q, hp->n_head, hp->d_k, rope);
     sl_build_rope(b, k, hp->n_kv_head, hp->d_k, rope);
     sl_value_id y = sl_build_attend(b, q, k, v, group, hp->n_head, scale, "y");
-    sl_build_add(b, x, sl_build_linear(b, y, "attn_output.weight", SL_ROLE_ATTENTION, hp->n_embd, "t"));
+    sl_build_add(b, x, sl_build_linear(b, y, "attn_output.weight", hp->n_embd, "t"));
 
     sl_value_id fn = sl_build_rms_norm(b, x, "ffn_norm.weight", "xn");
-    sl_value_id gate = sl_build_linear(b, fn, "ffn_gate.weight", SL_ROLE_FFN, hp->n_ff, "gate");
-    sl_value_id up = sl_build_linear(b, fn, "ffn_up.weight", SL_ROLE_FFN, hp->n_ff, "up");
+    sl_value_id gate = sl_build_linear(b, fn, "ffn_gate.weight", hp->n_ff, "gate");
+    sl_value_id up = sl_build_linear(b, fn, "ffn_up.weight", hp->n_ff, "up");
     sl_value_id h = sl_build_silu_mul(b, gate, up, "gate");
-    sl_build_add(b, x, sl_build_linear(b, h, "ffn_down.weight", SL_ROLE_FFN, hp->n_embd, "t"));
+    sl_build_add(b, x, sl_build_linear(b, h, "ffn_down.weight", hp->n_embd, "t"));
     sl_build_ignore(b, "attn_rot_embd"); /* frequencies that old converters left behind */
     sl_build_ignore(b, "attn_rot_embd.weight");
 }
@@ -68,5 +70,5 @@ void sl_arch_llama(sl_builder *b) {
     sl_build_head(b, x);
     sl_value_id xn = sl_build_rms_norm(b, x, "output_norm.weight", "xn");
     const char *output = sl_build_has(b, "output.weight") ? "output.weight" : "token_embd.weight";
-    sl_build_logits(b, sl_build_linear(b, xn, output, SL_ROLE_OUTPUT, hp->n_vocab, "logits"));
+    sl_build_logits(b, sl_build_linear(b, xn, output, hp->n_vocab, "logits"));
 }

@@ -1,5 +1,5 @@
-/* The engine's promises: a row's logits depend neither on the other rows nor on chunks or threads, wrong
- * steps are errors, and a step allocates nothing. */
+/* The engine's promises: a row's logits depend neither on the other rows nor on chunks or threads,
+ * wrong steps are errors, and a step allocates nothing. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +34,8 @@ static opened open_model(const char *path, sl_engine_options o) {
     sl_error err;
     o.kv_bytes = o.kv_bytes == 0 ? 8u << 20 : o.kv_bytes;
     o.ctx_max = o.ctx_max == 0 ? 256 : o.ctx_max;
-    if (sl_gguf_open(path, &m.file, &err) != SL_OK || sl_model_open(m.file, &m.model, &err) != SL_OK ||
+    if (sl_gguf_open(path, &m.file, &err) != SL_OK ||
+        sl_model_open(m.file, &m.model, &err) != SL_OK ||
         sl_engine_create(m.model, &o, &m.engine, &err) != SL_OK) {
         fail_msg("%s: %s", path, err.message);
     }
@@ -58,7 +59,8 @@ typedef struct rows_kept {
     float rows[8][N_VOCAB];
 } rows_kept;
 
-static sl_status keep(void *user, uint32_t first, uint32_t n, float *logits, size_t stride, sl_error *err) {
+static sl_status keep(void *user, uint32_t first, uint32_t n, float *logits, size_t stride,
+                      sl_error *err) {
     rows_kept *k = user;
     (void)err;
     for (uint32_t i = 0; i < n; i++) {
@@ -76,7 +78,8 @@ static void last_logits(sl_engine *e, const int32_t *ids, uint32_t n, uint32_t c
     assert_int_equal(sl_feed_init(&feed, e, 1, n, &err), SL_OK);
     for (uint32_t i = 0; i < n; i += chunk) {
         uint32_t take = n - i < chunk ? n - i : chunk;
-        assert_int_equal(sl_feed_tokens(&feed, ids + i, take, i, SL_FEED_LAST, keep, &kept, &err), SL_OK);
+        assert_int_equal(sl_feed_tokens(&feed, ids + i, take, i, SL_FEED_LAST, keep, &kept, &err),
+                         SL_OK);
     }
     memcpy(out, kept.rows[0], sizeof(kept.rows[0]));
     sl_feed_deinit(&feed);
@@ -88,7 +91,8 @@ static void test_chunks_do_not_matter(void **state) {
     fill_ids(ids, N_TOKENS, 1);
     for (int exact = 0; exact < 2; exact++) {
         for (int i = 0; i < MODEL_COUNT; i++) {
-            opened m = open_model(MODELS[i], (sl_engine_options){.n_threads = 2, .exact = exact == 1});
+            opened m = open_model(MODELS[i],
+                                  (sl_engine_options){.n_threads = 2, .exact = exact == 1});
             float whole[N_VOCAB], pieces[N_VOCAB];
             last_logits(m.engine, ids, N_TOKENS, N_TOKENS, whole);
             static const uint32_t chunks[] = {1, 7, 32, 149};
@@ -118,7 +122,8 @@ static void test_threads_do_not_matter(void **state) {
     }
 }
 
-/* Five sequences of different lengths in steps that mix prefill chunks and decodes, against each alone. */
+/* Five sequences of different lengths in steps that mix prefill chunks and decodes, against each
+ * alone. */
 static void test_batch_does_not_matter(void **state) {
     (void)state;
     static const uint32_t lengths[5] = {1, 150, 33, 64, 97};
@@ -145,8 +150,12 @@ static void test_batch_does_not_matter(void **state) {
                 for (int p = 0; p < 5; p++) {
                     tables[s][p] = (int32_t)s * 5 + p;
                 }
-                runs[step.n_runs++] = (sl_step_run){.row_begin = step.n_rows, .n_rows = take, .pos0 = at[s],
-                                                    .n_logits = take == left, .tables = {tables[s]}, .owner = s};
+                runs[step.n_runs++] = (sl_step_run){.row_begin = step.n_rows,
+                                                    .n_rows = take,
+                                                    .pos0 = at[s],
+                                                    .n_logits = take == left,
+                                                    .tables = {tables[s]},
+                                                    .owner = s};
                 memcpy(step_ids + step.n_rows, ids[s] + at[s], take * sizeof(int32_t));
                 step.n_rows += take;
                 step.n_logits += take == left;
@@ -160,7 +169,8 @@ static void test_batch_does_not_matter(void **state) {
             uint32_t row = 0;
             for (uint32_t r = 0; r < step.n_runs; r++) {
                 if (runs[r].n_logits == 1) {
-                    assert_memory_equal(kept.rows[row++], alone[runs[r].owner], sizeof(kept.rows[0]));
+                    assert_memory_equal(kept.rows[row++], alone[runs[r].owner],
+                                        sizeof(kept.rows[0]));
                 }
             }
         }
@@ -182,9 +192,11 @@ static void expect_refused(sl_engine *e, const sl_step *step, const char *word) 
 
 static void test_wrong_steps_are_refused(void **state) {
     (void)state;
-    opened m = open_model(MODELS[0], (sl_engine_options){.n_threads = 1, .rows_max = 16, .runs_max = 2});
+    opened m = open_model(MODELS[0],
+                          (sl_engine_options){.n_threads = 1, .rows_max = 16, .runs_max = 2});
     int32_t ids[32] = {0}, table[16] = {0};
-    sl_step_run runs[4] = {{.row_begin = 0, .n_rows = 4, .pos0 = 0, .n_logits = 1, .tables = {table}}};
+    sl_step_run runs[4] = {
+        {.row_begin = 0, .n_rows = 4, .pos0 = 0, .n_logits = 1, .tables = {table}}};
     const sl_step good = {.ids = ids, .n_rows = 4, .runs = runs, .n_runs = 1, .n_logits = 1};
     sl_error err;
     rows_kept kept;
@@ -323,7 +335,8 @@ static void test_bad_options_are_refused(void **state) {
     close_model(&m);
 }
 
-/* Each allocation of loading fails once: an error each time, nothing leaks (the sanitizer looks). */
+/* Each allocation of loading fails once: an error each time, nothing leaks (the sanitizer
+ * looks). */
 static void test_failed_allocations(void **state) {
     (void)state;
     for (uint64_t n = 1; n < 2000; n++) {
@@ -356,11 +369,16 @@ static void test_failed_allocations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chunks_do_not_matter),   cmocka_unit_test(test_threads_do_not_matter),
-        cmocka_unit_test(test_batch_does_not_matter),  cmocka_unit_test(test_wrong_steps_are_refused),
-        cmocka_unit_test(test_logits_come_in_blocks),  cmocka_unit_test(test_a_step_allocates_nothing),
-        cmocka_unit_test(test_copied_page_holds_the_same), cmocka_unit_test(test_estimate_is_what_is_taken),
-        cmocka_unit_test(test_bad_options_are_refused), cmocka_unit_test(test_failed_allocations),
+        cmocka_unit_test(test_chunks_do_not_matter),
+        cmocka_unit_test(test_threads_do_not_matter),
+        cmocka_unit_test(test_batch_does_not_matter),
+        cmocka_unit_test(test_wrong_steps_are_refused),
+        cmocka_unit_test(test_logits_come_in_blocks),
+        cmocka_unit_test(test_a_step_allocates_nothing),
+        cmocka_unit_test(test_copied_page_holds_the_same),
+        cmocka_unit_test(test_estimate_is_what_is_taken),
+        cmocka_unit_test(test_bad_options_are_refused),
+        cmocka_unit_test(test_failed_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

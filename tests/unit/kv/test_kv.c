@@ -30,13 +30,13 @@ static void kv_check(const sl_kv *kv) {
     }
 }
 
-static void test_pages_for(void **state) {
+static void test_page_count(void **state) {
     (void)state;
-    assert_int_equal(sl_kv_pages_for(0), 0);
-    assert_int_equal(sl_kv_pages_for(1), 1);
-    assert_int_equal(sl_kv_pages_for(T), 1);
-    assert_int_equal(sl_kv_pages_for(T + 1), 2);
-    assert_true(sl_kv_pages_for(UINT64_MAX) == UINT64_MAX / T + 1);
+    assert_int_equal(sl_page_count(0), 0);
+    assert_int_equal(sl_page_count(1), 1);
+    assert_int_equal(sl_page_count(T), 1);
+    assert_int_equal(sl_page_count(T + 1), 2);
+    assert_true(sl_page_count(UINT64_MAX) == UINT64_MAX / T + 1);
 }
 
 static void test_reserve_and_grow(void **state) {
@@ -182,7 +182,7 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pages_for),       cmocka_unit_test(test_reserve_and_grow),
+        cmocka_unit_test(test_page_count),      cmocka_unit_test(test_reserve_and_grow),
         cmocka_unit_test(test_limits),          cmocka_unit_test(test_pages_are_reused_first),
         cmocka_unit_test(test_page_references), cmocka_unit_test(test_verify_sees_breaches),
         cmocka_unit_test(test_no_memory),

@@ -17,7 +17,8 @@ static void test_bench(void **state) {
     sl_error err;
     assert_int_equal(sl_gguf_open("tests/golden/quant/llama-quant.Q4_1.gguf", &file, &err), SL_OK);
     assert_int_equal(sl_model_open(file, &model, &err), SL_OK);
-    const sl_engine_options o = {.n_threads = 2, .kv_bytes = 8u << 20, .ctx_max = 128, .rows_max = 24};
+    const sl_engine_options o = {
+        .n_threads = 2, .kv_bytes = 8u << 20, .ctx_max = 128, .rows_max = 24};
     assert_int_equal(sl_engine_create(model, &o, &engine, &err), SL_OK);
 
     const sl_bench_case c = {.n_batch = 3, .n_depth = 40, .n_prompt = 20, .n_gen = 4, .n_reps = 2};

@@ -1,5 +1,6 @@
-/* Models whose hyper-parameters or tensors are missing, out of range or contradict each other: each is refused
- * with a sentence that names the file and what is wrong. And: a good model gives the plan it should. */
+/* Models whose hyper-parameters or tensors are missing, out of range or contradict each other: each
+ * is refused with a sentence that names the file and what is wrong. And: a good model gives the
+ * plan it should. */
 #include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
@@ -19,35 +20,39 @@
 
 /* One change made while a good model is copied. */
 typedef struct change {
-    const char *key;      /* metadata to replace or to add; NULL: none */
+    const char *key; /* metadata to replace or to add; NULL: none */
     sl_gguf_type type;
-    const char *stored;   /* its bytes; NULL drops the key */
+    const char *stored; /* its bytes; NULL drops the key */
     size_t stored_len;
-    const char *tensor;   /* tensor to change; NULL: none */
-    bool drop;            /* leave the tensor out */
-    bool flip;            /* swap its two dimensions */
-    sl_type tensor_type;  /* SL_TYPE_F32: as it was */
+    const char *tensor;  /* tensor to change; NULL: none */
+    bool drop;           /* leave the tensor out */
+    bool flip;           /* swap its two dimensions */
+    sl_type tensor_type; /* SL_TYPE_F32: as it was */
     const char *rename;
 } change;
 
 static sl_buf good_bytes;
 
-static sl_status copy_metadata(const sl_gguf *g, const change *c, sl_gguf_writer *w, sl_error *err) {
+static sl_status copy_metadata(const sl_gguf *g, const change *c, sl_gguf_writer *w,
+                               sl_error *err) {
     bool placed = false;
     for (uint64_t i = 0; i < sl_gguf_n_kv(g); i++) {
         const sl_gguf_kv *kv = sl_gguf_kv_at(g, i);
         if (c->key != NULL && sl_slice_eq_str(kv->key, c->key)) {
             placed = true;
             if (c->stored != NULL &&
-                sl_gguf_writer_raw(w, kv->key, c->type, (sl_slice){c->stored, c->stored_len}, err) != SL_OK) {
+                sl_gguf_writer_raw(w, kv->key, c->type, (sl_slice){c->stored, c->stored_len},
+                                   err) != SL_OK) {
                 return err->code;
             }
-        } else if (sl_gguf_writer_raw(w, kv->key, kv->type, sl_gguf_stored_value(g, kv), err) != SL_OK) {
+        } else if (sl_gguf_writer_raw(w, kv->key, kv->type, sl_gguf_stored_value(g, kv), err) !=
+                   SL_OK) {
             return err->code;
         }
     }
     if (c->key != NULL && !placed && c->stored != NULL) {
-        return sl_gguf_writer_raw(w, sl_slice_of(c->key), c->type, (sl_slice){c->stored, c->stored_len}, err);
+        return sl_gguf_writer_raw(w, sl_slice_of(c->key), c->type,
+                                  (sl_slice){c->stored, c->stored_len}, err);
     }
     return SL_OK;
 }
@@ -56,7 +61,8 @@ static bool is_changed(const sl_gguf_tensor *t, const change *c) {
     return c->tensor != NULL && sl_slice_eq_str(t->name, c->tensor);
 }
 
-static sl_status declare(const sl_gguf_tensor *t, const change *c, sl_gguf_writer *w, sl_error *err) {
+static sl_status declare(const sl_gguf_tensor *t, const change *c, sl_gguf_writer *w,
+                         sl_error *err) {
     char name[80];
     uint64_t dims[4];
     memcpy(dims, t->dims, sizeof(dims));
@@ -79,7 +85,8 @@ static void copy_changed(const change *c, sl_buf *out) {
     sl_gguf *g;
     sl_gguf_writer *w;
     sl_error err;
-    assert_int_equal(sl_gguf_open_memory("good.gguf", good_bytes.data, good_bytes.len, &g, &err), SL_OK);
+    assert_int_equal(sl_gguf_open_memory("good.gguf", good_bytes.data, good_bytes.len, &g, &err),
+                     SL_OK);
     sl_buf_init(out, 16u << 20);
     assert_int_equal(sl_gguf_writer_create_buf(out, 32, &w, &err), SL_OK);
     if (copy_metadata(g, c, w, &err) != SL_OK) {
@@ -93,7 +100,8 @@ static void copy_changed(const change *c, sl_buf *out) {
                 continue;
             }
             uint64_t row = 0;
-            sl_type type = is_changed(t, c) && c->tensor_type != SL_TYPE_F32 ? c->tensor_type : t->type;
+            sl_type type = is_changed(t, c) && c->tensor_type != SL_TYPE_F32 ? c->tensor_type
+                                                                             : t->type;
             assert_true(sl_type_row_bytes(type, t->dims[0], &row));
             const void *data = type == t->type ? (const void *)t->data : zeros;
             sl_status status = pass == 0 ? declare(t, c, w, &err)
@@ -125,7 +133,8 @@ static void expect_refused(const change *c, sl_status want, const char *word) {
         }
         sl_gguf_close(g);
     }
-    if (status != want || strstr(err.message, "changed.gguf") == NULL || strstr(err.message, word) == NULL) {
+    if (status != want || strstr(err.message, "changed.gguf") == NULL ||
+        strstr(err.message, word) == NULL) {
         fail_msg("change of %s: status %d, message \"%s\"; expected status %d and \"%s\"",
                  c->key != NULL ? c->key : c->tensor, (int)status, err.message, (int)want, word);
     }
@@ -157,9 +166,9 @@ static void string_key(const char *key, const char *text, sl_status want, const 
 
 static void test_numbers_out_of_range(void **state) {
     (void)state;
-    static const char *const keys[] = {"llama.block_count", "llama.embedding_length", "llama.feed_forward_length",
-                                       "llama.context_length", "llama.attention.head_count",
-                                       "llama.attention.head_count_kv"};
+    static const char *const keys[] = {
+        "llama.block_count",    "llama.embedding_length",     "llama.feed_forward_length",
+        "llama.context_length", "llama.attention.head_count", "llama.attention.head_count_kv"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         u32_key(keys[i], 0, SL_ERR_FORMAT, keys[i]);
         u32_key(keys[i], UINT32_MAX, SL_ERR_FORMAT, keys[i]);
@@ -167,7 +176,8 @@ static void test_numbers_out_of_range(void **state) {
         if (strcmp(keys[i], "llama.attention.head_count_kv") != 0) {
             expect_refused(&gone, SL_ERR_NOT_FOUND, keys[i]);
         }
-        const change other = {.key = keys[i], .type = SL_GGUF_STRING, .stored = "\1\0\0\0\0\0\0\0x", .stored_len = 9};
+        const change other = {
+            .key = keys[i], .type = SL_GGUF_STRING, .stored = "\1\0\0\0\0\0\0\0x", .stored_len = 9};
         expect_refused(&other, SL_ERR_FORMAT, keys[i]);
     }
     u32_key("llama.attention.key_length", 0, SL_ERR_FORMAT, "key_length");
@@ -206,15 +216,16 @@ static void test_architectures(void **state) {
     uint64_t len = 100;
     memcpy(stored, &len, 8);
     memset(stored + 8, 'x', 100);
-    const change longer = {.key = "general.architecture", .type = SL_GGUF_STRING, .stored = stored,
-                           .stored_len = 108};
+    const change longer = {
+        .key = "general.architecture", .type = SL_GGUF_STRING, .stored = stored, .stored_len = 108};
     expect_refused(&longer, SL_ERR_UNSUPPORTED, "general.architecture");
 }
 
 static void test_tensors(void **state) {
     (void)state;
-    static const char *const names[] = {"token_embd.weight", "output_norm.weight", "blk.0.attn_norm.weight",
-                                        "blk.1.attn_q.weight", "blk.0.attn_output.weight", "blk.1.ffn_down.weight"};
+    static const char *const names[] = {"token_embd.weight",        "output_norm.weight",
+                                        "blk.0.attn_norm.weight",   "blk.1.attn_q.weight",
+                                        "blk.0.attn_output.weight", "blk.1.ffn_down.weight"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         const change dropped = {.tensor = names[i], .drop = true};
         expect_refused(&dropped, SL_ERR_FORMAT, names[i]);
@@ -246,7 +257,8 @@ static void test_the_plan(void **state) {
     sl_gguf *g;
     sl_model *m;
     sl_error err;
-    assert_int_equal(sl_gguf_open_memory("good.gguf", good_bytes.data, good_bytes.len, &g, &err), SL_OK);
+    assert_int_equal(sl_gguf_open_memory("good.gguf", good_bytes.data, good_bytes.len, &g, &err),
+                     SL_OK);
     if (sl_model_open(g, &m, &err) != SL_OK) {
         fail_msg("%s", err.message);
     }
@@ -281,7 +293,8 @@ static void test_the_plan(void **state) {
     broken.ops = ops;
     for (uint32_t v = 0; v < m->plan.n_values; v++) {
         ops[m->plan.n_body].in[0] = (sl_value_id)v;
-        assert_int_equal(sl_plan_check(&broken, &err), v == m->plan.hidden ? SL_OK : SL_ERR_INTERNAL);
+        assert_int_equal(sl_plan_check(&broken, &err),
+                         v == m->plan.hidden ? SL_OK : SL_ERR_INTERNAL);
     }
     sl_model_close(m);
     sl_gguf_close(g);
@@ -303,8 +316,10 @@ static int drop_good(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers_out_of_range), cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_architectures),        cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_numbers_out_of_range),
+        cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_architectures),
+        cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_the_plan),
     };
     return cmocka_run_group_tests(tests, make_good, drop_good);
