@@ -20,7 +20,7 @@
 typedef struct serve_flags {
     sl_load_flags load;
     const char *host, *alias;
-    uint32_t port, parallel, queue, connections, drain_s, lame_duck_s, stall_s;
+    uint32_t port, parallel, queue, connections, drain_s, lame_duck_s, stall_s, request_timeout_s;
     uint64_t queue_tokens;
     uint32_t header_timeout_s, body_timeout_s, idle_timeout_s, write_timeout_s;
     sl_flag_size body_max, output_max;
@@ -128,6 +128,7 @@ static sl_service_options service_options(const serve_flags *f) {
                             .drain_timeout_ms = f->drain_s * 1000ull,
                             .lame_duck_ms = f->lame_duck_s * 1000ull,
                             .stall_ms = f->stall_s * 1000ull,
+                            .request_timeout_ms = f->request_timeout_s * 1000ull,
                             .strict_api = f->strict_api,
                             .log_prompts = f->log_prompts,
                             .access_log = f->access_log,
@@ -164,6 +165,7 @@ static sl_status serve_loaded(sl_service *service, const serve_flags *f, const s
     install_signals(service, f);
     sl_service_model model = {
         .name = name, .tokenizer = l->tokenizer, .chat = chat, .runner = runner};
+    sl_engine_memory_now(l->engine, &model.memory);
     sl_status status = sl_service_run(service, &model, err);
     g_signals = 1; /* a signal from now on ends the program: the service goes */
     sl_runner_free(runner);
@@ -183,9 +185,14 @@ static sl_status serve_model(sl_service *service, const char *path, const serve_
         chat = NULL; /* completions still work */
         sl_log(SL_LOG_WARN, "serve", "no chat completions: %s", chat_err.message);
     }
+    sl_engine_memory memory;
+    sl_engine_memory_now(l.engine, &memory);
     sl_log(SL_LOG_INFO, "serve",
-           "%s loaded in %.0f ms: context %" PRIu32 " tokens, %" PRIu32 " KV pages", path,
-           l.load_ms, sl_engine_ctx_max(l.engine), sl_engine_n_pages(l.engine));
+           "%s loaded in %.0f ms: context %" PRIu32 " tokens, %" PRIu32 " KV pages; %" PRIu64
+           " MB of packed weights, up to %" PRIu64 " MB of KV pages, %" PRIu64
+           " MB of step buffers",
+           path, l.load_ms, sl_engine_ctx_max(l.engine), memory.n_pages, memory.packed_bytes >> 20,
+           memory.kv_bytes >> 20, memory.step_bytes >> 20);
     sl_status status = name != NULL ? serve_loaded(service, f, &l, chat, name, err)
                                     : SL_FAIL(err, SL_ERR_MEMORY, "no memory");
     sl_chat_close(chat);
@@ -251,6 +258,9 @@ int sl_cmd_serve(int argc, char **argv) {
         {"--stall-timeout", NULL, SL_FLAG_U32, &f.stall_s, "SECONDS",
          "Work but no step for so long: /health and /readyz say 503 (default: 60).", 1, 86400,
          NULL},
+        {"--request-timeout", NULL, SL_FLAG_U32, &f.request_timeout_s, "SECONDS",
+         "For a whole request, waiting included; then it ends with 504 (default: 0, no limit).", 0,
+         604800, NULL},
         {"--header-timeout", NULL, SL_FLAG_U32, &f.header_timeout_s, "SECONDS",
          "For a request's headers to arrive (default: 10).", 1, 86400, NULL},
         {"--body-timeout", NULL, SL_FLAG_U32, &f.body_timeout_s, "SECONDS",

@@ -101,6 +101,8 @@ const char *sl_http_status_text(int status) {
         return "Not Implemented";
     case 503:
         return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
     case 505:
         return "HTTP Version Not Supported";
     default:

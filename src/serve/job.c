@@ -163,6 +163,9 @@ static sl_status job_choice_submit(serve_choice *c, uint64_t seed, sl_api_error 
     q->ignore_eos = p->ignore_eos;
     q->stop_ids = p->stop_ids;
     q->n_stop_ids = p->n_stop_ids;
+    if (s->options.request_timeout_ms != 0 && !j->canary) {
+        q->deadline_ns = j->begin_ns + s->options.request_timeout_ms * SL_NS_PER_MS;
+    }
     q->user = c;
     sl_status status = job_choice_arrays(c, q->max_tokens, e);
     if (status != SL_OK) {
@@ -342,6 +345,7 @@ static sl_status job_take_tokens(serve_choice *c, uint32_t n, sl_error *err) {
 static sl_status job_take_end(serve_choice *c, sl_finish finish, sl_error *err) {
     if (finish == SL_FINISH_ERROR) {
         *err = c->request->error;
+        c->job->timed_out = err->code == SL_ERR_LIMIT; /* what the runner says of a deadline */
         return err->code < 0 ? err->code : SL_ERR_INTERNAL;
     }
     if (finish == SL_FINISH_CANCELLED) {
@@ -368,8 +372,15 @@ static void job_observe_tokens(serve_choice *c, uint32_t n_new) {
 }
 
 /* What the client may be told of an engine error: what to do, nothing of the inside. */
-static void job_engine_error(const sl_error *err, sl_api_error *e) {
+static void job_engine_error(const serve_job *j, const sl_error *err, sl_api_error *e) {
     sl_status ignored;
+    if (j->timed_out) {
+        ignored = sl_api_fail(e, 504, "request_timeout", NULL,
+                              "The request took longer than the %.0f s that this server allows.",
+                              (double)j->loop->service->options.request_timeout_ms / 1e3);
+        (void)ignored;
+        return;
+    }
     switch (err->code) {
     case SL_ERR_NUMERIC:
         ignored = sl_api_fail(e, 500, "numerical_error", NULL,
@@ -405,7 +416,8 @@ static void job_finish(serve_job *j) {
 }
 
 static void job_fail_engine(serve_job *j, const sl_error *err) {
-    sl_log(err->code == SL_ERR_CANCELLED ? SL_LOG_WARN : SL_LOG_ERROR, "serve", "%s: %s",
+    bool expected = err->code == SL_ERR_CANCELLED || j->timed_out;
+    sl_log(expected ? SL_LOG_WARN : SL_LOG_ERROR, "serve", "%s: %s",
            j->canary ? "test token" : j->id, err->message);
     if (j->canary) {
         sl_service *s = j->loop->service;
@@ -414,7 +426,7 @@ static void job_fail_engine(serve_job *j, const sl_error *err) {
         return;
     }
     sl_api_error e;
-    job_engine_error(err, &e);
+    job_engine_error(j, err, &e);
     job_fail(j, &e);
 }
 

@@ -36,6 +36,7 @@ struct serve_job {
     sl_http_exchange *x; /* NULL: nobody waits for an answer */
     bool canary;
     bool streaming; /* the head of the stream is out */
+    bool timed_out; /* --request-timeout */
     bool closed;    /* no answer is owed any more; freed when the runner holds nothing of it */
     sl_api_params params;
     bool has_params;

@@ -172,6 +172,7 @@ static void answer_metrics(sl_service *s, sl_http_exchange *x) {
                              .connections = sl_http_server_n_connections(s->loop.http),
                              .ready = s->state == SERVE_READY && sl_serve_healthy(s, &why),
                              .resident_bytes = sl_memory_resident_bytes(),
+                             .memory = &s->model.memory,
                              .model = s->model.name,
                              .version = s->options.version};
     sl_buf out;

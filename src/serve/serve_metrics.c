@@ -23,8 +23,8 @@ static const uint64_t bounds_tokens[] = {1,   2,    5,    10,   20,    50,    10
                                          500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 #define N(array) (uint32_t)(sizeof(array) / sizeof((array)[0]))
 
-static const int statuses[SERVE_STATUS_COUNT] = {200, 400, 401, 404, 405, 408, 413, 414,
-                                                 415, 417, 429, 431, 499, 500, 503, 505};
+static const int statuses[SERVE_STATUS_COUNT] = {200, 400, 401, 404, 405, 408, 413, 414, 415,
+                                                 417, 429, 431, 499, 500, 503, 504, 505};
 
 void sl_serve_metrics_init(serve_metrics *m) {
     *m = (serve_metrics){0};
@@ -134,6 +134,18 @@ static void write_runner(sl_buf *out, const sl_runner_stats *s) {
     write_value(out, "kv_pages_total", "gauge", "KV pages of the pool.", stat(&s->pages_total));
 }
 
+static void write_memory(sl_buf *out, const sl_engine_memory *m) {
+    write_head(out, "memory_bytes", "gauge",
+               "Memory set aside when the model was loaded, by kind: the mapped file, weights in "
+               "the kernels' layout, the KV page pool, buffers of a step.");
+    (void)sl_buf_printf(out,
+                        "sluice_memory_bytes{kind=\"file\"} %" PRIu64 "\n"
+                        "sluice_memory_bytes{kind=\"packed_weights\"} %" PRIu64 "\n"
+                        "sluice_memory_bytes{kind=\"kv_pages\"} %" PRIu64 "\n"
+                        "sluice_memory_bytes{kind=\"step\"} %" PRIu64 "\n",
+                        m->file_bytes, m->packed_bytes, m->kv_bytes, m->step_bytes);
+}
+
 void sl_serve_metrics_write(const serve_metrics *m, const serve_metrics_now *now, sl_buf *out) {
     write_head(out, "info", "gauge", "Version and model being served.");
     (void)sl_buf_printf(out, "sluice_info{version=\"%s\",model=\"", now->version);
@@ -143,6 +155,7 @@ void sl_serve_metrics_write(const serve_metrics *m, const serve_metrics_now *now
     write_value(out, "http_connections", "gauge", "Open client connections.", now->connections);
     write_value(out, "resident_memory_bytes", "gauge", "Resident memory of the process.",
                 (double)now->resident_bytes);
+    write_memory(out, now->memory);
     write_requests(out, m);
     write_value(out, "requests_refused_total", "counter",
                 "Requests refused with 429 because the queue was full.",

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/metric.h"
+#include "engine/engine.h"
 #include "runner/runner.h"
 
 /* Labels come from fixed sets only. */
@@ -24,7 +25,7 @@ typedef enum serve_route {
     SERVE_ROUTE_COUNT
 } serve_route;
 
-#define SERVE_STATUS_COUNT 16 /* statuses that this server gives */
+#define SERVE_STATUS_COUNT 17 /* statuses that this server gives */
 
 typedef struct serve_metrics {
     sl_counter requests[SERVE_ROUTE_COUNT][SERVE_STATUS_COUNT];
@@ -39,6 +40,7 @@ typedef struct serve_metrics_now {
     uint32_t connections;
     bool ready;
     uint64_t resident_bytes;
+    const sl_engine_memory *memory; /* by kind */
     const char *model, *version;
 } serve_metrics_now;
 

@@ -12,6 +12,7 @@
 
 #include <sluice/status.h>
 
+#include "engine/engine.h"
 #include "net/http_server.h"
 #include "runner/runner.h"
 #include "text/chat.h"
@@ -28,6 +29,7 @@ typedef struct sl_service_options {
     uint64_t drain_timeout_ms;   /* what runs may still take after stop; then it is cancelled */
     uint64_t lame_duck_ms;       /* the port stays open at least so long after stop */
     uint64_t stall_ms;           /* work but no step for so long: not healthy. 0: 60 s */
+    uint64_t request_timeout_ms; /* from a request's first byte to its last token; 0: no limit */
     bool strict_api;             /* unknown request fields are errors */
     bool log_prompts, access_log;
     /* Called once the port is open. */
@@ -39,8 +41,9 @@ typedef struct sl_service_options {
 typedef struct sl_service_model {
     const char *name; /* that clients use */
     const sl_tokenizer *tokenizer;
-    const sl_chat *chat; /* NULL: the model has no chat template */
-    sl_runner *runner;   /* made with sl_service_wake */
+    const sl_chat *chat;     /* NULL: the model has no chat template */
+    sl_runner *runner;       /* made with sl_service_wake */
+    sl_engine_memory memory; /* for /metrics */
 } sl_service_model;
 
 /* Takes the address: a port in use is noticed before a model is loaded. Strings of the options are

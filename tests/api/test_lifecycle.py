@@ -62,6 +62,31 @@ def test_drain_timeout_ends_streams_with_an_error(tiny_model):
         assert whole.recv(12) == b"HTTP/1.1 503"
 
 
+def test_request_timeout_ends_whole_answers_streams_and_what_waits(tiny_model):
+    endless = {**ENDLESS, "n": 16}  # more than any machine does in a second
+    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--parallel", "4",
+                "--request-timeout", "1") as s:
+        stream = s.post_raw("/v1/completions", {**endless, "stream": True})
+        assert stream.recv(15) == b"HTTP/1.1 200 OK"
+        waits = s.post_raw("/v1/completions", endless)
+        status, _, data = s.request("POST", "/v1/completions", endless)
+        error = json.loads(data)["error"]
+        assert status == 504 and error["code"] == "request_timeout" and "1 s" in error["message"]
+        data = b""
+        while not data.endswith(b"\r\n0\r\n\r\n"):
+            data += stream.recv(65536)
+        assert b'"code":"request_timeout"' in data and b"[DONE]" not in data
+        assert waits.recv(12) == b"HTTP/1.1 504"
+        s.wait_for(lambda m: m["sluice_kv_pages_used"] == 0, "free pages")
+        status, answer = s.json("POST", "/v1/completions", {"prompt": "x", "max_tokens": 2})
+        assert status == 200 and answer["choices"][0]["finish_reason"]
+        assert "ERROR" not in s.log_text()
+        kinds = {k for k in s.metrics() if k.startswith("sluice_memory_bytes")}
+        assert len(kinds) == 4
+        for c in (stream, waits):
+            c.close()
+
+
 def test_second_signal_ends_at_once(tiny_model):
     for first, second in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)):
         with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M") as s:
@@ -205,7 +230,8 @@ def test_descriptors_do_not_leak(server):
 
 
 def test_metrics_are_well_formed(server):
-    server.json("POST", "/v1/completions", {"prompt": "x", "max_tokens": 4, "ignore_eos": True})
+    # Long enough for its tokens to come at more than one moment.
+    server.json("POST", "/v1/completions", {"prompt": "x", "max_tokens": 400, "ignore_eos": True})
     _, _, data = server.request("GET", "/metrics")
     types, helps = {}, set()
     for line in data.decode().splitlines():

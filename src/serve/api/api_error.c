@@ -27,6 +27,7 @@ static const char *error_type(int status) {
     case 503:
         return "service_unavailable_error";
     case 500:
+    case 504:
         return "server_error";
     default:
         return "invalid_request_error";
