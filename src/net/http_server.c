@@ -34,9 +34,8 @@ static void server_defaults(sl_http_server_options *o) {
         o->limits = sl_http_limits_default();
     }
     uint32_t fds = server_fd_limit();
-    uint32_t places = fds > server_other_fds + HTTP_REJECTS_MAX + 4
-                          ? fds - server_other_fds - HTTP_REJECTS_MAX
-                          : 4;
+    uint32_t others = server_other_fds + HTTP_REJECTS_MAX;
+    uint32_t places = fds >= 4 * others ? fds - others : fds / 4 + 1;
     o->connections_max = o->connections_max == 0 ? 10000 : o->connections_max;
     o->connections_max = o->connections_max > places ? places : o->connections_max;
     o->pipeline_max = o->pipeline_max == 0 ? 16 : o->pipeline_max;
