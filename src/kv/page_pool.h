@@ -25,7 +25,8 @@ void sl_page_pool_deinit(sl_page_pool *p); /* fine on a zeroed pool */
 
 /* A free page, with one reference; -1 when none is left. */
 int32_t sl_page_pool_take(sl_page_pool *p);
-/* One more block table names the page, which must be taken. */
+/* One more block table names the page, which must be taken. For prefixes that sequences share,
+ * which only the tests do so far. */
 void sl_page_pool_ref(sl_page_pool *p, int32_t page);
 /* One fewer; the page is free when none is left. */
 void sl_page_pool_unref(sl_page_pool *p, int32_t page);
