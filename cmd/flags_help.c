@@ -18,27 +18,10 @@
 
 /* --- errors ----------------------------------------------------------------------------------- */
 
-/* One printable line: other control characters and bytes that are not UTF-8 become '?'. */
-static void make_printable(char *text) {
-    size_t len = strlen(text);
-    len -= sl_utf8_incomplete_tail(text, len); /* a character that was cut in two */
-    text[len] = '\0';
-    for (size_t i = 0; i < len;) {
-        uint32_t code = 0;
-        size_t n = sl_utf8_decode(text + i, len - i, &code);
-        bool is_control = code < 0x20 || (code >= 0x7F && code < 0xA0);
-        if (n == 0 || is_control) {
-            n = n == 0 ? 1 : n;
-            memset(text + i, '?', n);
-        }
-        i += n;
-    }
-}
-
 static void say_error(const char *command, const char *hint, const char *format, va_list args) {
     char message[ERROR_BYTES_MAX];
-    (void)vsnprintf(message, sizeof(message), format, args);
-    make_printable(message);
+    int n = vsnprintf(message, sizeof(message), format, args);
+    sl_utf8_make_printable(message, n >= (int)sizeof(message));
     const char *blank = command[0] == '\0' ? "" : " ";
     if (hint == NULL) {
         (void)fprintf(stderr, "sluice%s%s: %s\n", blank, command, message);

@@ -2,8 +2,6 @@
 #include "base/error.h"
 
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -48,26 +46,6 @@ const char *sl_errno_text(int code) {
     return text == NULL ? "unknown error" : text;
 }
 
-/* One printable line of valid UTF-8: what is neither becomes '?'. A character that was cut in two
- * is dropped. */
-static void error_tidy(char *message, bool was_cut) {
-    size_t len = strlen(message);
-    if (was_cut) {
-        len -= sl_utf8_incomplete_tail(message, len);
-        message[len] = '\0';
-    }
-    for (size_t i = 0; i < len;) {
-        uint32_t code = 0;
-        size_t n = sl_utf8_decode(message + i, len - i, &code);
-        bool control = code < 0x20 || (code >= 0x7F && code < 0xA0);
-        if (n == 0 || control) {
-            n = n == 0 ? 1 : n;
-            memset(message + i, '?', n);
-        }
-        i += n;
-    }
-}
-
 sl_status sl_error_set(sl_error *err, sl_status code, const char *file, int line,
                        const char *format, ...) {
     if (err == NULL) {
@@ -80,6 +58,6 @@ sl_status sl_error_set(sl_error *err, sl_status code, const char *file, int line
     va_start(args, format);
     int n = vsnprintf(err->message, sizeof(err->message), format, args);
     va_end(args);
-    error_tidy(err->message, n >= (int)sizeof(err->message));
+    sl_utf8_make_printable(err->message, n >= (int)sizeof(err->message));
     return code;
 }

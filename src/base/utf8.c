@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <string.h>
+
 size_t sl_utf8_decode(const char *text, size_t len, uint32_t *out) {
     if (len == 0) {
         return 0;
@@ -99,4 +101,22 @@ size_t sl_utf8_incomplete_tail(const char *text, size_t len) {
         }
     }
     return 0;
+}
+
+void sl_utf8_make_printable(char *text, bool was_cut) {
+    size_t len = strlen(text);
+    if (was_cut) {
+        len -= sl_utf8_incomplete_tail(text, len);
+        text[len] = '\0';
+    }
+    for (size_t i = 0; i < len;) {
+        uint32_t code = 0;
+        size_t n = sl_utf8_decode(text + i, len - i, &code);
+        bool is_control = code < 0x20 || (code >= 0x7F && code < 0xA0);
+        if (n == 0 || is_control) {
+            n = n == 0 ? 1 : n;
+            memset(text + i, '?', n);
+        }
+        i += n;
+    }
 }

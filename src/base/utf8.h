@@ -14,5 +14,8 @@ size_t sl_utf8_encode(uint32_t code, char out[4]);
 size_t sl_utf8_valid_prefix(const char *text, size_t len);
 /* How many bytes at the end of text begin a character correctly but do not complete it: 0 to 3. */
 size_t sl_utf8_incomplete_tail(const char *text, size_t len);
+/* Makes text one printable line of valid UTF-8: control characters and what is no character become
+ * '?'. With was_cut a character that lost its end at the end of text is dropped. */
+void sl_utf8_make_printable(char *text, bool was_cut);
 
 #endif
