@@ -125,8 +125,8 @@ static void test_null_and_no_effect(void **state) {
         "\"response_format\":{\"type\":\"text\"},\"modalities\":[\"text\"],\"functions\":[]",
         "\"function_call\":\"none\",\"verbosity\":\"medium\",\"echo\":false,\"min_tokens\":0",
         "\"use_beam_search\":false,\"length_penalty\":1.0,\"bad_words\":[],\"audio\":null",
-        "\"tool_choice\":\"auto\",\"top_k\":-1,\"best_of\":1,\"n\":1.0,\"seed\":"
-        "9223372036854775807",
+        ("\"tool_choice\":\"auto\",\"top_k\":-1,\"best_of\":1,\"n\":1.0,\"seed\":"
+         "9223372036854775807"),
     };
     for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
         sl_api_params p;
