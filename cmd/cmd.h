@@ -4,8 +4,8 @@
 
 /* Exit codes, documented in `sluice --help`. */
 #define SL_EXIT_OK 0
-#define SL_EXIT_FAILURE 1     /* a file, model or request could not be used */
-#define SL_EXIT_USAGE 2       /* wrong arguments */
+#define SL_EXIT_FAILURE 1 /* a file, model or request could not be used */
+#define SL_EXIT_USAGE 2   /* wrong arguments */
 #define SL_EXIT_INTERRUPTED 130
 
 /* argv[0] is the subcommand's name. */

@@ -8,9 +8,9 @@
 #include "base/alloc.h"
 #include "inspect.h"
 
-#define NAME_COLUMNS_MAX  52
+#define NAME_COLUMNS_MAX 52
 #define VALUE_COLUMNS_MAX 100
-#define TEXT_ARRAY_SHOWN  4u
+#define TEXT_ARRAY_SHOWN 4u
 
 static double mib(uint64_t size_bytes) {
     return (double)size_bytes / (1024.0 * 1024.0);

@@ -10,12 +10,12 @@
 #include "base/utf8.h"
 #include "format/gguf_write.h"
 
-#define N_CONTROL       3
-#define N_BYTES         256
-#define N_MERGES        (TINY_N_VOCAB - N_CONTROL - N_BYTES)
+#define N_CONTROL 3
+#define N_BYTES 256
+#define N_MERGES (TINY_N_VOCAB - N_CONTROL - N_BYTES)
 #define TOKEN_BYTES_MAX 24
-#define TYPE_NORMAL     1
-#define TYPE_CONTROL    3
+#define TYPE_NORMAL 1
+#define TYPE_CONTROL 3
 
 /* Pairs in GPT-2's spelling (a leading space is U+0120); a merge may use what earlier ones made. */
 static const char *const MERGES[N_MERGES] = {

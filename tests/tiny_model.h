@@ -16,7 +16,7 @@
 #include "base/buf.h"
 
 #define TINY_N_VOCAB 300
-#define TINY_EOS     2
+#define TINY_EOS 2
 
 typedef struct tiny_model_options {
     uint64_t seed;

@@ -15,8 +15,8 @@
 
 /* Beside the tables: the part list and the shortened paths. */
 #define GGUF_ARENA_CONST_BYTES ((size_t)1 << 20)
-#define GGUF_ARRAY_HEAD_BYTES  12 /* u32 element type, u64 count */
-#define GGUF_MESSAGE_PATH_MAX  160u
+#define GGUF_ARRAY_HEAD_BYTES 12 /* u32 element type, u64 count */
+#define GGUF_MESSAGE_PATH_MAX 160u
 
 struct sl_gguf {
     sl_arena arena; /* everything below but the mappings */

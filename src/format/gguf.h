@@ -43,14 +43,14 @@ typedef struct sl_gguf_kv {
 } sl_gguf_kv;
 
 /* Stated maxima of this reader; beyond them SL_ERR_LIMIT or SL_ERR_FORMAT, never a crash. */
-#define SL_GGUF_DIMS_MAX          4
-#define SL_GGUF_KEY_MAX           65535      /* bytes, as the format states */
-#define SL_GGUF_NAME_MAX          64         /* bytes of a tensor's name, as the format states */
-#define SL_GGUF_DEPTH_MAX         64         /* arrays within arrays */
-#define SL_GGUF_ENTRIES_MAX       (1u << 24) /* keys of one file; tensors of all files together */
-#define SL_GGUF_FILES_MAX         1024       /* parts of a split model */
-#define SL_GGUF_ALIGNMENT_MIN     8
-#define SL_GGUF_ALIGNMENT_MAX     65536
+#define SL_GGUF_DIMS_MAX 4
+#define SL_GGUF_KEY_MAX 65535          /* bytes, as the format states */
+#define SL_GGUF_NAME_MAX 64            /* bytes of a tensor's name, as the format states */
+#define SL_GGUF_DEPTH_MAX 64           /* arrays within arrays */
+#define SL_GGUF_ENTRIES_MAX (1u << 24) /* keys of one file; tensors of all files together */
+#define SL_GGUF_FILES_MAX 1024         /* parts of a split model */
+#define SL_GGUF_ALIGNMENT_MIN 8
+#define SL_GGUF_ALIGNMENT_MAX 65536
 #define SL_GGUF_ALIGNMENT_DEFAULT 32
 
 typedef struct sl_gguf_tensor {

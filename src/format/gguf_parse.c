@@ -18,7 +18,7 @@
 /* Fewest bytes that one metadata entry (key length, 1 byte of key, type, 1 byte of value) and
  * one tensor record (name length, 1 byte of name, dimension count, one dimension, type, offset)
  * can take. */
-#define KV_BYTES_MIN     14u
+#define KV_BYTES_MIN 14u
 #define TENSOR_BYTES_MIN 33u
 
 uint32_t sl_gguf_fixed_bytes(uint32_t type) {

@@ -9,8 +9,8 @@
 #include "base/thread.h"
 #include "runner/runner_int.h"
 
-#define SLOTS_DEFAULT       512u
-#define QUEUE_DEFAULT       256u
+#define SLOTS_DEFAULT 512u
+#define QUEUE_DEFAULT 256u
 #define QUEUE_POOLS_DEFAULT 4u /* tokens that may wait, in fillings of the page pool */
 
 static sl_status runner_resolve(sl_runner *r, const sl_runner_options *options, sl_error *err) {

@@ -25,7 +25,7 @@ typedef struct sl_runner sl_runner;
 typedef uint64_t sl_handle;
 #define SL_HANDLE_NONE 0u
 
-#define SL_STOP_IDS_MAX     64
+#define SL_STOP_IDS_MAX 64
 #define SL_TOP_LOGPROBS_MAX SL_SAMPLE_TOP_MAX
 
 typedef enum sl_finish {

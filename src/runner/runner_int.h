@@ -2,10 +2,12 @@
  * others.
  *
  * Who may touch what:
- *   slot.request   in: the owner until submit, then read only; out: the engine thread until it sets
- * `finish` slot.tag       the owner (acquire, release); read by all slot.cancel    set by the
- * owner; read by the engine thread runner_active  the engine thread alone news bits      set by the
- * engine thread, cleared by the owner
+ * - slot.request, what enters: the owner until submit, then read only
+ * - slot.request, what leaves: the engine thread until it sets `finish`
+ * - slot.tag: the owner (acquire, release); read by all
+ * - slot.cancel: set by the owner; read by the engine thread
+ * - runner_active: the engine thread alone
+ * - news bits: set by the engine thread, cleared by the owner
  */
 #ifndef SL_RUNNER_RUNNER_INT_H
 #define SL_RUNNER_RUNNER_INT_H
@@ -18,11 +20,10 @@
 #include "runner/runner.h"
 #include "sched/sched.h"
 
-#define RUNNER_SLOTS_MAX  65535u
+#define RUNNER_SLOTS_MAX 65535u
 #define RUNNER_OWNERS_MAX 1024u
-#define RUNNER_TOKENS_BITS                                                 \
-    48 /* of sl_runner.queued: 65535 requests of less than 2^32 tokens fit \
-        */
+/* Of sl_runner.queued: 65535 requests of less than 2^32 tokens fit. */
+#define RUNNER_TOKENS_BITS 48
 
 /* A slot's tag: generation << 32 | owner + 1, the low half 0 while it is free. */
 typedef struct runner_slot {
@@ -105,6 +106,6 @@ void sl_runner_news(sl_runner *r, uint32_t slot);
 void sl_runner_unqueue(sl_runner *r, uint32_t slot);
 
 #define RUNNER_COUNT(counter, n) atomic_fetch_add_explicit(&(counter), (n), memory_order_relaxed)
-#define RUNNER_GAUGE(gauge, n)   atomic_store_explicit(&(gauge), (n), memory_order_relaxed)
+#define RUNNER_GAUGE(gauge, n) atomic_store_explicit(&(gauge), (n), memory_order_relaxed)
 
 #endif

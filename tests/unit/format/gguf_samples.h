@@ -11,13 +11,13 @@
 #include "format/gguf_write.h"
 
 /* A status that must be SL_OK, with the message shown when it is not. */
-#define CHECK_OK(call)                                     \
-    do {                                                   \
-        sl_error check_err_ = {0};                         \
-        sl_error *err = &check_err_;                       \
-        if ((call) != SL_OK) {                             \
-            fail_msg("%s: %s", #call, check_err_.message); \
-        }                                                  \
+#define CHECK_OK(call)                                                                             \
+    do {                                                                                           \
+        sl_error check_err_ = {0};                                                                 \
+        sl_error *err = &check_err_;                                                               \
+        if ((call) != SL_OK) {                                                                     \
+            fail_msg("%s: %s", #call, check_err_.message);                                         \
+        }                                                                                          \
     } while (0)
 
 #define SAMPLE_TENSORS 4

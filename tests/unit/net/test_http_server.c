@@ -227,7 +227,7 @@ static void wait_for(atomic_int *value, int wanted) {
     assert_int_equal(atomic_load(value), wanted);
 }
 
-#define GET(path)       "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
 #define GET_CLOSE(path) "GET " path " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 static const sl_http_server_options no_options;

@@ -19,10 +19,10 @@
 #include "tiny_engine.h"
 
 #define N_PROMPT_MAX 2048
-#define N_OUT_MAX    2048
-#define N_TOP        5
-#define PAGES        64
-#define ANY_TIME_MS  60000 /* far beyond what anything here takes */
+#define N_OUT_MAX 2048
+#define N_TOP 5
+#define PAGES 64
+#define ANY_TIME_MS 60000 /* far beyond what anything here takes */
 
 static tiny_engine g_tiny;
 

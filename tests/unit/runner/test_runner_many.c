@@ -13,13 +13,13 @@
 #include "runner/runner.h"
 #include "tiny_engine.h"
 
-#define N_JOBS       32
+#define N_JOBS 32
 #define N_PROMPT_MAX 200
-#define N_OUT_MAX    40
-#define N_TOP        3
-#define N_OWNERS     4
-#define N_ROUNDS     60 /* requests of one owner in test_many_owners */
-#define N_QUICK      10000
+#define N_OUT_MAX 40
+#define N_TOP 3
+#define N_OWNERS 4
+#define N_ROUNDS 60 /* requests of one owner in test_many_owners */
+#define N_QUICK 10000
 
 static tiny_engine g_tiny;
 

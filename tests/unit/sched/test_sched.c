@@ -11,7 +11,7 @@
 #include "base/alloc.h"
 #include "sched/sched.h"
 
-#define T     SL_PAGE_TOKENS
+#define T SL_PAGE_TOKENS
 #define N_IDS 4096
 
 typedef struct fixture {
