@@ -7,7 +7,7 @@ build_preset "$preset"
 SLUICE_MODEL_DIR=$(tools/fetch.py model)
 SLUICE_VOCAB_DIR=$(tools/fetch.py vocab)
 export SLUICE_MODEL_DIR SLUICE_VOCAB_DIR
-export ASAN_OPTIONS=abort_on_error=0:detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+export ASAN_OPTIONS=abort_on_error=0:detect_leaks=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 selection=(-LE lint)
