@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/utf8.h"
 
 /* Counts depth, keys and values outside of strings; grammar is not its business. Ignored members
@@ -135,8 +136,8 @@ const char *sl_json_shown(const json_t *v, char out[SL_API_SHOWN_MAX]) {
     char text[SL_API_SHOWN_MAX - 2];
     switch (json_typeof(v)) {
     case JSON_STRING:
-        (void)sl_api_shown((sl_slice){json_string_value(v), json_string_length(v)}, out);
-        (void)snprintf(text, sizeof(text), "%s", out);
+        /* Escaped straight into the smaller room: cutting what is escaped could split a character. */
+        (void)sl_log_escape(json_string_value(v), json_string_length(v), text, sizeof(text));
         (void)snprintf(out, SL_API_SHOWN_MAX, "\"%s\"", text);
         break;
     case JSON_INTEGER:
