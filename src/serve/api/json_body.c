@@ -136,7 +136,8 @@ const char *sl_json_shown(const json_t *v, char out[SL_API_SHOWN_MAX]) {
     char text[SL_API_SHOWN_MAX - 2];
     switch (json_typeof(v)) {
     case JSON_STRING:
-        /* Escaped straight into the smaller room: cutting what is escaped could split a character. */
+        /* Escaped straight into the smaller room: cutting what is escaped could split a
+         * character. */
         (void)sl_log_escape(json_string_value(v), json_string_length(v), text, sizeof(text));
         (void)snprintf(out, SL_API_SHOWN_MAX, "\"%s\"", text);
         break;
