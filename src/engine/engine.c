@@ -76,6 +76,9 @@ static sl_status engine_size_pool(sl_engine *e, const sl_engine_options *o, sl_e
                        kv_bytes, SL_PAGE_TOKENS, m.page_bytes);
     }
     e->options.n_pages = (uint32_t)n_pages;
+    if (o->ctx_max == 0 && n_pages * SL_PAGE_TOKENS < e->ctx_max) {
+        e->ctx_max = (uint32_t)n_pages * SL_PAGE_TOKENS; /* a longer sequence could never run */
+    }
     e->memory = (sl_engine_memory){
         .file_bytes = sl_gguf_file_bytes(e->model->file),
         .packed_bytes = m.packed_bytes,

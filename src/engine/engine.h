@@ -24,7 +24,7 @@ typedef struct sl_engine_options {
     sl_kv_type kv_type;   /* ignored with exact (F32) */
     /* The whole page pool; 0: the smaller of 25 % of available memory and 32 x ctx_max. */
     uint64_t kv_bytes;
-    uint32_t ctx_max;  /* longest sequence; 0: the smaller of the model's and 8192 */
+    uint32_t ctx_max;  /* longest sequence; 0: the smallest of the model's, 8192 and the pool */
     uint32_t rows_max; /* rows of one step; 0: 512 */
     uint32_t runs_max; /* sequences of one step; 0: 256 */
     /* Told now and then while weights are packed; may be NULL. done == total at the end. */

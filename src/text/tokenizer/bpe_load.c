@@ -131,9 +131,5 @@ sl_status sl_bpe_load(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     bpe_loader loader = {.t = t, .path = sl_gguf_path(file), .tokens_cap = t->n_vocab};
     SL_TRY(bpe_load_pre(t, file, err));
     SL_TRY(bpe_load_bytes(&loader, err));
-    SL_TRY(bpe_load_merges(&loader, file, err));
-    if (t->byte_missing) {
-        t->token_bytes_max = 0; /* bytes without a token leave nothing behind */
-    }
-    return SL_OK;
+    return bpe_load_merges(&loader, file, err);
 }

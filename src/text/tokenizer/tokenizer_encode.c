@@ -62,6 +62,17 @@ static void encode_scratch_free(sl_encode_scratch *s) {
     tokenizer_work += s->work;
 }
 
+size_t sl_encode_n_kept(const sl_tokenizer *t, sl_slice text) {
+    if (t->family != SL_TOKENIZER_BPE || !t->byte_missing) {
+        return text.len;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        n += t->byte_symbol[(uint8_t)text.ptr[i]] != SL_NO_SYMBOL;
+    }
+    return n;
+}
+
 sl_status sl_encode_check_room(const sl_tokenizer *t, size_t n_bytes, const sl_ids *ids) {
     if (t->token_bytes_max == 0) {
         return SL_OK;
@@ -134,7 +145,7 @@ static sl_status encode_text(const sl_tokenizer *t, sl_slice text, bool parse_sp
     encode_job job = {.t = t, .ids = ids, .after_special = true};
     sl_special_hit *hits = NULL;
     size_t n_hits = 0;
-    sl_status status = t->strips ? SL_OK : sl_encode_check_room(t, text.len, ids);
+    sl_status status = t->strips ? SL_OK : sl_encode_check_room(t, sl_encode_n_kept(t, text), ids);
     if (status == SL_OK) {
         status = sl_special_find(&t->special, text, parse_special, closed, &hits, &n_hits,
                                  &job.scratch.work);

@@ -318,6 +318,21 @@ static void test_estimate_is_what_is_taken(void **state) {
     close_model(&m);
 }
 
+/* Nobody asked for a context: it is what the pool holds, so that no request is promised more. */
+static void test_context_fits_the_pool(void **state) {
+    (void)state;
+    opened m = open_model(MODELS[1], (sl_engine_options){.n_threads = 1});
+    sl_engine_memory memory;
+    sl_engine_memory_now(m.engine, &memory);
+    const sl_engine_options three_pages = {.n_threads = 1, .kv_bytes = 3 * memory.page_bytes};
+    sl_engine *e;
+    sl_error err;
+    assert_int_equal(sl_engine_create(m.model, &three_pages, &e, &err), SL_OK);
+    assert_int_equal(sl_engine_ctx_max(e), 3 * SL_PAGE_TOKENS);
+    sl_engine_free(e);
+    close_model(&m);
+}
+
 static void test_bad_options_are_refused(void **state) {
     (void)state;
     opened m = open_model(MODELS[0], (sl_engine_options){.n_threads = 1});
@@ -377,6 +392,7 @@ int main(void) {
         cmocka_unit_test(test_a_step_allocates_nothing),
         cmocka_unit_test(test_copied_page_holds_the_same),
         cmocka_unit_test(test_estimate_is_what_is_taken),
+        cmocka_unit_test(test_context_fits_the_pool),
         cmocka_unit_test(test_bad_options_are_refused),
         cmocka_unit_test(test_failed_allocations),
     };
