@@ -371,7 +371,7 @@ static void test_pool_too_small(void **state) {
     sl_error err;
     tiny_engine t;
     const tiny_model_options model = {.seed = 1};
-    const sl_engine_options engine = {.n_threads = 1};
+    const sl_engine_options engine = {.n_threads = 1, .ctx_max = 2048}; /* more than the pool */
     assert_int_equal(tiny_engine_open(&t, NULL, &model, &engine, 4, &err), SL_OK);
     sl_runner *r = NULL;
     assert_int_equal(sl_runner_create(t.engine, &(sl_runner_options){0}, &r, &err), SL_OK);
