@@ -12,7 +12,7 @@ export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 selection=(-LE lint)
 if [ "$preset" = tsan ]; then
-    selection=(-L unit -R 'pool|ring|gate|wake|log|mapfile|runner|serve|http|engine|device')
+    selection=(-L unit -R 'pool|ring|gate|wake|log|mapfile|runner|serve|http|engine|device' -E '_(ref|avx2|avxvnni|avx512)$')
 fi
 mkdir -p build/results
 ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(jobs)" \
