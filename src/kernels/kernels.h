@@ -73,8 +73,12 @@ size_t sl_mul_f32_scratch_floats(uint32_t n_in);
  *
  * A page of the store holds, for each (layer, KV head), a K block [d_k][32] (token fastest) and a V
  * block [32][d_v], elements F16 or F32. Token t of the sequence is in page table[t / 32], slot t %
- * 32. Row r (position pos0 + r) sees keys 0 .. pos0 + r. Scores are softmax(scale * q.k); sums run
- * in blocks of SL_ATTEND_BLOCK tokens at fixed positions (online softmax over the blocks). */
+ * 32. Row r (position p = pos0 + r) sees keys 0 .. p, with a window only those above p - window,
+ * with n_keys != 0 keys 0 .. n_keys - 1 whatever p is. The score of key t is
+ *   s = scale * q.k;  s = softcap * tanh(s / softcap)  if softcap;  s += slope * (t - p)  if slopes
+ * and the output softmax(s) V, with a sink exp(sink) more in the softmax's sum. Sums run in blocks
+ * of SL_ATTEND_BLOCK tokens at fixed positions (online softmax over the blocks). Table entries of
+ * pages that no row sees are not looked at. */
 #define SL_ATTEND_BLOCK 256
 typedef struct sl_attend {
     const float *q;           /* q[r * q_stride + h * d_k + i], h < n_group */
@@ -88,6 +92,11 @@ typedef struct sl_attend {
     /* of this layer's and head's blocks inside a page, bytes, 64-aligned */
     size_t k_offset, v_offset;
     float scale;
+    uint32_t window;     /* 0: none */
+    uint32_t n_keys;     /* 0: causal */
+    float softcap;       /* 0: none */
+    const float *slopes; /* [n_group] of ALiBi, NULL: none */
+    const float *sinks;  /* [n_group], NULL: none */
     float *out; /* out[r * out_stride + h * d_v + i] */
     size_t out_stride;
     /* sl_attend_scratch_floats(...) floats, 64-byte aligned, one per thread */
@@ -99,6 +108,20 @@ size_t sl_attend_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k,
 /* Element formats of the KV store. */
 typedef enum sl_kv_type { SL_KV_F16 = 0, SL_KV_F32 = 1, SL_KV_TYPE_COUNT = 2 } sl_kv_type;
 
+/* Activations. Those of one input: act(x); gated: act(gate) * up. */
+typedef enum sl_act_kind {
+    SL_ACT_SILU,      /* x / (1 + exp(-x)) */
+    SL_ACT_GELU,      /* x / 2 * (1 + erf(x / sqrt 2)) */
+    SL_ACT_GELU_TANH, /* x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
+    SL_ACT_RELU,
+    SL_ACT_RELU_SQUARED,
+    SL_ACT_SIGMOID,
+    /* gpt-oss, gated only: g = min(gate, 7), u = clamp(up, -7, 7): g / (1 + exp(-1.702 g)) * (u +
+     * 1) */
+    SL_ACT_SWIGLU_CLAMPED,
+    SL_ACT_KIND_COUNT
+} sl_act_kind;
+
 typedef struct sl_kernels {
     sl_isa isa;
     sl_product product[SL_TYPE_COUNT];
@@ -108,18 +131,28 @@ typedef struct sl_kernels {
      * * (127 / amax)) (round half to even; amax below 2^-120: all zero). Every level gives the same
      * bits. */
     void (*quantize_row)(const float *x, uint32_t n, const sl_act8 *act, uint32_t row);
-    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i]; may work in place. Sum of squares in double or
-     * in a fixed order that is within 4 ulp of it. */
+    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i] (w NULL: 1); may work in place. Sum of squares in
+     * double or in a fixed order that is within 4 ulp of it. */
     void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *out);
+    /* out[i] = (x[i] - m) / sqrt(mean((x - m)^2) + eps) * w[i] + b[i], m the mean; w NULL: 1, b
+     * NULL: 0. Sums as in rms_norm; may work in place. */
+    void (*layer_norm)(const float *x, const float *w, const float *b, uint32_t n, float eps,
+                       float *out);
     /* Rotates the first n_rot of each head's d elements in place: x[h * d + i]. cs[2 * j] = cos,
      * cs[2 * j + 1] = sin of the row's position for pair j < n_rot / 2. `norm`: pair j is (2j,
      * 2j+1); `neox`: (j, j + n_rot / 2). */
     void (*rope_norm)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot, const float *cs);
     void (*rope_neox)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot, const float *cs);
-    /* out[i] = silu(gate[i]) * up[i]; out may be gate. */
-    void (*silu_mul)(const float *gate, const float *up, uint32_t n, float *out);
+    /* out[i] = act(gate[i]), times up[i] unless up is NULL; out may be gate. */
+    void (*act)(sl_act_kind kind, const float *gate, const float *up, uint32_t n, float *out);
     /* out = x + y; out may be x */
     void (*add)(const float *x, const float *y, uint32_t n, float *out);
+    /* out = fma(y, scale, x); out may be x */
+    void (*add_scaled)(const float *x, const float *y, float scale, uint32_t n, float *out);
+    /* out = x * scale; out may be x */
+    void (*scale)(const float *x, float scale, uint32_t n, float *out);
+    /* out = cap * tanh(x / cap); out may be x */
+    void (*softcap)(const float *x, float cap, uint32_t n, float *out);
 
     /* Writes one token's key and value of one KV head into its page slot: k points to the page's K
      * block, v to its V block (see sl_attend). */

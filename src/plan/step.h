@@ -13,8 +13,12 @@ typedef struct sl_step_run {
     uint32_t row_begin, n_rows; /* rows of the step; runs follow each other without gaps */
     uint32_t pos0;              /* position of the first row in its sequence */
     uint32_t n_logits;          /* the last n_logits rows need logits (0 .. n_rows) */
+    /* Tokens of the sequence that are known so far, pos0 + n_rows at least: the whole prompt while
+     * it is computed in chunks. Chooses the rope tables (plan->ctx_switch). */
+    uint32_t n_known;
     /* Block table of each layer group: the page of position p is table[p / SL_PAGE_TOKENS]. Pages
-     * up to the last row's position must be there. Borrowed for the step. */
+     * up to the last row's position must be there, from that of position pos0 + 1 - window on where
+     * the group has a window (entries before it are not looked at). Borrowed for the step. */
     const int32_t *tables[SL_PLAN_GROUPS_MAX];
     uint32_t owner; /* the caller's own mark (slot number); not looked at */
 } sl_step_run;
