@@ -178,8 +178,8 @@ static sl_status run_check(const sl_engine *e, const sl_step_run *run, uint32_t 
     if (run->n_known < end ||
         (e->model->plan.is_encoder && (run->pos0 != 0 || run->n_known != run->n_rows))) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "step: a run of %" PRIu32 " rows at position %" PRIu32
-                       " of %" PRIu32 " known tokens%s",
+                       "step: a run of %" PRIu32 " rows at position %" PRIu32 " of %" PRIu32
+                       " known tokens%s",
                        run->n_rows, run->pos0, run->n_known,
                        e->model->plan.is_encoder ? "; an encoder takes a sequence in one run" : "");
     }

@@ -119,7 +119,8 @@ sl_status sl_bench_run(sl_engine *e, const sl_bench_case *c, sl_bench_result *ou
     s.prompt_s = sl_alloc_zero(c->n_reps, sizeof(double));
     s.gen_s = sl_alloc_zero(c->n_reps, sizeof(double));
     sl_status status = SL_OK;
-    if (s.depth_ids == NULL || s.ids == NULL || s.next == NULL || s.prompt_s == NULL || s.gen_s == NULL) {
+    if (s.depth_ids == NULL || s.ids == NULL || s.next == NULL || s.prompt_s == NULL ||
+        s.gen_s == NULL) {
         status = SL_FAIL(err, SL_ERR_MEMORY, "no memory for a bench of %u sequences", c->n_batch);
     } else {
         status = bench_all(&s, out, err);

@@ -196,8 +196,7 @@ static void test_wrong_steps_are_refused(void **state) {
     opened m = open_model(MODELS[0],
                           (sl_engine_options){.n_threads = 1, .rows_max = 16, .runs_max = 2});
     int32_t ids[32] = {0}, table[16] = {0};
-    sl_step_run runs[4] = {
-        {.n_rows = 4, .n_logits = 1, .n_known = 4, .tables = {table}}};
+    sl_step_run runs[4] = {{.n_rows = 4, .n_logits = 1, .n_known = 4, .tables = {table}}};
     const sl_step good = {.ids = ids, .n_rows = 4, .runs = runs, .n_runs = 1, .n_logits = 1};
     sl_error err;
     rows_kept kept;
@@ -275,8 +274,7 @@ static void test_a_step_allocates_nothing(void **state) {
     opened m = open_model(MODELS[1], (sl_engine_options){.n_threads = 3});
     int32_t ids[40], table[2] = {3, 1};
     fill_ids(ids, 40, 4);
-    const sl_step_run run = {
-        .n_rows = 40, .n_logits = 1, .n_known = 40, .tables = {table}};
+    const sl_step_run run = {.n_rows = 40, .n_logits = 1, .n_known = 40, .tables = {table}};
     const sl_step step = {.ids = ids, .n_rows = 40, .runs = &run, .n_runs = 1, .n_logits = 1};
     rows_kept kept;
     sl_error err;

@@ -94,9 +94,9 @@ static void test_limits(void **state) {
     const sl_kv_groups one = {.n = 1, .rows_max = 1};
     const sl_kv_groups none_of_all = {.n = 0, .rows_max = 1}, no_rows = {.n = 1};
     const sl_kv_groups too_many = {.n = SL_PLAN_GROUPS_MAX + 1, .rows_max = 1};
-    const sl_kv_options bad[] = {{0, 1, 1, one},         {1, 0, 1, one},     {1, 1, 0, one},
-                                 {UINT32_MAX, 1, 1, one}, {1, 1, 1, none_of_all},
-                                 {1, 1, 1, no_rows},      {1, 1, 1, too_many}};
+    const sl_kv_options bad[] = {
+        {0, 1, 1, one},         {1, 0, 1, one},     {1, 1, 0, one},     {UINT32_MAX, 1, 1, one},
+        {1, 1, 1, none_of_all}, {1, 1, 1, no_rows}, {1, 1, 1, too_many}};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_int_equal(sl_kv_create(&bad[i], &none, &err), SL_ERR_ARGUMENT);
         assert_null(none);
@@ -212,8 +212,7 @@ static void test_group_pages(void **state) {
     static const uint32_t rows[] = {1, 2, 31, 32, 33, 70, 1000};
     for (size_t w = 0; w < sizeof(windows) / sizeof(windows[0]); w++) {
         for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
-            const sl_kv_groups groups = {
-                .n = 2, .window = {0, windows[w]}, .rows_max = rows[r]};
+            const sl_kv_groups groups = {.n = 2, .window = {0, windows[w]}, .rows_max = rows[r]};
             uint64_t last = 0;
             for (uint32_t n = 1; n < 400; n += 13) {
                 const uint64_t pages = sl_kv_groups_group_pages(&groups, 1, n);
@@ -395,8 +394,8 @@ static void test_random_walks(void **state) {
 
 static void test_no_memory(void **state) {
     (void)state;
-    const sl_kv_options options = {.n_pages = 16, .n_seqs_max = 4, .n_tokens_max = 256,
-                                   .groups = {.n = 2, .rows_max = 8}};
+    const sl_kv_options options = {
+        .n_pages = 16, .n_seqs_max = 4, .n_tokens_max = 256, .groups = {.n = 2, .rows_max = 8}};
     sl_error err;
     uint32_t n_failed = 0;
     for (uint64_t nth = 1;; nth++) {
@@ -417,11 +416,16 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_page_count),      cmocka_unit_test(test_reserve_and_grow),
-        cmocka_unit_test(test_limits),          cmocka_unit_test(test_pages_are_reused_first),
-        cmocka_unit_test(test_page_references), cmocka_unit_test(test_verify_sees_breaches),
-        cmocka_unit_test(test_no_memory),       cmocka_unit_test(test_group_pages),
-        cmocka_unit_test(test_window_gives_back), cmocka_unit_test(test_random_walks),
+        cmocka_unit_test(test_page_count),
+        cmocka_unit_test(test_reserve_and_grow),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_pages_are_reused_first),
+        cmocka_unit_test(test_page_references),
+        cmocka_unit_test(test_verify_sees_breaches),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_group_pages),
+        cmocka_unit_test(test_window_gives_back),
+        cmocka_unit_test(test_random_walks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,10 +32,8 @@ static fixture *start_groups(sl_sched_options options, uint32_t n_pages, sl_kv_g
     static fixture f;
     sl_error err;
     groups.rows_max = options.rows_max;
-    const sl_kv_options kv_options = {.n_pages = n_pages,
-                                      .n_seqs_max = 8,
-                                      .n_tokens_max = options.ctx_max,
-                                      .groups = groups};
+    const sl_kv_options kv_options = {
+        .n_pages = n_pages, .n_seqs_max = 8, .n_tokens_max = options.ctx_max, .groups = groups};
     assert_int_equal(sl_kv_create(&kv_options, &f.kv, &err), SL_OK);
     assert_int_equal(sl_sched_create(&options, f.kv, &f.sched, &err), SL_OK);
     for (int32_t i = 0; i < N_IDS; i++) {
