@@ -25,7 +25,8 @@ void sl_feed_deinit(sl_feed *f);
 /* Feeds tokens [pos0, pos0 + n) of every sequence; ids[s * n + i] is token i of sequence s, and
  * pos0 + n tokens count as known from the first step on. As many rows per step as the engine takes;
  * rows of several sequences share a step. fn sees the logits that were asked for, in the order of
- * the sequences and positions. pos0 0 begins anew; pos0 may go back as far as sl_feed_holds says. */
+ * the sequences and positions. pos0 0 begins anew; pos0 may go back as far as sl_feed_holds
+ * says. */
 SL_NODISCARD sl_status sl_feed_tokens(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0,
                                       sl_feed_logits logits, sl_logits_fn fn, void *user,
                                       sl_error *err);

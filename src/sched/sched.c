@@ -279,7 +279,8 @@ static void sched_plan_decodes(sl_sched *s) {
     }
 }
 
-/* Chunks of those that began, or began anew, earlier; returns the prefill rows that are left for others. */
+/* Chunks of those that began, or began anew, earlier; returns the prefill rows that are left for
+ * others. */
 static uint32_t sched_plan_chunks(sl_sched *s, uint32_t rows) {
     for (uint32_t slot = s->running.head; slot != SCHED_NONE && rows > 0;
          slot = s->seqs[slot].next) {

@@ -2,11 +2,11 @@
  *
  * Every seed draws limits (slots, rows, runs, pages, queue), layer groups with and without windows,
  * a length from which sequences are computed anew, and a crowd of requests with random lengths,
- * early ends, cancels and deadlines. The fake engine keeps a store that remembers for each page slot
- * which request, group and position were written last, and whether before or after the restart, so a
- * page that is lost, shared by mistake, reused or given back too early is seen at the next row that
- * would attend to it. A shadow of every request is kept beside the scheduler and compared after each
- * step. Links base, plan, kv and sched alone.
+ * early ends, cancels and deadlines. The fake engine keeps a store that remembers for each page
+ * slot which request, group and position were written last, and whether before or after the
+ * restart, so a page that is lost, shared by mistake, reused or given back too early is seen at the
+ * next row that would attend to it. A shadow of every request is kept beside the scheduler and
+ * compared after each step. Links base, plan, kv and sched alone.
  */
 #include <setjmp.h>
 #include <stdarg.h>
