@@ -74,8 +74,11 @@ static void add_kv_memory(sl_inspect *s) {
     const sl_plan *p = &s->model->plan;
     for (uint32_t i = 0; i < p->n_groups; i++) {
         const sl_plan_group *g = &p->groups[i];
-        s->kv_token_bytes += (uint64_t)g->n_layers * g->n_kv_head * (g->d_k + g->d_v) *
-                             sizeof(uint16_t);
+        const uint64_t token_bytes = (uint64_t)g->n_layers * g->n_kv_head * (g->d_k + g->d_v) *
+                                     sizeof(uint16_t);
+        const bool ends = g->window != 0 && g->window < p->n_ctx_train;
+        s->kv_token_bytes += token_bytes;
+        s->kv_ctx_bytes += token_bytes * (ends ? g->window : p->n_ctx_train);
     }
 }
 

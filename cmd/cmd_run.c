@@ -283,13 +283,13 @@ static sl_status follow(run_state *s, sl_handle h, sl_error *err) {
 /* Without -n the answer may fill what is left of the context, or of the pages. */
 static uint32_t tokens_max(const run_state *s) {
     const sl_engine *e = s->l.engine;
-    uint64_t pool = (uint64_t)sl_engine_n_pages(e) * SL_PAGE_TOKENS;
+    uint32_t pool = sl_kv_groups_tokens(sl_engine_kv_groups(e), sl_engine_n_pages(e));
     uint32_t ctx = sl_engine_ctx_max(e), n_prompt = (uint32_t)s->prompt.n;
     uint32_t room = ctx - n_prompt;
     if (s->f->n != 0) {
         return s->f->n < room ? s->f->n : room;
     }
-    return pool > n_prompt && pool < ctx ? (uint32_t)pool - n_prompt : room;
+    return pool > n_prompt && pool < ctx ? pool - n_prompt : room;
 }
 
 static sl_status submit(run_state *s, sl_handle *out, sl_error *err) {

@@ -35,7 +35,9 @@ typedef struct sl_inspect {
     sl_inspect_sum kinds[SL_INSPECT_KIND_COUNT];
     sl_inspect_sum formats[SL_TYPE_COUNT];
     sl_inspect_sum total;
-    uint64_t kv_token_bytes; /* of one token over all layers, in F16 pages; 0 without a model */
+    /* Keys and values in F16, over all layers, of one token and of a sequence of n_ctx_train, of
+     * which layers with a window keep the end; 0 without a model. */
+    uint64_t kv_token_bytes, kv_ctx_bytes;
     bool with_plan;
     sl_buf plan; /* its text, with with_plan */
 } sl_inspect;

@@ -234,8 +234,7 @@ static void print_memory(const sl_inspect *s) {
     if (s->model != NULL) {
         (void)printf("\nKV memory\n  %" PRIu64 " bytes per token in F16; %.1f MiB for %" PRIu32
                      " tokens, the length of its training\n",
-                     s->kv_token_bytes, mib(s->kv_token_bytes * s->model->plan.n_ctx_train),
-                     s->model->plan.n_ctx_train);
+                     s->kv_token_bytes, mib(s->kv_ctx_bytes), s->model->plan.n_ctx_train);
     }
 }
 

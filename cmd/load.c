@@ -196,7 +196,7 @@ sl_status sl_load_fit_kv(const sl_loaded *l, uint64_t n_seq, uint64_t n_tokens,
     sl_engine_memory memory;
     SL_TRY(sl_engine_estimate(l->model, &one, &memory, err));
     uint64_t n_pages, bytes;
-    bool fits = sl_mul_u64(n_seq, sl_page_count(n_tokens), &n_pages) &&
+    bool fits = sl_mul_u64(n_seq, sl_kv_groups_pages(&memory.kv_groups, n_tokens), &n_pages) &&
                 sl_mul_u64(n_pages, memory.page_bytes, &bytes);
     uint64_t available = sl_memory_available_bytes();
     if (!fits || bytes > available) {

@@ -45,6 +45,7 @@ static sl_status engine_resolve(const sl_model *model, const sl_engine_options *
         .progress = o->progress,
         .progress_user = o->progress_user,
     };
+    e->memory.kv_groups = sl_kv_groups_of_plan(plan, e->options.rows_max);
     return SL_OK;
 }
 
@@ -52,7 +53,7 @@ static sl_status engine_resolve(const sl_model *model, const sl_engine_options *
  * free. */
 static uint64_t engine_default_kv(const sl_engine *e, const sl_program_memory *m,
                                   uint64_t available) {
-    uint64_t ctx_pages = sl_page_count(e->ctx_max);
+    uint64_t ctx_pages = sl_engine_seq_pages(e, e->ctx_max);
     uint64_t model_bytes = m->packed_bytes + m->step_bytes;
     uint64_t quarter = available > model_bytes ? (available - model_bytes) / 4 : 0;
     uint64_t wanted;
@@ -68,16 +69,16 @@ static sl_status engine_size_pool(sl_engine *e, const sl_engine_options *o, sl_e
                                          : engine_default_kv(e, &m, sl_memory_available_bytes());
     uint64_t n_pages = kv_bytes / m.page_bytes;
     n_pages = n_pages > PAGES_MAX ? PAGES_MAX : n_pages;
-    if (n_pages == 0) {
+    const uint32_t n_tokens = sl_kv_groups_tokens(&e->memory.kv_groups, n_pages);
+    if (n_tokens == 0) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "KV memory of %" PRIu64
-                       " bytes holds no page: one page of %d tokens of this model "
-                       "takes %" PRIu64 " bytes; give a larger --kv-memory",
-                       kv_bytes, SL_PAGE_TOKENS, m.page_bytes);
+                       "KV memory of %" PRIu64 " bytes holds no sequence: %d tokens of this model "
+                       "take %" PRIu32 " pages of %" PRIu64 " bytes; give a larger --kv-memory",
+                       kv_bytes, SL_PAGE_TOKENS, e->memory.kv_groups.n, m.page_bytes);
     }
     e->options.n_pages = (uint32_t)n_pages;
-    if (o->ctx_max == 0 && n_pages * SL_PAGE_TOKENS < e->ctx_max) {
-        e->ctx_max = (uint32_t)n_pages * SL_PAGE_TOKENS; /* a longer sequence could never run */
+    if (o->ctx_max == 0 && n_tokens < e->ctx_max) {
+        e->ctx_max = n_tokens; /* a longer sequence could never run */
     }
     e->memory = (sl_engine_memory){
         .file_bytes = sl_gguf_file_bytes(e->model->file),
@@ -86,6 +87,7 @@ static sl_status engine_size_pool(sl_engine *e, const sl_engine_options *o, sl_e
         .kv_bytes = m.page_bytes * n_pages,
         .step_bytes = m.step_bytes,
         .n_pages = (uint32_t)n_pages,
+        .kv_groups = e->memory.kv_groups,
     };
     return SL_OK;
 }
@@ -173,8 +175,17 @@ static sl_status run_check(const sl_engine *e, const sl_step_run *run, uint32_t 
                        " with %" PRIu32 " logits does not fit (context %" PRIu32 ")",
                        run->n_rows, run->row_begin, run->pos0, run->n_logits, e->ctx_max);
     }
-    for (uint32_t g = 0; g < e->model->plan.n_groups; g++) {
-        for (uint64_t i = 0; i < sl_page_count(end); i++) {
+    if (run->n_known < end ||
+        (e->model->plan.is_encoder && (run->pos0 != 0 || run->n_known != run->n_rows))) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "step: a run of %" PRIu32 " rows at position %" PRIu32 " of %" PRIu32
+                       " known tokens%s",
+                       run->n_rows, run->pos0, run->n_known,
+                       e->model->plan.is_encoder ? "; an encoder takes a sequence in one run" : "");
+    }
+    const sl_kv_groups *groups = &e->memory.kv_groups;
+    for (uint32_t g = 0; g < groups->n; g++) {
+        for (uint64_t i = sl_kv_groups_first(groups, g, run->pos0); i < sl_page_count(end); i++) {
             if ((uint32_t)run->tables[g][i] >= e->options.n_pages) {
                 return SL_FAIL(err, SL_ERR_ARGUMENT,
                                "step: page %d of a block table does not exist",
@@ -253,6 +264,14 @@ const sl_plan *sl_engine_plan(const sl_engine *e) {
 
 uint32_t sl_engine_n_pages(const sl_engine *e) {
     return e->options.n_pages;
+}
+
+uint64_t sl_engine_seq_pages(const sl_engine *e, uint64_t n_tokens) {
+    return sl_kv_groups_pages(&e->memory.kv_groups, n_tokens);
+}
+
+const sl_kv_groups *sl_engine_kv_groups(const sl_engine *e) {
+    return &e->memory.kv_groups;
 }
 
 uint32_t sl_engine_ctx_max(const sl_engine *e) {

@@ -13,6 +13,7 @@
 #include "base/pool.h"
 #include "device/device.h"
 #include "kernels/kernels.h"
+#include "kv/kv_groups.h"
 #include "model/model.h"
 #include "plan/step.h"
 
@@ -38,10 +39,11 @@ typedef struct sl_engine sl_engine;
 typedef struct sl_engine_memory {
     uint64_t file_bytes;   /* mapped weights, shared with the page cache */
     uint64_t packed_bytes; /* weights in the kernels' layout */
-    uint64_t page_bytes;   /* one KV page, all groups */
+    uint64_t page_bytes;   /* one KV page, of any layer group */
     uint64_t kv_bytes;     /* the page pool */
     uint64_t step_bytes;   /* step buffers and logits */
     uint32_t n_pages;
+    sl_kv_groups kv_groups; /* what takes them: sl_kv_groups_pages */
 } sl_engine_memory;
 
 SL_NODISCARD sl_status sl_engine_create(const sl_model *model, const sl_engine_options *options,
@@ -62,8 +64,11 @@ void sl_engine_copy_page(sl_engine *e, int32_t from, int32_t to);
 sl_pool *sl_engine_pool(sl_engine *e); /* for parallel work between passes (sampling) */
 const sl_kernels *sl_engine_kernels(const sl_engine *e);
 const sl_plan *sl_engine_plan(const sl_engine *e);
-/* Pages are numbered 0 .. n_pages - 1, one number space per engine. */
+/* Pages are numbered 0 .. n_pages - 1, one number space for all layer groups. */
 uint32_t sl_engine_n_pages(const sl_engine *e);
+/* Pages that one sequence of n_tokens takes, over all groups. */
+uint64_t sl_engine_seq_pages(const sl_engine *e, uint64_t n_tokens);
+const sl_kv_groups *sl_engine_kv_groups(const sl_engine *e);
 uint32_t sl_engine_ctx_max(const sl_engine *e);
 uint32_t sl_engine_rows_max(const sl_engine *e);
 uint32_t sl_engine_runs_max(const sl_engine *e);

@@ -12,9 +12,11 @@ typedef struct bench_state {
     sl_engine *e;
     const sl_bench_case *c;
     sl_feed feed;
-    int32_t *ids;             /* [n_batch][max(n_depth, n_prompt)] random tokens */
+    int32_t *depth_ids;       /* [n_depth] random tokens */
+    int32_t *ids;             /* [n_batch][n_prompt] */
     int32_t *next;            /* [n_batch] token that each sequence is fed next */
     double *prompt_s, *gen_s; /* [n_reps] */
+    bool has_depth;
 } bench_state;
 
 uint32_t sl_bench_tokens(const sl_bench_case *c) {
@@ -37,15 +39,36 @@ static sl_status bench_sample(void *user, uint32_t first, uint32_t n, float *log
 }
 
 /* The same tokens for every repetition. */
-static void bench_random_ids(bench_state *s, uint32_t n_per_seq, uint64_t stream) {
+static void bench_random_ids(bench_state *s, int32_t *ids, uint64_t n, uint64_t stream) {
     uint32_t n_vocab = sl_engine_plan(s->e)->n_vocab;
-    for (uint64_t i = 0; i < (uint64_t)s->c->n_batch * n_per_seq; i++) {
-        s->ids[i] = (int32_t)(sl_rng_double(stream, 0, i) * n_vocab);
+    for (uint64_t i = 0; i < n; i++) {
+        ids[i] = (int32_t)(sl_rng_double(stream, 0, i) * n_vocab);
     }
+}
+
+/* One sequence is computed, the others get its keys and values. They serve all repetitions, unless
+ * the last one left some of them behind its windows. */
+static sl_status bench_depth(bench_state *s, sl_error *err) {
+    const uint32_t n_depth = s->c->n_depth;
+    if (n_depth == 0 || (s->has_depth && sl_feed_holds(&s->feed, n_depth))) {
+        return SL_OK;
+    }
+    bench_random_ids(s, s->depth_ids, n_depth, 1);
+    uint32_t n_seq = s->feed.n_seq;
+    s->feed.n_seq = 1;
+    sl_status status = sl_feed_tokens(&s->feed, s->depth_ids, n_depth, 0, SL_FEED_NONE, NULL, NULL,
+                                      err);
+    s->feed.n_seq = n_seq;
+    s->has_depth = true;
+    return status == SL_OK ? sl_feed_share(&s->feed, n_depth, err) : status;
 }
 
 static sl_status bench_rep(bench_state *s, uint32_t rep, sl_error *err) {
     const sl_bench_case *c = s->c;
+    SL_TRY(bench_depth(s, err));
+    for (uint32_t i = 0; i < c->n_batch; i++) {
+        s->next[i] = 0; /* without a prompt, generation starts from token 0 */
+    }
     uint64_t t0 = sl_clock_mono_ns();
     if (c->n_prompt > 0) {
         SL_TRY(sl_feed_tokens(&s->feed, s->ids, c->n_prompt, c->n_depth, SL_FEED_LAST, bench_sample,
@@ -74,20 +97,7 @@ static double median(double *v, uint32_t n) {
 
 static sl_status bench_all(bench_state *s, sl_bench_result *out, sl_error *err) {
     const sl_bench_case *c = s->c;
-    if (c->n_depth > 0) { /* one sequence is computed, the others get its keys and values */
-        bench_random_ids(s, c->n_depth, 1);
-        uint32_t n_seq = s->feed.n_seq;
-        s->feed.n_seq = 1;
-        sl_status status = sl_feed_tokens(&s->feed, s->ids, c->n_depth, 0, SL_FEED_NONE, NULL, NULL,
-                                          err);
-        s->feed.n_seq = n_seq;
-        SL_TRY(status);
-        sl_feed_share(&s->feed, c->n_depth);
-    }
-    bench_random_ids(s, c->n_prompt, 2);
-    for (uint32_t i = 0; i < c->n_batch; i++) {
-        s->next[i] = 0; /* without a prompt, generation starts from token 0 */
-    }
+    bench_random_ids(s, s->ids, (uint64_t)c->n_batch * c->n_prompt, 2);
     SL_TRY(bench_rep(s, 0, err)); /* warm-up */
     for (uint32_t rep = 0; rep < c->n_reps; rep++) {
         SL_TRY(bench_rep(s, rep, err));
@@ -103,17 +113,19 @@ static sl_status bench_all(bench_state *s, sl_bench_result *out, sl_error *err) 
 sl_status sl_bench_run(sl_engine *e, const sl_bench_case *c, sl_bench_result *out, sl_error *err) {
     bench_state s = {.e = e, .c = c};
     SL_TRY(sl_feed_init(&s.feed, e, c->n_batch, sl_bench_tokens(c), err));
-    uint32_t longest = c->n_depth > c->n_prompt ? c->n_depth : c->n_prompt;
-    s.ids = sl_alloc_zero((size_t)c->n_batch * longest, sizeof(*s.ids));
+    s.depth_ids = sl_alloc_zero(c->n_depth, sizeof(*s.depth_ids));
+    s.ids = sl_alloc_zero((size_t)c->n_batch * c->n_prompt, sizeof(*s.ids));
     s.next = sl_alloc_zero(c->n_batch, sizeof(*s.next));
     s.prompt_s = sl_alloc_zero(c->n_reps, sizeof(double));
     s.gen_s = sl_alloc_zero(c->n_reps, sizeof(double));
     sl_status status = SL_OK;
-    if (s.ids == NULL || s.next == NULL || s.prompt_s == NULL || s.gen_s == NULL) {
+    if (s.depth_ids == NULL || s.ids == NULL || s.next == NULL || s.prompt_s == NULL ||
+        s.gen_s == NULL) {
         status = SL_FAIL(err, SL_ERR_MEMORY, "no memory for a bench of %u sequences", c->n_batch);
     } else {
         status = bench_all(&s, out, err);
     }
+    sl_free(s.depth_ids);
     sl_free(s.ids);
     sl_free(s.next);
     sl_free(s.prompt_s);

@@ -3,37 +3,65 @@
 #include <inttypes.h>
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/error.h"
 
-sl_status sl_feed_init(sl_feed *f, sl_engine *engine, uint32_t n_seq, uint32_t tokens_max,
-                       sl_error *err) {
-    *f = (sl_feed){
-        .engine = engine, .n_seq = n_seq, .pages_per_seq = (uint32_t)sl_page_count(tokens_max)};
-    uint64_t need = (uint64_t)n_seq * f->pages_per_seq;
-    if (need > sl_engine_n_pages(engine)) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "%" PRIu32 " sequences of %" PRIu32 " tokens need %" PRIu64
-                       " KV pages, but the pool has %" PRIu32 "; give a larger --kv-memory",
-                       n_seq, tokens_max, need, sl_engine_n_pages(engine));
-    }
-    f->tables = sl_alloc_zero(need, sizeof(*f->tables));
-    f->ids = sl_alloc_zero(sl_engine_rows_max(engine), sizeof(*f->ids));
-    f->runs = sl_alloc_zero(sl_engine_runs_max(engine), sizeof(*f->runs));
-    if (f->tables == NULL || f->ids == NULL || f->runs == NULL) {
-        sl_feed_deinit(f);
-        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for %" PRIu32 " sequences", n_seq);
-    }
-    for (uint64_t i = 0; i < need; i++) {
-        f->tables[i] = (int32_t)i;
+static sl_status feed_open_seqs(sl_feed *f, uint32_t tokens_max, sl_error *err) {
+    const sl_kv_options options = {.n_pages = sl_engine_n_pages(f->engine),
+                                   .n_seqs_max = f->n_seq,
+                                   .n_tokens_max = tokens_max,
+                                   .groups = *sl_engine_kv_groups(f->engine)};
+    SL_TRY(sl_kv_create(&options, &f->kv, err));
+    for (uint32_t s = 0; s < f->n_seq; s++) {
+        uint32_t seq;
+        if (sl_kv_seq_open(f->kv, tokens_max, &seq) != SL_OK || seq != s) {
+            return SL_FAIL(err, SL_ERR_INTERNAL, "the KV tables refused sequence %" PRIu32, s);
+        }
     }
     return SL_OK;
 }
 
+sl_status sl_feed_init(sl_feed *f, sl_engine *engine, uint32_t n_seq, uint32_t tokens_max,
+                       sl_error *err) {
+    *f = (sl_feed){.engine = engine, .n_seq = n_seq};
+    uint64_t need;
+    if (!sl_mul_u64(n_seq, sl_engine_seq_pages(engine, tokens_max), &need) ||
+        need > sl_engine_n_pages(engine)) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "%" PRIu32 " sequences of %" PRIu32 " tokens need %" PRIu64
+                       " KV pages each, but the pool has %" PRIu32 "; give a larger --kv-memory",
+                       n_seq, tokens_max, sl_engine_seq_pages(engine, tokens_max),
+                       sl_engine_n_pages(engine));
+    }
+    sl_status status = feed_open_seqs(f, tokens_max, err);
+    f->ids = sl_alloc_zero(sl_engine_rows_max(engine), sizeof(*f->ids));
+    f->runs = sl_alloc_zero(sl_engine_runs_max(engine), sizeof(*f->runs));
+    if (status == SL_OK && (f->ids == NULL || f->runs == NULL)) {
+        status = SL_FAIL(err, SL_ERR_MEMORY, "no memory for %" PRIu32 " sequences", n_seq);
+    }
+    if (status != SL_OK) {
+        sl_feed_deinit(f);
+    }
+    return status;
+}
+
 void sl_feed_deinit(sl_feed *f) {
-    sl_free(f->tables);
+    sl_kv_free(f->kv);
     sl_free(f->ids);
     sl_free(f->runs);
     *f = (sl_feed){0};
+}
+
+static sl_status feed_extend(sl_feed *f, uint32_t s, uint32_t n_done, uint32_t n_tokens,
+                             sl_error *err) {
+    if (sl_kv_seq_extend(f->kv, s, n_done, n_tokens) != SL_OK) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "positions %" PRIu32 " to %" PRIu32 " of sequence %" PRIu32
+                       " cannot be fed: there is room for %" PRIu32
+                       ", and what a window left behind is gone",
+                       n_done, n_tokens, s, sl_kv_n_tokens_max(f->kv));
+    }
+    return SL_OK;
 }
 
 /* What is still to be fed: token i of sequence s. */
@@ -42,30 +70,34 @@ typedef struct feed_cursor {
 } feed_cursor;
 
 /* Fills one step from the cursor on. */
-static sl_step feed_fill(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0,
-                         sl_feed_logits logits, feed_cursor *at) {
+static sl_status feed_fill(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0,
+                           sl_feed_logits logits, feed_cursor *at, sl_step *step, sl_error *err) {
     uint32_t rows_max = sl_engine_rows_max(f->engine);
-    sl_step step = {.ids = f->ids, .runs = f->runs};
-    while (at->s < f->n_seq && step.n_rows < rows_max &&
-           step.n_runs < sl_engine_runs_max(f->engine)) {
-        uint32_t take = n - at->i < rows_max - step.n_rows ? n - at->i : rows_max - step.n_rows;
-        sl_step_run *run = &f->runs[step.n_runs++];
-        *run = (sl_step_run){
-            .row_begin = step.n_rows, .n_rows = take, .pos0 = pos0 + at->i, .owner = at->s};
-        for (uint32_t g = 0; g < sl_engine_plan(f->engine)->n_groups; g++) {
-            run->tables[g] = f->tables + (size_t)at->s * f->pages_per_seq;
+    *step = (sl_step){.ids = f->ids, .runs = f->runs};
+    while (at->s < f->n_seq && step->n_rows < rows_max &&
+           step->n_runs < sl_engine_runs_max(f->engine)) {
+        uint32_t take = n - at->i < rows_max - step->n_rows ? n - at->i : rows_max - step->n_rows;
+        sl_step_run *run = &f->runs[step->n_runs++];
+        *run = (sl_step_run){.row_begin = step->n_rows,
+                             .n_rows = take,
+                             .pos0 = pos0 + at->i,
+                             .n_known = pos0 + n,
+                             .owner = at->s};
+        SL_TRY(feed_extend(f, at->s, run->pos0, run->pos0 + take, err));
+        for (uint32_t g = 0; g < sl_kv_groups_of(f->kv)->n; g++) {
+            run->tables[g] = sl_kv_seq_table(f->kv, at->s, g);
         }
         for (uint32_t i = 0; i < take; i++) {
-            f->ids[step.n_rows + i] = ids[(size_t)at->s * n + at->i + i];
+            f->ids[step->n_rows + i] = ids[(size_t)at->s * n + at->i + i];
         }
         bool ends = at->i + take == n;
         run->n_logits = logits == SL_FEED_ALL ? take : (logits == SL_FEED_LAST && ends ? 1 : 0);
-        step.n_rows += take;
-        step.n_logits += run->n_logits;
+        step->n_rows += take;
+        step->n_logits += run->n_logits;
         at->i = ends ? 0 : at->i + take;
         at->s += ends ? 1 : 0;
     }
-    return step;
+    return SL_OK;
 }
 
 typedef struct feed_rows {
@@ -84,19 +116,43 @@ sl_status sl_feed_tokens(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t po
                          sl_feed_logits logits, sl_logits_fn fn, void *user, sl_error *err) {
     feed_cursor at = {0};
     feed_rows rows = {.fn = fn, .user = user};
+    if (pos0 == 0) {
+        for (uint32_t s = 0; s < f->n_seq; s++) {
+            sl_kv_seq_restart(f->kv, s);
+        }
+    }
     while (at.s < f->n_seq) {
-        sl_step step = feed_fill(f, ids, n, pos0, logits, &at);
+        sl_step step;
+        SL_TRY(feed_fill(f, ids, n, pos0, logits, &at, &step, err));
         SL_TRY(sl_engine_step(f->engine, &step, feed_pass_on, &rows, err));
         rows.base += step.n_logits;
     }
     return SL_OK;
 }
 
-void sl_feed_share(sl_feed *f, uint32_t n) {
-    for (uint32_t s = 1; s < f->n_seq; s++) {
-        for (uint32_t i = 0; i < sl_page_count(n); i++) {
-            sl_engine_copy_page(f->engine, f->tables[i],
-                                f->tables[(size_t)s * f->pages_per_seq + i]);
+bool sl_feed_holds(const sl_feed *f, uint32_t n) {
+    for (uint32_t s = 0; s < f->n_seq; s++) {
+        if (!sl_kv_seq_holds(f->kv, s, n, n)) {
+            return false;
         }
     }
+    return true;
+}
+
+sl_status sl_feed_share(sl_feed *f, uint32_t n, sl_error *err) {
+    SL_TRY(feed_extend(f, 0, n, n, err)); /* now it holds just what the others will */
+    for (uint32_t s = 1; s < f->n_seq; s++) {
+        sl_kv_seq_restart(f->kv, s);
+        SL_TRY(feed_extend(f, s, n, n, err));
+        for (uint32_t g = 0; g < sl_kv_groups_of(f->kv)->n; g++) {
+            const int32_t *from = sl_kv_seq_table(f->kv, 0, g);
+            const int32_t *to = sl_kv_seq_table(f->kv, s, g);
+            for (uint32_t i = 0; i < sl_page_count(n); i++) {
+                if (to[i] >= 0) {
+                    sl_engine_copy_page(f->engine, from[i], to[i]);
+                }
+            }
+        }
+    }
+    return SL_OK;
 }

@@ -4,13 +4,14 @@
 #define SL_MEASURE_FEED_H
 
 #include "engine/engine.h"
+#include "kv/kv.h"
 
 typedef enum sl_feed_logits { SL_FEED_NONE, SL_FEED_LAST, SL_FEED_ALL } sl_feed_logits;
 
 typedef struct sl_feed {
     sl_engine *engine;
-    uint32_t n_seq, pages_per_seq;
-    int32_t *tables;   /* [n_seq][pages_per_seq] */
+    uint32_t n_seq;    /* that are fed: the first ones; may be lowered for a while */
+    sl_kv *kv;         /* its sequences are 0 .. n_seq - 1 */
     int32_t *ids;      /* [rows_max] of the step being built */
     sl_step_run *runs; /* [runs_max] */
 } sl_feed;
@@ -21,14 +22,20 @@ SL_NODISCARD sl_status sl_feed_init(sl_feed *f, sl_engine *engine, uint32_t n_se
                                     uint32_t tokens_max, sl_error *err);
 void sl_feed_deinit(sl_feed *f);
 
-/* Feeds tokens [pos0, pos0 + n) of every sequence; ids[s * n + i] is token i of sequence s. As many
- * rows per step as the engine takes; rows of several sequences share a step. fn sees the logits
- * that were asked for, in the order of the sequences and positions. */
+/* Feeds tokens [pos0, pos0 + n) of every sequence; ids[s * n + i] is token i of sequence s, and
+ * pos0 + n tokens count as known from the first step on. As many rows per step as the engine takes;
+ * rows of several sequences share a step. fn sees the logits that were asked for, in the order of
+ * the sequences and positions. pos0 0 begins anew; pos0 may go back as far as sl_feed_holds
+ * says. */
 SL_NODISCARD sl_status sl_feed_tokens(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0,
                                       sl_feed_logits logits, sl_logits_fn fn, void *user,
                                       sl_error *err);
 
-/* Gives every sequence the keys and values of the first n tokens of sequence 0. */
-void sl_feed_share(sl_feed *f, uint32_t n);
+/* Whether every sequence still holds what a row at position n sees: layers with a window give back
+ * what they have left behind. */
+bool sl_feed_holds(const sl_feed *f, uint32_t n);
+
+/* Begins the other sequences with the keys and values of the first n tokens of sequence 0. */
+SL_NODISCARD sl_status sl_feed_share(sl_feed *f, uint32_t n, sl_error *err);
 
 #endif

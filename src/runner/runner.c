@@ -20,8 +20,10 @@ static sl_status runner_resolve(sl_runner *r, const sl_runner_options *options, 
     o->n_owners = o->n_owners != 0 ? o->n_owners : 1;
     o->queue_max = o->queue_max != 0 ? o->queue_max : QUEUE_DEFAULT;
     if (o->queue_tokens_max == 0) {
-        o->queue_tokens_max = (uint64_t)sl_engine_n_pages(r->engine) * SL_PAGE_TOKENS *
-                              QUEUE_POOLS_DEFAULT;
+        /* As many tokens as sequences of full length have in the pool. */
+        const uint32_t ctx_max = sl_engine_ctx_max(r->engine);
+        o->queue_tokens_max = (uint64_t)sl_engine_n_pages(r->engine) * ctx_max /
+                              sl_engine_seq_pages(r->engine, ctx_max) * QUEUE_POOLS_DEFAULT;
     }
     if (o->n_slots > RUNNER_SLOTS_MAX || o->n_owners > RUNNER_OWNERS_MAX) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
@@ -63,7 +65,8 @@ static sl_status runner_make_sched(sl_runner *r, sl_error *err) {
     const uint32_t runs_max = sl_engine_runs_max(r->engine);
     const sl_kv_options kv_options = {.n_pages = sl_engine_n_pages(r->engine),
                                       .n_seqs_max = sl_sched_running_max(rows_max, runs_max),
-                                      .n_tokens_max = sl_engine_ctx_max(r->engine)};
+                                      .n_tokens_max = sl_engine_ctx_max(r->engine),
+                                      .groups = *sl_engine_kv_groups(r->engine)};
     SL_TRY(sl_kv_create(&kv_options, &r->kv, err));
     /* submit bounds the queue before the ring, so the scheduler's own bound is as wide as the
      * table. */
@@ -72,7 +75,7 @@ static sl_status runner_make_sched(sl_runner *r, sl_error *err) {
                                             .runs_max = runs_max,
                                             .chunk_rows = r->options.chunk_rows,
                                             .ctx_max = sl_engine_ctx_max(r->engine),
-                                            .n_groups = sl_engine_plan(r->engine)->n_groups,
+                                            .ctx_switch = sl_engine_plan(r->engine)->ctx_switch,
                                             .queue_max = r->options.n_slots,
                                             .queue_tokens_max = UINT64_MAX};
     return sl_sched_create(&sched_options, r->kv, &r->sched, err);

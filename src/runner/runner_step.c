@@ -120,8 +120,9 @@ static void step_count(sl_runner *r, const sl_step *step, uint64_t begin_ns, uin
     uint64_t n_prompt_rows = 0;
     for (uint32_t i = 0; i < step->n_runs; i++) {
         const sl_step_run *run = &step->runs[i];
-        const uint32_t n_prompt = r->active[run->owner].request->n_prompt;
-        if (run->pos0 < n_prompt) {
+        const runner_active *a = &r->active[run->owner];
+        const uint32_t n_prompt = a->request->n_prompt;
+        if (a->n_out == 0 && run->pos0 < n_prompt) { /* a prompt computed anew counts once */
             const uint32_t left = n_prompt - run->pos0;
             n_prompt_rows += run->n_rows < left ? run->n_rows : left;
         }

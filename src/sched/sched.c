@@ -41,12 +41,15 @@ struct sl_sched {
 
 static sl_status sched_check_options(const sl_sched_options *o, const sl_kv *kv, sl_error *err) {
     if (o->n_slots == 0 || o->rows_max == 0 || o->runs_max == 0 || o->ctx_max == 0 ||
-        o->queue_max == 0 || o->n_groups == 0 || o->n_groups > SL_PLAN_GROUPS_MAX) {
-        return SL_FAIL(
-            err, SL_ERR_ARGUMENT,
-            "the scheduler needs at least 1 slot, row, run, context token, queue place and layer "
-            "group (%u, %u, %u, %u, %u, %u)",
-            o->n_slots, o->rows_max, o->runs_max, o->ctx_max, o->queue_max, o->n_groups);
+        o->queue_max == 0) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "the scheduler needs at least 1 slot, row, run, context token and queue "
+                       "place (%u, %u, %u, %u, %u)",
+                       o->n_slots, o->rows_max, o->runs_max, o->ctx_max, o->queue_max);
+    }
+    if (o->rows_max > sl_kv_groups_of(kv)->rows_max) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT, "steps of %u rows, but KV tables for runs of %u",
+                       o->rows_max, sl_kv_groups_of(kv)->rows_max);
     }
     if (o->ctx_max > sl_kv_n_tokens_max(kv)) {
         return SL_FAIL(err, SL_ERR_ARGUMENT, "a context of %u tokens, but KV tables for %u",
@@ -153,14 +156,16 @@ sl_status sl_sched_check(const sl_sched *s, uint32_t n_prompt, uint32_t max_toke
             "the prompt or generate less",
             s->options.ctx_max, n_prompt, max_tokens, (unsigned long long)n_tokens);
     }
+    const sl_kv_groups *groups = sl_kv_groups_of(s->kv);
+    const uint64_t n_needed = sl_kv_groups_pages(groups, n_tokens);
     const uint32_t n_pages = sl_kv_n_pages(s->kv);
-    if (sl_page_count(n_tokens) > n_pages) {
+    if (n_needed > n_pages) {
         return SL_FAIL(
             err, SL_ERR_ARGUMENT,
             "%u prompt tokens and %u to generate need %llu KV pages, but the whole pool has %u "
-            "(%llu tokens); shorten the request or give more KV memory",
-            n_prompt, max_tokens, (unsigned long long)sl_page_count(n_tokens), n_pages,
-            (unsigned long long)n_pages * SL_PAGE_TOKENS);
+            "(%u tokens); shorten the request or give more KV memory",
+            n_prompt, max_tokens, (unsigned long long)n_needed, n_pages,
+            sl_kv_groups_tokens(groups, n_pages));
     }
     return SL_OK;
 }
@@ -209,6 +214,11 @@ sl_status sl_sched_append(sl_sched *s, uint32_t slot) {
         return SL_ERR_LIMIT;
     }
     q->n_out++;
+    if (s->options.ctx_switch != 0 && sched_n_known(q) == s->options.ctx_switch + 1) {
+        /* The other rope tables hold for all its positions from now on. */
+        q->n_computed = 0;
+        sl_kv_seq_restart(s->kv, q->kv_seq);
+    }
     return SL_OK;
 }
 
@@ -228,7 +238,7 @@ static void sched_copy_ids(const sched_seq *q, uint32_t pos, uint32_t n, int32_t
 static bool sched_add_run(sl_sched *s, uint32_t slot, uint32_t n) {
     sched_seq *q = &s->seqs[slot];
     const uint32_t end = q->n_computed + n;
-    if (sl_kv_seq_extend(s->kv, q->kv_seq, end) != SL_OK) {
+    if (sl_kv_seq_extend(s->kv, q->kv_seq, q->n_computed, end) != SL_OK) {
         return false;
     }
     sl_step_run *run = &s->runs[s->step.n_runs++];
@@ -236,8 +246,9 @@ static bool sched_add_run(sl_sched *s, uint32_t slot, uint32_t n) {
                          .n_rows = n,
                          .pos0 = q->n_computed,
                          .n_logits = end == sched_n_known(q) ? 1 : 0,
+                         .n_known = sched_n_known(q),
                          .owner = slot};
-    for (uint32_t g = 0; g < s->options.n_groups; g++) {
+    for (uint32_t g = 0; g < sl_kv_groups_of(s->kv)->n; g++) {
         run->tables[g] = sl_kv_seq_table(s->kv, q->kv_seq, g);
     }
     sched_copy_ids(q, q->n_computed, n, s->ids + s->step.n_rows);
@@ -268,7 +279,8 @@ static void sched_plan_decodes(sl_sched *s) {
     }
 }
 
-/* Chunks of those that began earlier; returns the prefill rows that are left for others. */
+/* Chunks of those that began, or began anew, earlier; returns the prefill rows that are left for
+ * others. */
 static uint32_t sched_plan_chunks(sl_sched *s, uint32_t rows) {
     for (uint32_t slot = s->running.head; slot != SCHED_NONE && rows > 0;
          slot = s->seqs[slot].next) {
@@ -394,11 +406,11 @@ static sl_status sched_verify_running(const sl_sched *s, sl_error *err) {
     uint64_t n_pages = 0;
     for (uint32_t slot = s->running.head; slot != SCHED_NONE; slot = s->seqs[slot].next) {
         const sched_seq *q = &s->seqs[slot];
-        if (q->n_out > q->request.max_tokens || q->n_computed + q->n_planned > sched_n_known(q) ||
-            sl_page_count((uint64_t)q->n_computed + q->n_planned) >
-                sl_kv_seq_n_pages(s->kv, q->kv_seq)) {
+        const uint32_t end = q->n_computed + q->n_planned;
+        if (q->n_out > q->request.max_tokens || end > sched_n_known(q) ||
+            !sl_kv_seq_holds(s->kv, q->kv_seq, q->n_computed, end)) {
             return SL_FAIL(err, SL_ERR_INTERNAL,
-                           "slot %u: %u computed and %u planned of %u tokens, %u pages", slot,
+                           "slot %u: %u computed and %u planned of %u tokens, %u pages held", slot,
                            q->n_computed, q->n_planned, sched_n_known(q),
                            sl_kv_seq_n_pages(s->kv, q->kv_seq));
         }

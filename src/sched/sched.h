@@ -12,6 +12,9 @@
  * whole reservation fits; nobody overtakes it. A step holds the decodes of all running requests,
  * then prefill chunks in the order of admission.
  *
+ * A request that grows beyond ctx_switch tokens is computed anew from its first token, in chunks
+ * like a prompt, before it goes on: its rows so far were made with the other rope tables.
+ *
  * Owner: the engine thread (sl_sched_check excepted). Everything is allocated by create.
  */
 #ifndef SL_SCHED_SCHED_H
@@ -30,7 +33,7 @@ typedef struct sl_sched_options {
     uint32_t rows_max, runs_max; /* of one step */
     uint32_t chunk_rows;         /* prefill rows of a step beside decodes; 0: rows_max */
     uint32_t ctx_max;            /* prompt + max_tokens of one request */
-    uint32_t n_groups;           /* layer groups: block tables of a run */
+    uint32_t ctx_switch;         /* as in sl_plan; 0: none */
     uint32_t queue_max;          /* waiting requests */
     uint64_t queue_tokens_max;   /* prompt + max_tokens of all of them; one alone may exceed it */
 } sl_sched_options;
@@ -76,8 +79,9 @@ void sl_sched_commit(sl_sched *s);
 /* The step failed: nothing counts as computed. */
 void sl_sched_abandon(sl_sched *s);
 
-/* out_ids has one token more; it will be the next row of this request. SL_ERR_LIMIT: max_tokens are
- * there already; SL_ERR_ARGUMENT: the slot does not run, or has rows left to compute. */
+/* out_ids has one token more; it will be the next row of this request, or the last one of all that
+ * are computed anew. SL_ERR_LIMIT: max_tokens are there already; SL_ERR_ARGUMENT: the slot does not
+ * run, or has rows left to compute. */
 SL_NODISCARD sl_status sl_sched_append(sl_sched *s, uint32_t slot);
 /* Forgets the request, waiting or running, at any time; its pages are free at once. Ignored for a
  * free slot. */

@@ -183,7 +183,7 @@ def test_pages_that_are_too_few(tiny):
     page_bytes = json.loads(page.out)["kv_bytes_per_token"] * 32
     refused(sluice("run", tiny, "--ids", "1", "-n", "100", "--kv-memory", str(page_bytes)), "4 KV pages")
     # A share that comes to no byte is not the default.
-    refused(sluice("run", tiny, "--ids", "1", "-n", "1", "--kv-memory", "0.0000000001%"), "holds no page")
+    refused(sluice("run", tiny, "--ids", "1", "-n", "1", "--kv-memory", "0.0000000001%"), "holds no sequence")
     o = run_json(tiny, "--ids", "1", "--kv-memory", str(page_bytes), "--ignore-eos")
     assert len(o["ids"]) == 31 and o["finish_reason"] == "length"
 

@@ -154,6 +154,7 @@ static void test_batch_does_not_matter(void **state) {
                                                     .n_rows = take,
                                                     .pos0 = at[s],
                                                     .n_logits = take == left,
+                                                    .n_known = lengths[s],
                                                     .tables = {tables[s]},
                                                     .owner = s};
                 memcpy(step_ids + step.n_rows, ids[s] + at[s], take * sizeof(int32_t));
@@ -195,8 +196,7 @@ static void test_wrong_steps_are_refused(void **state) {
     opened m = open_model(MODELS[0],
                           (sl_engine_options){.n_threads = 1, .rows_max = 16, .runs_max = 2});
     int32_t ids[32] = {0}, table[16] = {0};
-    sl_step_run runs[4] = {
-        {.row_begin = 0, .n_rows = 4, .pos0 = 0, .n_logits = 1, .tables = {table}}};
+    sl_step_run runs[4] = {{.n_rows = 4, .n_logits = 1, .n_known = 4, .tables = {table}}};
     const sl_step good = {.ids = ids, .n_rows = 4, .runs = runs, .n_runs = 1, .n_logits = 1};
     sl_error err;
     rows_kept kept;
@@ -228,6 +228,9 @@ static void test_wrong_steps_are_refused(void **state) {
     runs[0].row_begin = 1;
     expect_refused(m.engine, &good, "run");
     runs[0].row_begin = 0;
+    runs[0].n_known = 3; /* fewer than it brings */
+    expect_refused(m.engine, &good, "known");
+    runs[0].n_known = 4;
     table[0] = (int32_t)sl_engine_n_pages(m.engine);
     expect_refused(m.engine, &good, "page");
     table[0] = -1;
@@ -271,7 +274,7 @@ static void test_a_step_allocates_nothing(void **state) {
     opened m = open_model(MODELS[1], (sl_engine_options){.n_threads = 3});
     int32_t ids[40], table[2] = {3, 1};
     fill_ids(ids, 40, 4);
-    const sl_step_run run = {.n_rows = 40, .n_logits = 1, .tables = {table}};
+    const sl_step_run run = {.n_rows = 40, .n_logits = 1, .n_known = 40, .tables = {table}};
     const sl_step step = {.ids = ids, .n_rows = 40, .runs = &run, .n_runs = 1, .n_logits = 1};
     rows_kept kept;
     sl_error err;
@@ -296,7 +299,7 @@ static void test_copied_page_holds_the_same(void **state) {
     feed.n_seq = 1;
     assert_int_equal(sl_feed_tokens(&feed, ids, 32, 0, SL_FEED_NONE, NULL, NULL, &err), SL_OK);
     feed.n_seq = 2;
-    sl_feed_share(&feed, 32);
+    assert_int_equal(sl_feed_share(&feed, 32, &err), SL_OK);
     const int32_t next[2] = {ids[32], ids[32]};
     assert_int_equal(sl_feed_tokens(&feed, next, 1, 32, SL_FEED_LAST, keep, &kept, &err), SL_OK);
     assert_memory_equal(kept.rows[0], kept.rows[1], sizeof(kept.rows[0]));

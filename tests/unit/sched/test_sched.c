@@ -25,15 +25,15 @@ static const sl_sched_options BASE = {.n_slots = 16,
                                       .runs_max = 8,
                                       .chunk_rows = 32,
                                       .ctx_max = 1024,
-                                      .n_groups = 1,
                                       .queue_max = 4,
                                       .queue_tokens_max = 10000};
 
-static fixture *start(sl_sched_options options, uint32_t n_pages) {
+static fixture *start_groups(sl_sched_options options, uint32_t n_pages, sl_kv_groups groups) {
     static fixture f;
     sl_error err;
+    groups.rows_max = options.rows_max;
     const sl_kv_options kv_options = {
-        .n_pages = n_pages, .n_seqs_max = 8, .n_tokens_max = options.ctx_max};
+        .n_pages = n_pages, .n_seqs_max = 8, .n_tokens_max = options.ctx_max, .groups = groups};
     assert_int_equal(sl_kv_create(&kv_options, &f.kv, &err), SL_OK);
     assert_int_equal(sl_sched_create(&options, f.kv, &f.sched, &err), SL_OK);
     for (int32_t i = 0; i < N_IDS; i++) {
@@ -41,6 +41,10 @@ static fixture *start(sl_sched_options options, uint32_t n_pages) {
         f.out[i] = 100000 + i;
     }
     return &f;
+}
+
+static fixture *start(sl_sched_options options, uint32_t n_pages) {
+    return start_groups(options, n_pages, (sl_kv_groups){.n = 1});
 }
 
 static void stop(fixture *f) {
@@ -272,6 +276,78 @@ static void test_no_memory(void **state) {
     bad = BASE;
     bad.rows_max = 0;
     assert_int_equal(sl_sched_create(&bad, f->kv, &none, &err), SL_ERR_ARGUMENT);
+    bad.rows_max = BASE.rows_max + 1; /* longer runs than the tables reserve for */
+    assert_int_equal(sl_sched_create(&bad, f->kv, &none, &err), SL_ERR_ARGUMENT);
+    stop(f);
+}
+
+/* A long prompt over a window: the pages that no row sees any more are there for others, and the
+ * sizes of requests are judged over all groups. */
+static void test_windows(void **state) {
+    (void)state;
+    sl_sched_options options = BASE;
+    options.rows_max = options.chunk_rows = 32;
+    const sl_kv_groups groups = {.n = 3, .window = {0, 40, 0}};
+    fixture *f = start_groups(options, 25, groups); /* 4 pages for 40 - 1 + 32 positions */
+    sl_error err;
+    assert_int_equal(sl_sched_check(f->sched, 11 * T, 1, &err), SL_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "need 28 KV pages")); /* 12 + 4 + 12 */
+    assert_non_null(strstr(err.message, "320 tokens"));       /* 10 + 4 + 10 pages */
+    assert_int_equal(add(f, 0, 10 * T - 1, 1, 0), SL_OK);
+    for (uint32_t i = 0; i < 10; i++) {
+        const sl_step *step = plan(f, 1, i < 9 ? 32 : 31, i == 9);
+        const int32_t *const *tables = step->runs[0].tables;
+        assert_int_equal(step->runs[0].n_known, 10 * T - 1); /* in every chunk */
+        assert_true(tables[0] != tables[1] && tables[1] != tables[2]);
+        assert_true(tables[0][0] >= 0 && tables[2][0] >= 0 && tables[1][i] >= 0);
+        assert_int_equal(tables[1][0] >= 0, i < 3); /* row 96 sees 57 .. 96 */
+        sl_sched_commit(f->sched);
+    }
+    assert_int_equal(sl_kv_n_used(f->kv), 10 + 3 + 10);
+    stop(f);
+}
+
+static void test_beyond_ctx_switch(void **state) {
+    (void)state;
+    sl_sched_options options = BASE;
+    options.ctx_switch = 70;
+    fixture *f = start_groups(options, 100, (sl_kv_groups){.n = 2, .window = {0, 16}});
+    assert_int_equal(add(f, 0, 65, 20, 0), SL_OK);
+    plan(f, 1, 32, 0);
+    sl_sched_commit(f->sched);
+    plan(f, 1, 32, 0);
+    sl_sched_commit(f->sched);
+    for (uint32_t i = 0; i < 6; i++) { /* rows 64 .. 69: 70 tokens are known at the last one */
+        const sl_step *step = plan(f, 1, 1, 1);
+        check_run(step, 0, 0, 64 + i, 1, 1);
+        assert_int_equal(step->runs[0].n_known, 65 + i);
+        sl_sched_commit(f->sched);
+        assert_int_equal(sl_sched_append(f->sched, 0), SL_OK);
+    }
+    /* 71 are: all anew, in chunks, before the next prompt; then it goes on. */
+    assert_int_equal(add(f, 1, 3, 9, 0), SL_OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        const sl_step *step = plan(f, i < 2 ? 1 : 2, i < 2 ? 32 : 10, i < 2 ? 0 : 2);
+        check_run(step, 0, 0, 32 * i, i < 2 ? 32 : 7, i == 2);
+        assert_int_equal(step->runs[0].n_known, 71);
+        assert_int_equal(step->ids[0], 32 * i);
+        sl_sched_commit(f->sched);
+    }
+    assert_int_equal(sl_sched_append(f->sched, 0), SL_OK);
+    const sl_step *step = plan(f, 1, 1, 1);
+    check_run(step, 0, 0, 71, 1, 1);
+    assert_int_equal(step->ids[0], 100006);
+    sl_sched_commit(f->sched);
+    /* A prompt that is longer already is computed once. */
+    assert_int_equal(add(f, 2, 71, 9, 0), SL_OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        step = plan(f, 1, i < 2 ? 32 : 7, i == 2);
+        check_run(step, 0, 2, 32 * i, i < 2 ? 32 : 7, i == 2);
+        assert_int_equal(step->runs[0].n_known, 71);
+        sl_sched_commit(f->sched);
+    }
+    assert_int_equal(sl_sched_append(f->sched, 2), SL_OK);
+    check_run(plan(f, 1, 1, 1), 0, 2, 71, 1, 1);
     stop(f);
 }
 
@@ -286,6 +362,8 @@ int main(void) {
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_end_during_step),
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_beyond_ctx_switch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
