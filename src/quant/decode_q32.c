@@ -1,4 +1,5 @@
-/* Scalar decode of the formats with blocks of 32 elements and one scale: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0.
+/* Scalar decode of the formats with blocks of 32 elements and one scale: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0
+ * Q8_1.
  *
  * Offsets in bytes, d and m IEEE half, all little-endian. Nibbles: byte j of qs holds element j in
  * its low half and element j + 16 in its high half. qh: bit i is bit 4 of element i.
@@ -8,6 +9,7 @@
  *   Q5_0  22   0 d | 2 qh[4] | 6 qs[16]            x = d * (q - 16)
  *   Q5_1  24   0 d | 2 m | 4 qh[4] | 8 qs[16]      x = d * q + m
  *   Q8_0  34   0 d | 2 int8 qs[32]                 x = d * q
+ *   Q8_1  36   0 d | 2 half sum | 4 int8 qs[32]    x = d * q (the sum is not needed here)
  *
  * Products and sums round separately (no fused multiply-add): this is what the format's own writers
  * expect. */
@@ -16,7 +18,7 @@
 
 enum { BLOCK = 32, HALF = 16 };
 
-void sl_decode_q4_0(const uint8_t *src, float *dst, size_t n) {
+void sl_decode_q4_0(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / BLOCK; b++, src += 18, dst += BLOCK) {
         const float d = sl_half_load(src);
         for (int j = 0; j < HALF; j++) {
@@ -27,7 +29,7 @@ void sl_decode_q4_0(const uint8_t *src, float *dst, size_t n) {
     }
 }
 
-void sl_decode_q4_1(const uint8_t *src, float *dst, size_t n) {
+void sl_decode_q4_1(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / BLOCK; b++, src += 20, dst += BLOCK) {
         const float d = sl_half_load(src);
         const float m = sl_half_load(src + 2);
@@ -39,7 +41,7 @@ void sl_decode_q4_1(const uint8_t *src, float *dst, size_t n) {
     }
 }
 
-void sl_decode_q5_0(const uint8_t *src, float *dst, size_t n) {
+void sl_decode_q5_0(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / BLOCK; b++, src += 22, dst += BLOCK) {
         const float d = sl_half_load(src);
         const uint32_t high = sl_load_u32(src + 2);
@@ -53,7 +55,7 @@ void sl_decode_q5_0(const uint8_t *src, float *dst, size_t n) {
     }
 }
 
-void sl_decode_q5_1(const uint8_t *src, float *dst, size_t n) {
+void sl_decode_q5_1(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / BLOCK; b++, src += 24, dst += BLOCK) {
         const float d = sl_half_load(src);
         const float m = sl_half_load(src + 2);
@@ -68,11 +70,20 @@ void sl_decode_q5_1(const uint8_t *src, float *dst, size_t n) {
     }
 }
 
-void sl_decode_q8_0(const uint8_t *src, float *dst, size_t n) {
+void sl_decode_q8_0(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / BLOCK; b++, src += 34, dst += BLOCK) {
         const float d = sl_half_load(src);
         for (int j = 0; j < BLOCK; j++) {
             dst[j] = d * (float)(int8_t)src[2 + j];
+        }
+    }
+}
+
+void sl_decode_q8_1(const uint8_t *restrict src, float *restrict dst, size_t n) {
+    for (size_t b = 0; b < n / BLOCK; b++, src += 36, dst += BLOCK) {
+        const float d = sl_half_load(src);
+        for (int j = 0; j < BLOCK; j++) {
+            dst[j] = d * (float)(int8_t)src[4 + j];
         }
     }
 }
