@@ -53,19 +53,24 @@ void sl_decode_tq2_0(const uint8_t *restrict src, float *restrict dst, size_t n)
 }
 
 void sl_decode_q1_0(const uint8_t *restrict src, float *restrict dst, size_t n) {
-    for (size_t b = 0; b < n / 128; b++, src += 18) {
+    for (size_t b = 0; b < n / 128; b++, src += 18, dst += 128) {
         const float d = sl_half_load(src);
-        for (int j = 0; j < 16; j++, dst += 8) {
-            sl_spread_put_shifted(2 * sl_spread1(src[2 + j]), d, -1.0f, dst);
+        int8_t q[128];
+        for (int j = 0; j < 16; j++) {
+            sl_spread_store(sl_spread_minus(2 * sl_spread1(src[2 + j]), 1), q + 8 * j);
         }
+        sl_runs_scale(q, &d, 1, 128, dst);
     }
 }
 
 void sl_decode_q2_0(const uint8_t *restrict src, float *restrict dst, size_t n) {
-    for (size_t b = 0; b < n / 64; b++, src += 18) {
+    for (size_t b = 0; b < n / 64; b++, src += 18, dst += 64) {
         const float d = sl_half_load(src);
-        for (int j = 0; j < 8; j++, dst += 8) {
-            sl_spread_put_shifted(sl_spread2(sl_load_u16(src + 2 + 2 * j)), d, -1.0f, dst);
+        int8_t q[64];
+        for (int j = 0; j < 8; j++) {
+            const uint32_t bits = sl_load_u16(src + 2 + 2 * j);
+            sl_spread_store(sl_spread_minus(sl_spread2(bits), 1), q + 8 * j);
         }
+        sl_runs_scale(q, &d, 1, 64, dst);
     }
 }

@@ -17,16 +17,16 @@
 #include "quant/decode.h"
 #include "quant/half.h"
 
-static const int8_t levels_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                      1,    13,   25,  38,  53,  69,  89,  113};
-static const int8_t levels_e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+static const float levels_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                     1,    13,   25,  38,  53,  69,  89,  113};
+static const float levels_e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 /* m bytes of qs to 2 m elements: the products are few, so all of them are made beforehand. */
-static inline void levels_put(const int8_t levels[16], float scale, const uint8_t *restrict qs,
+static inline void levels_put(const float levels[16], float scale, const uint8_t *restrict qs,
                               int m, float *restrict dst) {
     float x[16];
     for (int i = 0; i < 16; i++) {
-        x[i] = scale * (float)levels[i];
+        x[i] = scale * levels[i];
     }
     for (int j = 0; j < m; j++) {
         dst[j] = x[qs[j] & 15];

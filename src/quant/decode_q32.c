@@ -15,6 +15,7 @@
  * expect. */
 #include "quant/decode.h"
 #include "quant/half.h"
+#include "quant/spread.h"
 
 enum { BLOCK = 32, HALF = 16 };
 
@@ -41,16 +42,26 @@ void sl_decode_q4_1(const uint8_t *restrict src, float *restrict dst, size_t n) 
     }
 }
 
+/* The 32 codes of 5 bits, in the order of the elements. */
+static inline void codes_q5(const uint8_t *restrict qh, const uint8_t *restrict qs,
+                            uint8_t code[BLOCK]) {
+    for (int i = 0; i < BLOCK / 8; i++) {
+        const uint64_t high = sl_spread1(qh[i]) << 4;
+        memcpy(code + 8 * i, &high, sizeof(high));
+    }
+    for (int j = 0; j < HALF; j++) {
+        code[j] |= qs[j] & 15;
+        code[j + HALF] |= qs[j] >> 4;
+    }
+}
+
 void sl_decode_q5_0(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / BLOCK; b++, src += 22, dst += BLOCK) {
         const float d = sl_half_load(src);
-        const uint32_t high = sl_load_u32(src + 2);
-        for (int j = 0; j < HALF; j++) {
-            const uint8_t q = src[6 + j];
-            const int lo = (q & 15) | (int)(high >> j & 1) << 4;
-            const int hi = q >> 4 | (int)(high >> (j + HALF) & 1) << 4;
-            dst[j] = d * (float)(lo - 16);
-            dst[j + HALF] = d * (float)(hi - 16);
+        uint8_t code[BLOCK];
+        codes_q5(src + 2, src + 6, code);
+        for (int i = 0; i < BLOCK; i++) {
+            dst[i] = d * (float)(code[i] - 16);
         }
     }
 }
@@ -59,13 +70,10 @@ void sl_decode_q5_1(const uint8_t *restrict src, float *restrict dst, size_t n) 
     for (size_t b = 0; b < n / BLOCK; b++, src += 24, dst += BLOCK) {
         const float d = sl_half_load(src);
         const float m = sl_half_load(src + 2);
-        const uint32_t high = sl_load_u32(src + 4);
-        for (int j = 0; j < HALF; j++) {
-            const uint8_t q = src[8 + j];
-            const int lo = (q & 15) | (int)(high >> j & 1) << 4;
-            const int hi = q >> 4 | (int)(high >> (j + HALF) & 1) << 4;
-            dst[j] = d * (float)lo + m;
-            dst[j + HALF] = d * (float)hi + m;
+        uint8_t code[BLOCK];
+        codes_q5(src + 4, src + 8, code);
+        for (int i = 0; i < BLOCK; i++) {
+            dst[i] = d * (float)code[i] + m;
         }
     }
 }

@@ -105,15 +105,15 @@ void sl_decode_q5_k(const uint8_t *restrict src, float *restrict dst, size_t n) 
 void sl_decode_q6_k(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / SUPER; b++, src += 210, dst += SUPER) {
         const float d = sl_half_load(src + 208);
-        for (int run = 0; run < 8; run++) {
-            const int r = run % 4;
-            const uint8_t *low = src + 64 * (run / 4) + 32 * (r % 2);
-            const uint8_t *high = src + 128 + 32 * (run / 4);
-            const uint8_t *scales = src + 192 + 2 * run;
-            for (int i = 0; i < 32; i++) {
-                const int q = (low[i] >> 4 * (r / 2) & 15) | (high[i] >> 2 * r & 3) << 4;
-                const float scale = d * (float)(int8_t)scales[i / 16];
-                dst[32 * run + i] = scale * (float)(q - 32);
+        for (int g = 0; g < 16; g++) {
+            const int r = g / 2 % 4;
+            const uint8_t *low = src + 64 * (g / 8) + 32 * (r % 2) + 16 * (g % 2);
+            const uint8_t *high = src + 128 + 32 * (g / 8) + 16 * (g % 2);
+            const int low_shift = 4 * (r / 2), high_shift = 2 * r;
+            const float scale = d * (float)(int8_t)src[192 + g];
+            for (int i = 0; i < 16; i++) {
+                const int q = (low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;
+                dst[16 * g + i] = scale * (float)(q - 32);
             }
         }
     }

@@ -1,7 +1,8 @@
-/* Private to src/quant: small fields packed in a word, one to each byte of 64 bits, and eight such
- * bytes to floats; for the formats whose elements follow each other bit by bit.
+/* Private to src/quant: small fields packed in a word, one to each byte of 64 bits; for the formats
+ * whose elements follow each other bit by bit. Such a format is decoded to signed bytes, which are
+ * then scaled in long runs.
  *
- * Byte j of the 64 bits is the j-th lowest; sl_spread_put relies on the little-endian memory that
+ * Byte j of the 64 bits is the j-th lowest; sl_spread_store relies on the little-endian memory that
  * the whole program needs. */
 #ifndef SL_QUANT_SPREAD_H
 #define SL_QUANT_SPREAD_H
@@ -33,22 +34,22 @@ static inline uint64_t sl_spread4(uint32_t bits) {
     return (x | x << 4) & 0x0f0f0f0f0f0f0f0fu;
 }
 
-/* dst[j] = scale * (byte j as a signed number). */
-static inline void sl_spread_put(uint64_t bytes, float scale, float *restrict dst) {
-    int8_t q[8];
-    memcpy(q, &bytes, sizeof(q));
-    for (int j = 0; j < 8; j++) {
-        dst[j] = scale * (float)q[j];
-    }
+/* Byte j minus k, as a signed number; bytes and k are at most 127. */
+static inline uint64_t sl_spread_minus(uint64_t bytes, uint32_t k) {
+    return (bytes + (128 - k) * SL_SPREAD_ONES) ^ 128 * SL_SPREAD_ONES;
 }
 
-/* dst[j] = scale * (byte j as a signed number + shift). */
-static inline void sl_spread_put_shifted(uint64_t bytes, float scale, float shift,
-                                         float *restrict dst) {
-    int8_t q[8];
-    memcpy(q, &bytes, sizeof(q));
-    for (int j = 0; j < 8; j++) {
-        dst[j] = scale * ((float)q[j] + shift);
+static inline void sl_spread_store(uint64_t bytes, int8_t *q) {
+    memcpy(q, &bytes, sizeof(bytes));
+}
+
+/* dst[i] = scales[i / run] * q[i] for n_runs runs. */
+static inline void sl_runs_scale(const int8_t *restrict q, const float *restrict scales, int n_runs,
+                                 int run, float *restrict dst) {
+    for (int r = 0; r < n_runs; r++) {
+        for (int i = 0; i < run; i++) {
+            dst[run * r + i] = scales[r] * (float)q[run * r + i];
+        }
     }
 }
 
