@@ -160,8 +160,6 @@ static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t 
 }
 
 static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
-    static const sl_type float_types[] = {SL_TYPE_F32,  SL_TYPE_F16,  SL_TYPE_BF16,
-                                          SL_TYPE_Q4_1, SL_TYPE_Q8_0, SL_TYPE_Q6_K};
     for (int i = 0; i < N_PRODUCT_TYPES; i++) {
         char name[32];
         const sl_type type = product_types[i];
@@ -172,11 +170,13 @@ static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
             bench_product(k, type, false, 1536, 576, nth);
         }
     }
-    for (int i = 0; i < 6; i++) {
+    for (uint32_t type = 0; type < SL_TYPE_COUNT; type++) {
         char name[32];
-        snprintf(name, sizeof(name), "mul_f32 %s", type_name(float_types[i]));
-        if (strstr(name, op)) {
-            bench_product(k, float_types[i], true, 1536, 576, nth);
+        if (sl_type_info_of(type)->decodes) {
+            snprintf(name, sizeof(name), "mul_f32 %s", type_name((sl_type)type));
+            if (strstr(name, op)) {
+                bench_product(k, (sl_type)type, true, 1536, 576, nth);
+            }
         }
     }
 }
