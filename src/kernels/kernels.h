@@ -131,8 +131,8 @@ typedef struct sl_kernels {
      * * (127 / amax)) (round half to even; amax below 2^-120: all zero). Every level gives the same
      * bits. */
     void (*quantize_row)(const float *x, uint32_t n, const sl_act8 *act, uint32_t row);
-    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i] (w NULL: 1); may work in place. Sum of squares in
-     * double or in a fixed order that is within 4 ulp of it. */
+    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i] (w NULL: 1); may work in place. Sum of squares
+     * in double or in a fixed order that is within 4 ulp of it. */
     void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *out);
     /* out[i] = (x[i] - m) / sqrt(mean((x - m)^2) + eps) * w[i] + b[i], m the mean; w NULL: 1, b
      * NULL: 0. Sums as in rms_norm; may work in place. */

@@ -135,8 +135,9 @@ void sl_builder_cut_groups(sl_builder *b) {
     for (uint32_t i = 0; i < b->n_kinds; i++) {
         const sl_plan_group *k = &b->kinds[i].shape;
         uint64_t fit = page == 0 ? 0 : page / kind_unit(k);
-        uint32_t n = fit == 0 ? 0 : ceil_div(k->n_layers, fit < k->n_layers ? (uint32_t)fit
-                                                                            : k->n_layers);
+        uint32_t n = fit == 0
+                         ? 0
+                         : ceil_div(k->n_layers, fit < k->n_layers ? (uint32_t)fit : k->n_layers);
         if (n == 0 || b->plan->n_groups + n > SL_PLAN_GROUPS_MAX) {
             sl_build_fail(b, SL_ERR_UNSUPPORTED,
                           "the layers of this model do not fit into %d groups of pages",

@@ -9,11 +9,8 @@
 
 /* An operation of one weightless kind. */
 static sl_plan_op op_plain(sl_op_kind kind, sl_value_id in0, sl_value_id in1, sl_value_id out) {
-    return (sl_plan_op){.kind = kind,
-                        .in = {in0, in1, SL_VALUE_ID_NONE},
-                        .out = out,
-                        .weight = -1,
-                        .bias = -1};
+    return (sl_plan_op){
+        .kind = kind, .in = {in0, in1, SL_VALUE_ID_NONE}, .out = out, .weight = -1, .bias = -1};
 }
 
 static uint32_t op_choices(const sl_builder *b, sl_value_id v) {
@@ -63,6 +60,13 @@ static const float *rope_table_fill(sl_builder *b, const sl_hparams *hp, const f
 
 uint32_t sl_build_rope_table(sl_builder *b, sl_rope_style style, const sl_hparams *hp,
                              bool use_factors) {
+    if (hp->rope_scaling == SL_ROPE_SCALING_LONGROPE) {
+        sl_build_fail(
+            b, SL_ERR_UNSUPPORTED,
+            "key %s.rope.scaling.type is \"longrope\", but architecture %s has no tensors "
+            "rope_factors_short.weight and rope_factors_long.weight in this file",
+            hp->arch, hp->arch);
+    }
     sl_plan_rope rope = {.style = style, .n_rot = hp->n_rot};
     const float *factors = use_factors ? sl_build_floats(b, "rope_freqs.weight", hp->n_rot / 2)
                                        : NULL;
@@ -94,7 +98,8 @@ sl_value_id sl_build_embed(sl_builder *b, const char *weight, float scale, const
     sl_plan_op op = op_plain(SL_OP_EMBED, SL_VALUE_ID_NONE, SL_VALUE_ID_NONE, v);
     op.weight = sl_builder_bind(
         b, weight,
-        (sl_build_shape){.n_in = hp->n_embd, .n_all = hp->n_vocab, .n_out = hp->n_vocab, .n_mats = 1});
+        (sl_build_shape){
+            .n_in = hp->n_embd, .n_all = hp->n_vocab, .n_out = hp->n_vocab, .n_mats = 1});
     op.u.embed.scale = scale;
     sl_builder_op(b, op);
     return v;
@@ -118,7 +123,8 @@ static sl_value_id build_norm(sl_builder *b, sl_value_id x, uint32_t n_head, uin
         return v;
     }
     sl_plan_op op = op_plain(SL_OP_NORM, x, SL_VALUE_ID_NONE, v);
-    /* Of heads, the file has a weight for all alike or for each: as long as a head or as the row. */
+    /* Of heads, the file has a weight for all alike or for each: as long as a head or as the
+     * row. */
     sl_build_shape shape = vector_shape(width / n_head);
     const sl_gguf_tensor *t = sl_builder_tensor(b, weight);
     if (t != NULL && t->dims[0] * t->dims[1] == width) {
@@ -269,7 +275,8 @@ sl_value_id sl_build_route(sl_builder *b, sl_value_id scores, const sl_plan_rout
 }
 
 sl_value_id sl_build_dispatch(sl_builder *b, sl_value_id x, sl_value_id route, const char *out) {
-    sl_value_id v = sl_builder_value(b, out, sl_builder_width(b, x), sl_builder_width(b, route) / 2);
+    sl_value_id v = sl_builder_value(b, out, sl_builder_width(b, x),
+                                     sl_builder_width(b, route) / 2);
     sl_builder_op(b, op_plain(SL_OP_DISPATCH, x, route, v));
     return v;
 }

@@ -180,11 +180,10 @@ int32_t sl_builder_bind(sl_builder *b, const char *weight, sl_build_shape s) {
     }
     if (!sl_type_row_bytes(t->type, s.n_in, &row_bytes)) {
         char name[SL_GGUF_SHOW_MAX];
-        sl_build_fail(b, SL_ERR_FORMAT,
-                      "rows of tensor %s hold %" PRIu32
-                      " elements, no multiple of a block of type %s",
-                      sl_gguf_show(t->name, name, sizeof(name)), s.n_in,
-                      sl_type_info_of(t->type)->name);
+        sl_build_fail(
+            b, SL_ERR_FORMAT,
+            "rows of tensor %s hold %" PRIu32 " elements, no multiple of a block of type %s",
+            sl_gguf_show(t->name, name, sizeof(name)), s.n_in, sl_type_info_of(t->type)->name);
         return -1;
     }
     return builder_add_weight(b, (sl_plan_weight){

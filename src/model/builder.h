@@ -106,10 +106,10 @@ void sl_build_rope(sl_builder *b, sl_value_id x, uint32_t n_head, uint32_t first
 typedef struct sl_build_attention {
     uint32_t n_head, n_kv_head, d_k, d_v;
     float scale;
-    uint32_t window;    /* 0: none */
-    float softcap;      /* 0: none */
-    const char *sinks;  /* weight [n_head]; NULL: none */
-    float max_alibi;    /* > 0: ALiBi with slopes down to 2^-max_alibi */
+    uint32_t window;   /* 0: none */
+    float softcap;     /* 0: none */
+    const char *sinks; /* weight [n_head]; NULL: none */
+    float max_alibi;   /* > 0: ALiBi with slopes down to 2^-max_alibi */
 } sl_build_attention;
 sl_value_id sl_build_attend(sl_builder *b, sl_value_id q, sl_value_id k, sl_value_id v,
                             const sl_build_attention *a, const char *out);

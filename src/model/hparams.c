@@ -112,10 +112,10 @@ static sl_status hparams_read_scaling_kind(const sl_gguf *f, const char *a, sl_h
         h->rope_scaling = SL_ROPE_SCALING_LONGROPE;
     } else {
         char text[SL_GGUF_SHOW_MAX];
-        return SL_FAIL(
-            err, SL_ERR_UNSUPPORTED,
-            "%s: key %s is \"%s\", which is not supported; known are none, linear, yarn and longrope",
-            sl_gguf_path(f), key, sl_gguf_show(type, text, sizeof(text)));
+        return SL_FAIL(err, SL_ERR_UNSUPPORTED,
+                       "%s: key %s is \"%s\", which is not supported; known are none, linear, yarn "
+                       "and longrope",
+                       sl_gguf_path(f), key, sl_gguf_show(type, text, sizeof(text)));
     }
     /* Files from before rope.scaling.type say it by the factor alone. */
     hparam_key(key, a, "rope.scale_linear");
@@ -162,8 +162,8 @@ sl_status sl_hparams_read(const sl_gguf *file, const char *arch, bool is_layer_n
     const char *eps = is_layer_norm ? "attention.layer_norm_epsilon"
                                     : "attention.layer_norm_rms_epsilon";
     SL_TRY(hparams_read_sizes(file, arch, &h, err));
-    SL_TRY(hparam_read_f32(file, arch, (hparam_f32){eps, 1e-14f, 1.0f}, true, 0.0f, &h.norm_eps,
-                           err));
+    SL_TRY(
+        hparam_read_f32(file, arch, (hparam_f32){eps, 1e-14f, 1.0f}, true, 0.0f, &h.norm_eps, err));
     SL_TRY(hparams_read_rope(file, arch, &h, err));
     const sl_gguf_tensor *embd = sl_gguf_find_tensor(file, "token_embd.weight");
     if (embd == NULL) {

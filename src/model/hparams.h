@@ -21,8 +21,8 @@ typedef struct sl_hparams {
     const char *arch; /* terminated, lives as long as the plan's arena */
     uint32_t n_layers, n_embd, n_ff, n_ctx, n_vocab;
     uint32_t n_head, n_kv_head;
-    uint32_t d_k, d_v; /* elements of a key and of a value of one head */
-    uint32_t n_rot;    /* rotated elements of a head, even */
+    uint32_t d_k, d_v;  /* elements of a key and of a value of one head */
+    uint32_t n_rot;     /* rotated elements of a head, even */
     bool is_layer_norm; /* norms subtract the mean; else root mean square */
     float norm_eps;
     float rope_base;

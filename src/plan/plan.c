@@ -11,11 +11,11 @@ void sl_plan_deinit(sl_plan *p) {
 
 const char *sl_op_kind_name(sl_op_kind kind) {
     static const char *const names[SL_OP_KIND_COUNT] = {
-        [SL_OP_EMBED] = "embed",       [SL_OP_POSITION] = "position", [SL_OP_NORM] = "norm",
-        [SL_OP_LINEAR] = "linear",     [SL_OP_ROPE] = "rope",         [SL_OP_ATTEND] = "attend",
-        [SL_OP_ACT] = "act",           [SL_OP_ADD] = "add",           [SL_OP_ADD_BIAS] = "add_bias",
-        [SL_OP_SCALE] = "scale",       [SL_OP_SOFTCAP] = "softcap",   [SL_OP_COPY] = "copy",
-        [SL_OP_ROUTE] = "route",       [SL_OP_DISPATCH] = "dispatch", [SL_OP_EXPERTS] = "experts",
+        [SL_OP_EMBED] = "embed",     [SL_OP_POSITION] = "position", [SL_OP_NORM] = "norm",
+        [SL_OP_LINEAR] = "linear",   [SL_OP_ROPE] = "rope",         [SL_OP_ATTEND] = "attend",
+        [SL_OP_ACT] = "act",         [SL_OP_ADD] = "add",           [SL_OP_ADD_BIAS] = "add_bias",
+        [SL_OP_SCALE] = "scale",     [SL_OP_SOFTCAP] = "softcap",   [SL_OP_COPY] = "copy",
+        [SL_OP_ROUTE] = "route",     [SL_OP_DISPATCH] = "dispatch", [SL_OP_EXPERTS] = "experts",
         [SL_OP_COMBINE] = "combine",
     };
     return (unsigned)kind < SL_OP_KIND_COUNT ? names[kind] : "?";
@@ -130,10 +130,9 @@ static bool attend_fits(const op_shape *s) {
 
 static bool route_fits(const op_shape *s) {
     const sl_plan_route *r = &s->op->u.route;
-    bool groups = r->n_group <= 1 ||
-                  (r->n_expert % r->n_group == 0 && r->n_group_used > 0 &&
-                   r->n_group_used <= r->n_group &&
-                   r->n_used <= r->n_expert / r->n_group * r->n_group_used);
+    bool groups = r->n_group <= 1 || (r->n_expert % r->n_group == 0 && r->n_group_used > 0 &&
+                                      r->n_group_used <= r->n_group &&
+                                      r->n_used <= r->n_expert / r->n_group * r->n_group_used);
     return groups && r->n_expert <= SL_PLAN_EXPERTS_MAX && r->n_used > 0 &&
            r->n_used <= r->n_expert && r->n_used <= SL_PLAN_CHOICES_MAX &&
            s->in[0] == r->n_expert && s->out == 2 * r->n_used &&
@@ -333,8 +332,8 @@ static void print_attend(const sl_plan *p, const sl_plan_op *op, sl_buf *out) {
     sl_buf_printf(out,
                   "  %" PRIu32 " heads on %" PRIu32 " KV heads, scale %g, group %" PRIu32
                   " slot %" PRIu32,
-                  op->u.attend.n_head, g->n_kv_head, (double)op->u.attend.scale,
-                  op->u.attend.group, op->u.attend.slot);
+                  op->u.attend.n_head, g->n_kv_head, (double)op->u.attend.scale, op->u.attend.group,
+                  op->u.attend.slot);
     if (g->window > 0) {
         sl_buf_printf(out, ", window %" PRIu32, g->window);
     }

@@ -41,8 +41,8 @@ typedef enum sl_op_kind {
     SL_OP_ROUTE,    /* out = the shares of the experts chosen by the scores in0, then their numbers;
                        `bias` is added for the choice only */
     SL_OP_DISPATCH, /* out = in0 once for each expert chosen by in1 */
-    SL_OP_EXPERTS,  /* out = weight[expert of the choice] * in0 (+ bias[expert]); in1 is the route */
-    SL_OP_COMBINE,  /* out = the sum of in0 over the choices of in1, by their shares */
+    SL_OP_EXPERTS, /* out = weight[expert of the choice] * in0 (+ bias[expert]); in1 is the route */
+    SL_OP_COMBINE, /* out = the sum of in0 over the choices of in1, by their shares */
     SL_OP_KIND_COUNT
 } sl_op_kind;
 

@@ -267,8 +267,8 @@ static void check_attend_options(void) {
     }
 }
 
-/* A sink far above all scores: nothing is left of the values, and nothing overflows. Equal keys and a
- * sink of the same score: one share of n + 1. */
+/* A sink far above all scores: nothing is left of the values, and nothing overflows. Equal keys and
+ * a sink of the same score: one share of n + 1. */
 static void check_attend_sinks(void) {
     for (size_t l = 0; l < state.n_levels; l++) {
         const sl_kernels *k = &state.level[l];

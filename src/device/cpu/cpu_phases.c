@@ -186,11 +186,12 @@ static void builder_rows(phase_builder *b, const sl_plan_op *op) {
     };
     const sl_plan *plan = b->p->plan;
     uint32_t n_in = sl_plan_op_n_in(op);
-    cpu_row_op row = {.kind = kinds[op->kind],
-                      .op = op,
-                      .in = {n_in > 0 ? op->in[0] : op->out, n_in > 1 ? op->in[1] : SL_VALUE_ID_NONE},
-                      .out = op->out,
-                      .b = sl_cpu_vector(plan, op->bias)};
+    cpu_row_op row = {
+        .kind = kinds[op->kind],
+        .op = op,
+        .in = {n_in > 0 ? op->in[0] : op->out, n_in > 1 ? op->in[1] : SL_VALUE_ID_NONE},
+        .out = op->out,
+        .b = sl_cpu_vector(plan, op->bias)};
     if (op->kind == SL_OP_NORM) {
         row.w = sl_cpu_vector(plan, op->weight);
     } else if (op->kind == SL_OP_ADD_BIAS) {

@@ -4,15 +4,16 @@
  *   rows     a list of operations that each touch one row only (norm, rope, store K/V, gate, round
  *            to int8): run one after the other on the same row by the same worker, no barrier
  *            between them
- *   linear   products of up to LINEAR_MAX weights with the same input: tasks are panels x row blocks
+ *   linear   products of up to LINEAR_MAX weights with the same input: tasks are panels x row
+ *   blocks
  *   heads    a product of each head with a matrix of its own: tasks are heads x row blocks
  *   attend   tasks are (run, tile of query rows, KV head)
  *   sort     the step's (row, expert) choices are put into the order of the experts
  *   experts  products as in linear, of each expert with the rows that chose it: tasks are experts x
  *            panels
  *
- * So a Llama layer takes nine phases whatever the batch is. Values that exist once per choice lie in
- * the order of the experts. Private to src/device/cpu.
+ * So a Llama layer takes nine phases whatever the batch is. Values that exist once per choice lie
+ * in the order of the experts. Private to src/device/cpu.
  */
 #ifndef SL_DEVICE_CPU_CPU_PROGRAM_H
 #define SL_DEVICE_CPU_CPU_PROGRAM_H
@@ -28,8 +29,8 @@ typedef struct cpu_value {
     uint32_t width;
     uint32_t n_choices; /* 0: a row per token; else so many, in the order of the experts */
     size_t stride;      /* floats, a multiple of 16 with room for a padded panel */
-    bool wants_q;  /* some product reads it rounded */
-    bool written;  /* belongs to this segment */
+    bool wants_q;       /* some product reads it rounded */
+    bool written;       /* belongs to this segment */
     sl_act8 q;
 } cpu_value;
 
@@ -120,11 +121,11 @@ typedef struct cpu_phase {
 
 /* The choices of a step's rows in one layer, in the order of the experts. */
 typedef struct cpu_choices {
-    uint32_t *row;      /* [rows_max * n_used] row of each sorted choice */
-    uint32_t *expert;   /* [rows_max * n_used] expert of each sorted choice */
-    uint32_t *place;    /* [rows_max][n_used] where a row's choice was sorted to */
-    uint32_t *begin;    /* [n_expert + 1] first sorted choice of each expert */
-    uint32_t *active;   /* [n_expert] experts that somebody chose */
+    uint32_t *row;    /* [rows_max * n_used] row of each sorted choice */
+    uint32_t *expert; /* [rows_max * n_used] expert of each sorted choice */
+    uint32_t *place;  /* [rows_max][n_used] where a row's choice was sorted to */
+    uint32_t *begin;  /* [n_expert + 1] first sorted choice of each expert */
+    uint32_t *active; /* [n_expert] experts that somebody chose */
     uint32_t n_active;
 } cpu_choices;
 
@@ -138,8 +139,8 @@ typedef struct cpu_segment {
     uint32_t rows_max;
 } cpu_segment;
 
-/* Inside a page of a layer group, layer `slot` begins at slot * n_kv_head * head_bytes, KV head h at
- * + h * head_bytes: K block, then V block. */
+/* Inside a page of a layer group, layer `slot` begins at slot * n_kv_head * head_bytes, KV head h
+ * at + h * head_bytes: K block, then V block. */
 typedef struct cpu_group {
     size_t head_bytes, v_offset;
 } cpu_group;

@@ -24,7 +24,8 @@ static void route_softmax(float *x, uint32_t n) {
 static uint32_t route_best(const float *x, const bool *taken, uint32_t n) {
     uint32_t best = UINT32_MAX;
     for (uint32_t i = 0; i < n; i++) {
-        if (!taken[i] && (best == UINT32_MAX || x[i] > x[best] || (isnan(x[best]) && !isnan(x[i])))) {
+        if (!taken[i] &&
+            (best == UINT32_MAX || x[i] > x[best] || (isnan(x[best]) && !isnan(x[i])))) {
             best = i;
         }
     }

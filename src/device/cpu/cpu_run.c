@@ -120,8 +120,8 @@ static void phase_experts(const segment_job *job, const cpu_phase *phase, uint32
     uint32_t n_active = job->p->choices.n_active;
     uint32_t n_rows = job->n_rows * job->seg->values[phase->u.linear.in].n_choices;
     linear_cut cut = linear_cut_of(phase, n_rows, nth);
-    for (uint32_t t; (t = sl_pool_claim(job->p->device->pool, ith, 1)) <
-                     n_active * cut.n_panel_tasks;) {
+    for (uint32_t t;
+         (t = sl_pool_claim(job->p->device->pool, ith, 1)) < n_active * cut.n_panel_tasks;) {
         experts_task(job, phase, &cut, t, ith);
     }
 }

@@ -108,8 +108,8 @@ INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
 }
 
 /* 2. The scores seen, at least one, become weights; the state's maximum and sum move on. Returns
- *    the factor for the output so far. Vectors lie at multiples of VL, so that a sum does not depend
- *    on where a tile begins. */
+ *    the factor for the output so far. Vectors lie at multiples of VL, so that a sum does not
+ *    depend on where a tile begins. */
 INLINE float tile_softmax(float *scores, seen_range seen, float *state_max, float *state_sum) {
     const uint32_t first = seen.begin / VL * VL;
     const uint32_t whole = seen.end / VL * VL;

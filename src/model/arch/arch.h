@@ -1,4 +1,5 @@
-/* The list of architectures. A new one is a file here and a line in arch_list.h, and nothing else. */
+/* The list of architectures. A new one is a file here and a line in arch_list.inc.h, and nothing
+ * else. */
 #ifndef SL_MODEL_ARCH_ARCH_H
 #define SL_MODEL_ARCH_ARCH_H
 
@@ -17,7 +18,7 @@ extern const sl_arch sl_arch_list[];
 extern const size_t sl_arch_count;
 
 #define X(name, norm, function) void sl_arch_##function(sl_builder *b);
-#include "model/arch/arch_list.h"
+#include "model/arch/arch_list.inc.h"
 #undef X
 
 #endif

@@ -62,17 +62,24 @@ sl_value_id sl_block_ffn_plain(sl_builder *b, sl_value_id xn, sl_act_kind act) {
     return sl_build_linear(b, h, "ffn_down.weight", b->hp->n_embd, "f");
 }
 
+/* The file's kind of routing; GGUF numbers them from 1, 0 is none given. */
+static sl_route_kind moe_route_kind(sl_builder *b, sl_route_kind def) {
+    static const sl_route_kind kinds[] = {SL_ROUTE_SOFTMAX, SL_ROUTE_SIGMOID,
+                                          SL_ROUTE_SOFTMAX_OF_USED};
+    uint32_t number = sl_build_u32(b, "expert_gating_func", 0, 0, 3);
+    return number == 0 ? def : kinds[number - 1];
+}
+
 sl_block_moe sl_block_moe_of(sl_builder *b, sl_route_kind kind, bool normalize) {
     sl_block_moe moe = {.act = SL_ACT_SILU};
-    moe.route.kind = kind;
+    moe.route.kind = moe_route_kind(b, kind);
     moe.route.n_expert = sl_build_u32(b, "expert_count", 0, 1, SL_PLAN_EXPERTS_MAX);
     moe.route.n_used = sl_build_u32(b, "expert_used_count", 0, 1, SL_PLAN_CHOICES_MAX);
     moe.route.normalize = sl_build_bool(b, "expert_weights_norm", normalize);
     moe.route.scale = sl_build_f32(b, "expert_weights_scale", 1.0f, 0.0f, 1e6f);
     moe.route.scale = moe.route.scale == 0.0f ? 1.0f : moe.route.scale; /* 0 means none */
     moe.n_ff = sl_build_u32(b, "expert_feed_forward_length", b->hp->n_ff, 1, 1u << 20);
-    if (moe.route.n_expert == 0 || moe.route.n_used == 0 ||
-        moe.route.n_used > moe.route.n_expert) {
+    if (moe.route.n_expert == 0 || moe.route.n_used == 0 || moe.route.n_used > moe.route.n_expert) {
         sl_build_fail(b, SL_ERR_FORMAT,
                       "keys %s.expert_count = %" PRIu32 " and %s.expert_used_count = %" PRIu32
                       " do not go together: some, but not more than there are, must be used",

@@ -29,8 +29,7 @@ static deepseek2 deepseek2_read(sl_builder *b) {
     m.d_k = sl_build_u32(b, "attention.key_length_mla", hp->d_k, 1, 4096);
     m.d_v = sl_build_u32(b, "attention.value_length_mla", hp->d_v, 1, 4096);
     m.n_dense = sl_build_u32(b, "leading_dense_block_count", 0, 0, hp->n_layers);
-    uint32_t gating = sl_build_u32(b, "expert_gating_func", 1, 0, 2);
-    m.moe = sl_block_moe_of(b, gating == 2 ? SL_ROUTE_SIGMOID : SL_ROUTE_SOFTMAX, false);
+    m.moe = sl_block_moe_of(b, SL_ROUTE_SOFTMAX, false);
     m.moe.route.n_group = sl_build_u32(b, "expert_group_count", 1, 0, SL_PLAN_EXPERTS_MAX);
     m.moe.route.n_group_used = sl_build_u32(b, "expert_group_used_count", 1, 0,
                                             SL_PLAN_EXPERTS_MAX);
@@ -105,7 +104,8 @@ static sl_value_id deepseek2_attend_heads(sl_builder *b, const deepseek2 *m, sl_
     return sl_build_attend(b, q, k, v, &how, "y");
 }
 
-static sl_value_id deepseek2_ffn(sl_builder *b, const deepseek2 *m, sl_value_id xn, uint32_t layer) {
+static sl_value_id deepseek2_ffn(sl_builder *b, const deepseek2 *m, sl_value_id xn,
+                                 uint32_t layer) {
     if (layer < m->n_dense) {
         return sl_block_ffn_gated(b, xn, SL_ACT_SILU);
     }

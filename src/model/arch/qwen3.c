@@ -22,8 +22,9 @@ void sl_arch_qwen3(sl_builder *b) {
         sl_block_rope(b, a, rope);
         sl_build_add(b, x, sl_block_attend(b, a, &how));
         sl_value_id xn = sl_build_norm(b, x, "ffn_norm.weight", "xn");
-        sl_build_add(b, x, has_experts ? sl_block_experts(b, xn, &moe)
-                                       : sl_block_ffn_gated(b, xn, SL_ACT_SILU));
+        sl_build_add(b, x,
+                     has_experts ? sl_block_experts(b, xn, &moe)
+                                 : sl_block_ffn_gated(b, xn, SL_ACT_SILU));
     }
     sl_block_output(b, x);
 }

@@ -285,7 +285,7 @@ static void test_reference_model(void **state) {
     assert_true(json_is_object(json_object_get(root, "tokenizer")));
     assert_true(json_array_size(json_object_get(root, "eog")) > 0);
     assert_true(json_integer_value(json_object_get(root, "kv_bytes_per_token")) > 0);
-    check_has(json_string_value(json_object_get(root, "plan")), "rms_norm");
+    check_has(json_string_value(json_object_get(root, "plan")), "norm");
     json_decref(root);
     free(text);
     text = run((const char *const[]){path, "--plan", NULL}, 0);

@@ -162,7 +162,7 @@ static void test_greedy_is_the_argmax(void **state) {
     int32_t ids[44], table[2] = {5, 3};
     memcpy(ids, j->prompt, 40 * sizeof(ids[0]));
     for (uint32_t n = 40; n < 44; n++) {
-        const sl_step_run a_run = {.n_rows = n, .n_logits = 1, .tables = {table}};
+        const sl_step_run a_run = {.n_rows = n, .n_logits = 1, .n_known = n, .tables = {table}};
         const sl_step step = {.ids = ids, .n_rows = n, .runs = &a_run, .n_runs = 1, .n_logits = 1};
         direct d;
         sl_error err;
@@ -206,7 +206,7 @@ static void test_draws_are_the_samplers(void **state) {
     int32_t ids[60], table[2] = {1, 0};
     memcpy(ids, j->prompt, 40 * sizeof(ids[0]));
     for (uint32_t n = 40; n < 60; n++) {
-        const sl_step_run a_run = {.n_rows = n, .n_logits = 1, .tables = {table}};
+        const sl_step_run a_run = {.n_rows = n, .n_logits = 1, .n_known = n, .tables = {table}};
         const sl_step step = {.ids = ids, .n_rows = n, .runs = &a_run, .n_runs = 1, .n_logits = 1};
         direct d;
         sl_sample_out out;
