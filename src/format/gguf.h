@@ -136,6 +136,7 @@ SL_NODISCARD sl_status sl_gguf_array(const sl_gguf *g, const char *key, sl_gguf_
 bool sl_gguf_next_string(sl_gguf_iter *it, sl_slice *out); /* false at the end */
 bool sl_gguf_next_f32(sl_gguf_iter *it, float *out);
 bool sl_gguf_next_i32(sl_gguf_iter *it, int32_t *out); /* I32 or U32 (bits) elements */
+bool sl_gguf_next_bool(sl_gguf_iter *it, bool *out);
 
 const char *sl_gguf_type_name(
     sl_gguf_type type); /* "u32", "string", ...; "?" for an unknown number */

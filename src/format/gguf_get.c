@@ -362,3 +362,12 @@ bool sl_gguf_next_i32(sl_gguf_iter *it, int32_t *out) {
     }
     return at != NULL;
 }
+
+bool sl_gguf_next_bool(sl_gguf_iter *it, bool *out) {
+    if (it->left == 0 || it->elem_type != SL_GGUF_BOOL || it->end == it->pos) {
+        return false;
+    }
+    *out = *it->pos++ != 0;
+    it->left--;
+    return true;
+}

@@ -51,10 +51,14 @@ static const struct {
     ENTRY("mul f32", mul_f32),
     ENTRY("quantize row", quantize_row),
     ENTRY("rms norm", rms_norm),
+    ENTRY("layer norm", layer_norm),
     ENTRY("rope norm", rope_norm),
     ENTRY("rope neox", rope_neox),
-    ENTRY("silu mul", silu_mul),
+    ENTRY("act", act),
     ENTRY("add", add),
+    ENTRY("add scaled", add_scaled),
+    ENTRY("scale", scale),
+    ENTRY("softcap", softcap),
     ENTRY("kv store f16", kv_store[SL_KV_F16]),
     ENTRY("kv store f32", kv_store[SL_KV_F32]),
     ENTRY("attend f16", attend[SL_KV_F16]),
@@ -115,4 +119,5 @@ void sl_kernels_fill_ref(sl_kernels *k) {
     sl_product_fill_ref(k);
     sl_attend_fill_ref(k);
     sl_rows_fill_ref(k);
+    sl_act_fill_ref(k);
 }

@@ -74,7 +74,7 @@ size_t sl_mul_f32_scratch_floats(uint32_t n_in);
  * A page of the store holds, for each (layer, KV head), a K block [d_k][32] (token fastest) and a V
  * block [32][d_v], elements F16 or F32. Token t of the sequence is in page table[t / 32], slot t %
  * 32. Row r (position p = pos0 + r) sees keys 0 .. p, with a window only those above p - window,
- * with n_keys != 0 keys 0 .. n_keys - 1 whatever p is. The score of key t is
+ * with n_keys != 0 keys 0 .. n_keys - 1 whatever p and the window are. The score of key t is
  *   s = scale * q.k;  s = softcap * tanh(s / softcap)  if softcap;  s += slope * (t - p)  if slopes
  * and the output softmax(s) V, with a sink exp(sink) more in the softmax's sum. Sums run in blocks
  * of SL_ATTEND_BLOCK tokens at fixed positions (online softmax over the blocks). Table entries of
@@ -97,7 +97,7 @@ typedef struct sl_attend {
     float softcap;       /* 0: none */
     const float *slopes; /* [n_group] of ALiBi, NULL: none */
     const float *sinks;  /* [n_group], NULL: none */
-    float *out; /* out[r * out_stride + h * d_v + i] */
+    float *out;          /* out[r * out_stride + h * d_v + i] */
     size_t out_stride;
     /* sl_attend_scratch_floats(...) floats, 64-byte aligned, one per thread */
     float *scratch;

@@ -15,6 +15,7 @@ void sl_kernels_fill_avx512vnni(sl_kernels *k);
 void sl_product_fill_ref(sl_kernels *k);
 void sl_attend_fill_ref(sl_kernels *k);
 void sl_rows_fill_ref(sl_kernels *k);
+void sl_act_fill_ref(sl_kernels *k);
 void sl_product_fill_avx2(sl_kernels *k);
 void sl_mul_f32_fill_avx2(sl_kernels *k);
 void sl_attend_fill_avx2(sl_kernels *k);

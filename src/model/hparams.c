@@ -74,8 +74,6 @@ static sl_status hparams_read_sizes(const sl_gguf *f, const char *a, sl_hparams 
                            err));
     SL_TRY(hparam_read_u32(f, a, (hparam_u32){"attention.head_count_kv", 1, 4096}, false, h->n_head,
                            &h->n_kv_head, err));
-    SL_TRY(
-        hparam_read_u32(f, a, (hparam_u32){"expert_count", 0, 4096}, false, 0, &h->n_expert, err));
     if (h->n_head % h->n_kv_head != 0) {
         return SL_FAIL(err, SL_ERR_FORMAT,
                        "%s: key %s.attention.head_count is %" PRIu32
@@ -110,11 +108,13 @@ static sl_status hparams_read_scaling_kind(const sl_gguf *f, const char *a, sl_h
         h->rope_scaling = SL_ROPE_SCALING_LINEAR;
     } else if (sl_slice_eq_str(type, "yarn")) {
         h->rope_scaling = SL_ROPE_SCALING_YARN;
+    } else if (sl_slice_eq_str(type, "longrope")) {
+        h->rope_scaling = SL_ROPE_SCALING_LONGROPE;
     } else {
         char text[SL_GGUF_SHOW_MAX];
         return SL_FAIL(
             err, SL_ERR_UNSUPPORTED,
-            "%s: key %s is \"%s\", which is not supported; known are none, linear and yarn",
+            "%s: key %s is \"%s\", which is not supported; known are none, linear, yarn and longrope",
             sl_gguf_path(f), key, sl_gguf_show(type, text, sizeof(text)));
     }
     /* Files from before rope.scaling.type say it by the factor alone. */
@@ -124,7 +124,7 @@ static sl_status hparams_read_scaling_kind(const sl_gguf *f, const char *a, sl_h
         return hparam_read_f32(f, a, (hparam_f32){"rope.scale_linear", 1e-3f, 1e6f}, true, 1.0f,
                                &h->rope_factor, err);
     }
-    if (h->rope_scaling == SL_ROPE_SCALING_NONE) {
+    if (h->rope_scaling == SL_ROPE_SCALING_NONE || h->rope_scaling == SL_ROPE_SCALING_LONGROPE) {
         h->rope_factor = 1.0f;
         return SL_OK;
     }
@@ -156,54 +156,15 @@ static sl_status hparams_read_rope(const sl_gguf *f, const char *a, sl_hparams *
                            1.0f, &h->rope_beta_slow, err);
 }
 
-/* Keys that change what a model computes, and the value that changes nothing. Ignoring another one
- * would give wrong answers without a word. */
-static const struct {
-    const char *key;
-    float neutral;
-} hparams_unsupported[] = {
-    {"attention.causal", 1.0f},         {"attention.sliding_window", 0.0f},
-    {"attention.clamp_kqv", 0.0f},      {"attention.scale", 0.0f},
-    {"attention.max_alibi_bias", 0.0f}, {"attn_logit_softcapping", 0.0f},
-    {"final_logit_softcapping", 0.0f},  {"embedding_scale", 1.0f},
-    {"residual_scale", 1.0f},           {"logit_scale", 1.0f},
-    {"use_parallel_residual", 0.0f},
-};
-
-static sl_status hparams_refuse_unsupported(const sl_gguf *f, const char *arch, sl_error *err) {
-    for (size_t i = 0; i < sizeof(hparams_unsupported) / sizeof(hparams_unsupported[0]); i++) {
-        char key[KEY_MAX], text[SL_GGUF_SHOW_MAX];
-        hparam_key(key, arch, hparams_unsupported[i].key);
-        const sl_gguf_kv *kv = sl_gguf_find(f, key);
-        if (kv == NULL) {
-            continue;
-        }
-        float v;
-        bool b;
-        if (kv->type == SL_GGUF_BOOL) {
-            SL_TRY(sl_gguf_bool_or(f, key, false, &b, err));
-            v = b ? 1.0f : 0.0f;
-        } else {
-            SL_TRY(sl_gguf_f32(f, key, &v, err));
-        }
-        if (v != hparams_unsupported[i].neutral) {
-            return SL_FAIL(
-                err, SL_ERR_UNSUPPORTED,
-                "%s: key %s is %s, which architecture %s does not support in this version",
-                sl_gguf_path(f), key, sl_gguf_show_value(f, kv, text, sizeof(text)), arch);
-        }
-    }
-    return SL_OK;
-}
-
-sl_status sl_hparams_read(const sl_gguf *file, const char *arch, sl_hparams *out, sl_error *err) {
-    sl_hparams h = {.arch = arch};
+sl_status sl_hparams_read(const sl_gguf *file, const char *arch, bool is_layer_norm,
+                          sl_hparams *out, sl_error *err) {
+    sl_hparams h = {.arch = arch, .is_layer_norm = is_layer_norm};
+    const char *eps = is_layer_norm ? "attention.layer_norm_epsilon"
+                                    : "attention.layer_norm_rms_epsilon";
     SL_TRY(hparams_read_sizes(file, arch, &h, err));
-    SL_TRY(hparam_read_f32(file, arch,
-                           (hparam_f32){"attention.layer_norm_rms_epsilon", 1e-12f, 1.0f}, true,
-                           0.0f, &h.norm_eps, err));
+    SL_TRY(hparam_read_f32(file, arch, (hparam_f32){eps, 1e-14f, 1.0f}, true, 0.0f, &h.norm_eps,
+                           err));
     SL_TRY(hparams_read_rope(file, arch, &h, err));
-    SL_TRY(hparams_refuse_unsupported(file, arch, err));
     const sl_gguf_tensor *embd = sl_gguf_find_tensor(file, "token_embd.weight");
     if (embd == NULL) {
         return SL_FAIL(err, SL_ERR_FORMAT,

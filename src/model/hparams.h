@@ -3,6 +3,7 @@
 #ifndef SL_MODEL_HPARAMS_H
 #define SL_MODEL_HPARAMS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <sluice/status.h>
@@ -12,7 +13,8 @@
 typedef enum sl_rope_scaling {
     SL_ROPE_SCALING_NONE,
     SL_ROPE_SCALING_LINEAR,
-    SL_ROPE_SCALING_YARN
+    SL_ROPE_SCALING_YARN,
+    SL_ROPE_SCALING_LONGROPE /* its factors are tensors */
 } sl_rope_scaling;
 
 typedef struct sl_hparams {
@@ -21,7 +23,7 @@ typedef struct sl_hparams {
     uint32_t n_head, n_kv_head;
     uint32_t d_k, d_v; /* elements of a key and of a value of one head */
     uint32_t n_rot;    /* rotated elements of a head, even */
-    uint32_t n_expert;
+    bool is_layer_norm; /* norms subtract the mean; else root mean square */
     float norm_eps;
     float rope_base;
     sl_rope_scaling rope_scaling;
@@ -31,8 +33,9 @@ typedef struct sl_hparams {
     float rope_beta_fast, rope_beta_slow; /* YaRN */
 } sl_hparams;
 
-/* Reads what every decoder needs. `arch` is the prefix of the keys. */
-SL_NODISCARD sl_status sl_hparams_read(const sl_gguf *file, const char *arch, sl_hparams *out,
-                                       sl_error *err);
+/* Reads what every model needs; descriptions ask for further keys themselves (builder.h). `arch` is
+ * the prefix of the keys. */
+SL_NODISCARD sl_status sl_hparams_read(const sl_gguf *file, const char *arch, bool is_layer_norm,
+                                       sl_hparams *out, sl_error *err);
 
 #endif

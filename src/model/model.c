@@ -92,7 +92,7 @@ static sl_status model_build(sl_model *m, const sl_arch *arch, sl_error *err) {
     sl_plan *plan = &m->plan;
     (void)snprintf(plan->arch, sizeof(plan->arch), "%s", arch->name);
     sl_hparams hp;
-    SL_TRY(sl_hparams_read(m->file, plan->arch, &hp, err));
+    SL_TRY(sl_hparams_read(m->file, plan->arch, arch->is_layer_norm, &hp, err));
     SL_TRY(model_check_vocab(m->file, &hp, err));
     plan->n_layers = hp.n_layers;
     plan->n_embd = hp.n_embd;

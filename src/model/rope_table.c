@@ -30,6 +30,7 @@ void sl_rope_table_fill(const sl_hparams *hp, const float *factors, float *inv_f
     }
     switch (hp->rope_scaling) {
     case SL_ROPE_SCALING_NONE:
+    case SL_ROPE_SCALING_LONGROPE:
         break;
     case SL_ROPE_SCALING_LINEAR:
         for (uint32_t j = 0; j < hp->n_rot / 2; j++) {

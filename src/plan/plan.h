@@ -21,6 +21,8 @@
 #define SL_PLAN_GROUPS_MAX 16 /* layer groups of one model */
 #define SL_PLAN_ROPES_MAX 4   /* different rope tables of one model */
 #define SL_PLAN_INPUTS_MAX 3
+#define SL_PLAN_EXPERTS_MAX 1024 /* of one layer */
+#define SL_PLAN_CHOICES_MAX 32   /* experts that one row goes to */
 
 /* What an operation computes for every row (token) of a step. Widths are those of its values. */
 typedef enum sl_op_kind {
@@ -36,7 +38,8 @@ typedef enum sl_op_kind {
     SL_OP_SCALE,    /* out = in0 * scale, or * in1[0] where there is an in1; in place allowed */
     SL_OP_SOFTCAP,  /* out = cap * tanh(in0 / cap); in place allowed */
     SL_OP_COPY,     /* a piece of each head of in0 to a place in each head of out */
-    SL_OP_ROUTE,    /* out = the experts chosen by the router's scores in0, and their shares */
+    SL_OP_ROUTE,    /* out = the shares of the experts chosen by the scores in0, then their numbers;
+                       `bias` is added for the choice only */
     SL_OP_DISPATCH, /* out = in0 once for each expert chosen by in1 */
     SL_OP_EXPERTS,  /* out = weight[expert of the choice] * in0 (+ bias[expert]); in1 is the route */
     SL_OP_COMBINE,  /* out = the sum of in0 over the choices of in1, by their shares */
@@ -54,14 +57,14 @@ typedef struct sl_plan_value {
     uint32_t n_choices; /* 0: one row per token */
 } sl_plan_value;
 
-/* A weight: n_out rows of n_in elements, row_bytes apart, as the file holds them. A matrix of
- * n_mats > 1 is that many of them in a row (experts, heads). Vectors have n_out == 1 and are F32. A
- * tied output matrix is the embedding's own entry, named by both operations. */
+/* A weight: n_mats matrices (one, or one for each expert or head) of n_out rows of n_in elements,
+ * as the file holds them. Vectors have n_out == 1 and are F32. A tied output matrix is the
+ * embedding's own entry, named by both operations. */
 typedef struct sl_plan_weight {
     sl_slice name;
     sl_type type;
     uint32_t n_out, n_in, n_mats;
-    size_t row_bytes;
+    size_t row_bytes, mat_bytes; /* from row to row, from matrix to matrix */
     const uint8_t *data;
 } sl_plan_weight;
 
@@ -193,6 +196,8 @@ void sl_plan_deinit(sl_plan *p);
 SL_NODISCARD sl_status sl_plan_check(const sl_plan *p, sl_error *err);
 
 const char *sl_op_kind_name(sl_op_kind kind);
+/* How many values an operation reads. */
+uint32_t sl_plan_op_n_in(const sl_plan_op *op);
 /* Appends one operation as text: "layer 3  linear  q[576] = blk.3.attn_q.weight * xn". */
 sl_status sl_plan_print_op(const sl_plan *p, uint32_t i_op, sl_buf *out);
 /* Appends the whole plan, one line per operation. */

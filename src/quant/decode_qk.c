@@ -19,7 +19,7 @@ enum { SUPER = 256 };
 
 /* Elements come in two halves of 128; each half has 32 bytes of qs, whose bits 2j, 2j+1 hold the
  * elements 32 j .. 32 j + 31 of the half. Groups of 16 share a scale and a minimum. */
-void sl_decode_q2_k(const uint8_t *src, float *dst, size_t n) {
+void sl_decode_q2_k(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / SUPER; b++, src += 84, dst += SUPER) {
         const float d = sl_half_load(src + 80);
         const float dmin = sl_half_load(src + 82);
@@ -38,7 +38,7 @@ void sl_decode_q2_k(const uint8_t *src, float *dst, size_t n) {
 /* Low two bits as in Q2_K. Element e of 256 has its third bit in bit e / 32 of hmask[e % 32]: 0
  * means "minus 4". Scale g of 16 (6 bits, minus 32): low nibbles in bytes 0-7 (g < 8 low half, else
  * high half), upper two bits in byte 8 + g % 4 at bit 2 * (g / 4). */
-void sl_decode_q3_k(const uint8_t *src, float *dst, size_t n) {
+void sl_decode_q3_k(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / SUPER; b++, src += 110, dst += SUPER) {
         const float d = sl_half_load(src + 108);
         const uint8_t *packed = src + 96;
@@ -60,7 +60,7 @@ void sl_decode_q3_k(const uint8_t *src, float *dst, size_t n) {
 
 /* Groups of 32: byte i of the p-th 32 bytes of qs holds element i of group 2p (low nibble) and 2p +
  * 1. */
-void sl_decode_q4_k(const uint8_t *src, float *dst, size_t n) {
+void sl_decode_q4_k(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / SUPER; b++, src += 144, dst += SUPER) {
         const float d = sl_half_load(src);
         const float dmin = sl_half_load(src + 2);
@@ -79,7 +79,7 @@ void sl_decode_q4_k(const uint8_t *src, float *dst, size_t n) {
 }
 
 /* As Q4_K; bit g of qh[i] is the fifth bit of element i of group g. */
-void sl_decode_q5_k(const uint8_t *src, float *dst, size_t n) {
+void sl_decode_q5_k(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / SUPER; b++, src += 176, dst += SUPER) {
         const float d = sl_half_load(src);
         const float dmin = sl_half_load(src + 2);
@@ -102,24 +102,24 @@ void sl_decode_q5_k(const uint8_t *src, float *dst, size_t n) {
 /* Two halves of 128 elements, each with 64 bytes of ql and 32 of qh. Run r (32 elements) of a half:
  * low nibbles in ql[32 * (r % 2) ..], low half of the byte for r < 2; upper two bits in qh at bit 2
  * r. Scales per 16. */
-void sl_decode_q6_k(const uint8_t *src, float *dst, size_t n) {
+void sl_decode_q6_k(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / SUPER; b++, src += 210, dst += SUPER) {
         const float d = sl_half_load(src + 208);
-        for (int run = 0; run < 8; run++) {
-            const int r = run % 4;
-            const uint8_t *low = src + 64 * (run / 4) + 32 * (r % 2);
-            const uint8_t *high = src + 128 + 32 * (run / 4);
-            const uint8_t *scales = src + 192 + 2 * run;
-            for (int i = 0; i < 32; i++) {
-                const int q = (low[i] >> 4 * (r / 2) & 15) | (high[i] >> 2 * r & 3) << 4;
-                const float scale = d * (float)(int8_t)scales[i / 16];
-                dst[32 * run + i] = scale * (float)(q - 32);
+        for (int g = 0; g < 16; g++) {
+            const int r = g / 2 % 4;
+            const uint8_t *low = src + 64 * (g / 8) + 32 * (r % 2) + 16 * (g % 2);
+            const uint8_t *high = src + 128 + 32 * (g / 8) + 16 * (g % 2);
+            const int low_shift = 4 * (r / 2), high_shift = 2 * r;
+            const float scale = d * (float)(int8_t)src[192 + g];
+            for (int i = 0; i < 16; i++) {
+                const int q = (low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;
+                dst[16 * g + i] = scale * (float)(q - 32);
             }
         }
     }
 }
 
-void sl_decode_q8_k(const uint8_t *src, float *dst, size_t n) {
+void sl_decode_q8_k(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / SUPER; b++, src += 292, dst += SUPER) {
         const float d = sl_float_of_bits(sl_load_u32(src));
         for (int i = 0; i < SUPER; i++) {

@@ -63,6 +63,16 @@ static unsigned long walk_keys(const sl_gguf *g) {
     return sum;
 }
 
+/* The first row, as a weight matrix is read. */
+static unsigned long decode_row(const sl_gguf_tensor *t) {
+    float row[1024];
+    if (!sl_type_info_of((uint32_t)t->type)->decodes || t->dims[0] > 1024) {
+        return 0;
+    }
+    sl_type_decode_row(t->type, t->data, row, (size_t)t->dims[0]);
+    return row[0] > row[t->dims[0] - 1];
+}
+
 static unsigned long walk_tensors(const sl_gguf *g, const uint8_t *data, size_t size) {
     unsigned long sum = 0;
     for (uint64_t i = 0; i < sl_gguf_n_tensors(g); i++) {
@@ -74,7 +84,7 @@ static unsigned long walk_tensors(const sl_gguf *g, const uint8_t *data, size_t 
         memcpy(name, t->name.ptr, t->name.len);
         name[t->name.len] = '\0';
         require(sl_gguf_find_tensor(g, name) == t);
-        sum += t->data[0] + t->data[t->size_bytes - 1];
+        sum += t->data[0] + t->data[t->size_bytes - 1] + decode_row(t);
     }
     return sum;
 }

@@ -210,7 +210,7 @@ static void check_arch_folder(const char *root) {
     }
 }
 
-/* quant/: NAME.gguf beside NAME.golden.json; formats that do not decode yet are skipped. */
+/* quant/: NAME.gguf beside NAME.golden.json; all must run. */
 static void check_quant_folder(const char *root) {
     char path[1024], golden[1024];
     (void)snprintf(path, sizeof(path), "%.400s/quant", root);
@@ -221,7 +221,7 @@ static void check_quant_folder(const char *root) {
             (void)snprintf(path, sizeof(path), "%.400s/quant/%.200s", root, e->d_name);
             (void)snprintf(golden, sizeof(golden), "%.400s/quant/%.*s.golden.json", root, stem,
                            e->d_name);
-            check_model(path, golden, false);
+            check_model(path, golden, true);
         }
     }
     if (d != NULL) {

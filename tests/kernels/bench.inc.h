@@ -160,8 +160,6 @@ static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t 
 }
 
 static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
-    static const sl_type float_types[] = {SL_TYPE_F32,  SL_TYPE_F16,  SL_TYPE_BF16,
-                                          SL_TYPE_Q4_1, SL_TYPE_Q8_0, SL_TYPE_Q6_K};
     for (int i = 0; i < N_PRODUCT_TYPES; i++) {
         char name[32];
         const sl_type type = product_types[i];
@@ -172,11 +170,13 @@ static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
             bench_product(k, type, false, 1536, 576, nth);
         }
     }
-    for (int i = 0; i < 6; i++) {
+    for (uint32_t type = 0; type < SL_TYPE_COUNT; type++) {
         char name[32];
-        snprintf(name, sizeof(name), "mul_f32 %s", type_name(float_types[i]));
-        if (strstr(name, op)) {
-            bench_product(k, float_types[i], true, 1536, 576, nth);
+        if (sl_type_info_of(type)->decodes) {
+            snprintf(name, sizeof(name), "mul_f32 %s", type_name((sl_type)type));
+            if (strstr(name, op)) {
+                bench_product(k, (sl_type)type, true, 1536, 576, nth);
+            }
         }
     }
 }
@@ -202,10 +202,10 @@ static void bench_attend_call(void *arg, uint32_t iter, uint32_t ith, uint32_t n
     b->k->attend[b->type](&a);
 }
 
-/* n_keys tokens seen by the last row; heads and pages as in the model: 3 query heads on a KV head,
+/* n_keys tokens up to the last row's, seen through a window (0: none); heads and pages as in the model: 3 query heads on a KV head,
  * and a page holds 30 layers x 3 heads of which one is read. */
 static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_rows,
-                               uint32_t n_keys, uint32_t nth) {
+                               uint32_t n_keys, uint32_t window, uint32_t nth) {
     enum { D = 64, GROUP = 3 };
     const size_t block = (size_t)D * SL_PAGE_TOKENS * (type == SL_KV_F16 ? 2 : 4);
     const uint32_t pages = (n_keys + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS;
@@ -242,13 +242,22 @@ static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_
                       .page_bytes = 2 * block,
                       .v_offset = block,
                       .scale = 0.125f,
+                      .window = window,
                       .out_stride = GROUP * D};
     char shape[64];
     snprintf(shape, sizeof(shape), "rows %u keys %u", n_rows, n_keys);
+    if (window) {
+        snprintf(shape, sizeof(shape), "rows %u of %u win %u", n_rows, n_keys, window);
+    }
+    const uint32_t unread = window && window + n_rows <= n_keys ? n_keys - n_rows + 1 - window : 0;
+    const uint32_t pages_read = pages - unread / SL_PAGE_TOKENS;
     /* Figures are of all threads together: each call of a round does the whole shape. */
-    const double pairs = ((double)n_keys - n_rows + 1 + n_keys) / 2 * n_rows * GROUP;
+    double pairs = 0.0;
+    for (uint32_t end = n_keys - n_rows + 1; end <= n_keys; end++) {
+        pairs += (double)GROUP * (window && end > window ? window : end);
+    }
     bench_line(type == SL_KV_F16 ? "attend f16" : "attend f32", shape, k->isa, bench_attend_call,
-               &b, nth, (double)nth * pages * 2 * (double)block, (double)nth * pairs * 4 * D);
+               &b, nth, (double)nth * pages_read * 2 * (double)block, (double)nth * pairs * 4 * D);
     for (uint32_t i = 0; i < nth; i++) {
         sl_free_aligned(b.scratch[i]);
         sl_free_aligned(b.out[i]);
@@ -261,11 +270,16 @@ static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_
 static void bench_attends(const sl_kernels *k, const char *op, uint32_t nth) {
     for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
         if (strstr(type == SL_KV_F16 ? "attend f16" : "attend f32", op)) {
-            bench_attend_shape(k, (sl_kv_type)type, 1, 160, nth);
-            bench_attend_shape(k, (sl_kv_type)type, 1, 512, nth);
-            bench_attend_shape(k, (sl_kv_type)type, 1, 8192, nth);
-            bench_attend_shape(k, (sl_kv_type)type, 16, 512, nth);
-            bench_attend_shape(k, (sl_kv_type)type, 512, 512, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 1, 160, 0, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 1, 512, 0, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 1, 4096, 0, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 1, 8192, 0, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 1, 8192, 512, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 16, 512, 0, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 16, 4096, 0, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 512, 512, 0, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 512, 4096, 0, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 512, 4096, 512, nth);
         }
     }
 }
@@ -278,6 +292,7 @@ typedef struct bench_row {
     float *x, *y, *out;
     uint8_t *page;
     act_buf act;
+    sl_act_kind act_kind;
     volatile double sink;
 } bench_row;
 
@@ -296,10 +311,20 @@ static void bench_rope(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
     (void)iter, (void)ith, (void)nth;
     b->k->rope_norm(b->out, b->n / 64, 64, 64, b->y);
 }
-static void bench_silu(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+static void bench_act(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
     bench_row *b = arg;
     (void)iter, (void)ith, (void)nth;
-    b->k->silu_mul(b->x, b->y, b->n, b->out);
+    b->k->act(b->act_kind, b->x, b->y, b->n, b->out);
+}
+static void bench_layer_norm(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    bench_row *b = arg;
+    (void)iter, (void)ith, (void)nth;
+    b->k->layer_norm(b->x, b->y, b->y, b->n, 1e-5f, b->out);
+}
+static void bench_softcap(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    bench_row *b = arg;
+    (void)iter, (void)ith, (void)nth;
+    b->k->softcap(b->x, 30.0f, b->n, b->out);
 }
 static void bench_add(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
     bench_row *b = arg;
@@ -328,19 +353,29 @@ static void bench_rows(const sl_kernels *k, const char *op) {
         const char *name;
         bench_fn fn;
         uint32_t n;
+        sl_act_kind act_kind;
     } rows[] = {
-        {"quantize", bench_quantize, 576}, {"quantize", bench_quantize, 1536},
-        {"rms_norm", bench_rms_norm, 576}, {"rope_norm", bench_rope, 768},
-        {"silu_mul", bench_silu, 1536},    {"add", bench_add, 576},
-        {"argmax", bench_argmax, 49152},   {"sum_exp", bench_sum_exp, 49152},
-        {"kv_store", bench_kv_store, 64},
+        {"quantize", bench_quantize, 576, 0},
+        {"quantize", bench_quantize, 1536, 0},
+        {"rms_norm", bench_rms_norm, 576, 0},
+        {"layer_norm", bench_layer_norm, 576, 0},
+        {"rope_norm", bench_rope, 768, 0},
+        {"act silu", bench_act, 1536, SL_ACT_SILU},
+        {"act gelu", bench_act, 1536, SL_ACT_GELU},
+        {"act gelu tanh", bench_act, 1536, SL_ACT_GELU_TANH},
+        {"act clamped", bench_act, 1536, SL_ACT_SWIGLU_CLAMPED},
+        {"add", bench_add, 576, 0},
+        {"softcap", bench_softcap, 49152, 0},
+        {"argmax", bench_argmax, 49152, 0},
+        {"sum_exp", bench_sum_exp, 49152, 0},
+        {"kv_store", bench_kv_store, 64, 0},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (!strstr(rows[i].name, op)) {
             continue;
         }
         const uint32_t n = rows[i].n;
-        bench_row b = {.k = k, .n = n};
+        bench_row b = {.k = k, .n = n, .act_kind = rows[i].act_kind};
         b.x = sl_alloc_aligned((size_t)n * 4, 64);
         b.y = sl_alloc_aligned((size_t)n * 4, 64);
         b.out = sl_alloc_aligned((size_t)n * 4, 64);

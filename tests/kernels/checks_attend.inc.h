@@ -1,68 +1,129 @@
 /* Checks of attention and of page writing. Part of test_kernels.c. */
 
-/* A sequence in a store of its own: random pages, unseen slots hold NaN. */
+enum { ATTEND_GROUP_MAX = 128 };
+
+/* What a call is asked for. */
+typedef struct attend_shape {
+    sl_kv_type type;
+    uint32_t n_rows, n_group, d_k, d_v, pos0;
+    uint32_t window, n_keys;
+    float softcap;
+    float slope; /* of the first head, halved from head to head; 0: no slopes */
+    int sinks;   /* 0 none, 1 as large as scores, 2 far above, 3 far below */
+} attend_shape;
+
+/* A sequence in a store of its own: random pages, unseen slots hold NaN, and pages that no row sees
+ * do not exist: who follows their table entries falls far outside the store. */
 typedef struct attend_case {
     sl_attend a;
-    sl_kv_type type;
-    uint32_t n_keys;
     guarded g[3]; /* store, q, scratch */
-    int32_t table[128];
+    int32_t table[256];
+    float slopes[ATTEND_GROUP_MAX], sinks[ATTEND_GROUP_MAX];
 } attend_case;
 
-static void attend_make(attend_case *c, sl_kv_type type, uint32_t n_rows, uint32_t n_group,
-                        uint32_t d_k, uint32_t d_v, uint32_t pos0) {
+/* Tokens [begin, end) are seen by some row. */
+static uint32_t attend_begin(const attend_shape *s) {
+    return s->window && !s->n_keys && s->pos0 + 1 > s->window ? s->pos0 + 1 - s->window : 0;
+}
+static uint32_t attend_end(const attend_shape *s) {
+    return s->n_keys ? s->n_keys : s->pos0 + s->n_rows;
+}
+
+static void attend_fill_store(attend_case *c, const attend_shape *s) {
+    const uint32_t begin = attend_begin(s), end = attend_end(s);
+    const uint32_t first = begin / SL_PAGE_TOKENS;
+    const uint32_t n_pages = (end + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS - first;
+    uint8_t *store = guarded_alloc(&c->g[0], n_pages * c->a.page_bytes);
+    memset(store, 0xff, n_pages * c->a.page_bytes); /* NaN in both formats */
+    c->a.store = store;
+    for (uint32_t i = 0; i < sizeof(c->table) / sizeof(c->table[0]); i++) {
+        c->table[i] = INT32_MIN;
+    }
+    for (uint32_t i = 0; i < n_pages; i++) { /* a random order of pages */
+        const uint32_t j = rng_below(&state.rng, i + 1);
+        c->table[first + i] = c->table[first + j];
+        c->table[first + j] = (int32_t)i;
+    }
+    float *key = sl_alloc_zero(s->d_k, sizeof(float));
+    float *value = sl_alloc_zero(s->d_v, sizeof(float));
+    for (uint32_t t = begin; t < end; t++) {
+        uint8_t *page = store + (size_t)c->table[t / SL_PAGE_TOKENS] * c->a.page_bytes;
+        rng_fill(&state.rng, key, s->d_k);
+        rng_fill(&state.rng, value, s->d_v);
+        state.ref.kv_store[s->type](key, s->d_k, value, s->d_v, page + c->a.k_offset,
+                                    page + c->a.v_offset, t % SL_PAGE_TOKENS);
+    }
+    sl_free(key);
+    sl_free(value);
+}
+
+static void attend_make(attend_case *c, const attend_shape *s) {
+    static const float sinks[] = {0.0f, 0.0f, 500.0f, -500.0f};
     memset(c, 0, sizeof(*c));
-    const size_t elem = type == SL_KV_F16 ? 2 : 4;
-    const size_t k_bytes = (d_k * SL_PAGE_TOKENS * elem + 63) / 64 * 64;
-    const size_t v_bytes = (d_v * SL_PAGE_TOKENS * elem + 63) / 64 * 64;
-    c->type = type;
-    c->n_keys = pos0 + n_rows;
-    const uint32_t n_pages = (c->n_keys + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS;
-    c->a = (sl_attend){.q_stride = (size_t)n_group * d_k + 3,
-                       .n_rows = n_rows,
-                       .n_group = n_group,
-                       .d_k = d_k,
-                       .d_v = d_v,
-                       .pos0 = pos0,
+    const size_t elem = s->type == SL_KV_F16 ? 2 : 4;
+    const size_t k_bytes = (s->d_k * SL_PAGE_TOKENS * elem + 63) / 64 * 64;
+    const size_t v_bytes = (s->d_v * SL_PAGE_TOKENS * elem + 63) / 64 * 64;
+    c->a = (sl_attend){.q_stride = (size_t)s->n_group * s->d_k + 3,
+                       .n_rows = s->n_rows,
+                       .n_group = s->n_group,
+                       .d_k = s->d_k,
+                       .d_v = s->d_v,
+                       .pos0 = s->pos0,
                        .table = c->table,
                        .page_bytes = 64 + k_bytes + v_bytes,
                        .k_offset = 64,
                        .v_offset = 64 + k_bytes,
-                       .scale = 1.0f / sqrtf((float)d_k),
-                       .out_stride = (size_t)n_group * d_v + 5};
-    uint8_t *store = guarded_alloc(&c->g[0], n_pages * c->a.page_bytes);
-    memset(store, 0xff, n_pages * c->a.page_bytes); /* NaN in both formats */
-    c->a.store = store;
-    for (uint32_t i = 0; i < n_pages; i++) { /* a random order of pages */
-        const uint32_t j = rng_below(&state.rng, i + 1);
-        c->table[i] = c->table[j];
-        c->table[j] = (int32_t)i;
+                       .scale = 1.0f / sqrtf((float)s->d_k),
+                       .window = s->window,
+                       .n_keys = s->n_keys,
+                       .softcap = s->softcap,
+                       .slopes = s->slope != 0.0f ? c->slopes : NULL,
+                       .sinks = s->sinks ? c->sinks : NULL,
+                       .out_stride = (size_t)s->n_group * s->d_v + 5};
+    for (uint32_t h = 0; h < s->n_group; h++) {
+        c->slopes[h] = ldexpf(s->slope, -(int)(h % 8));
+        c->sinks[h] = sinks[s->sinks] + rng_normal(&state.rng);
     }
-    float *key = sl_alloc_zero(d_k, sizeof(float));
-    float *value = sl_alloc_zero(d_v, sizeof(float));
-    for (uint32_t t = 0; t < c->n_keys; t++) {
-        uint8_t *page = store + (size_t)c->table[t / SL_PAGE_TOKENS] * c->a.page_bytes;
-        rng_fill(&state.rng, key, d_k);
-        rng_fill(&state.rng, value, d_v);
-        state.ref.kv_store[type](key, d_k, value, d_v, page + c->a.k_offset, page + c->a.v_offset,
-                                 t % SL_PAGE_TOKENS);
-    }
-    sl_free(key);
-    sl_free(value);
-    float *q = guarded_alloc(&c->g[1], n_rows * c->a.q_stride * 4);
-    rng_fill(&state.rng, q, n_rows * c->a.q_stride);
+    attend_fill_store(c, s);
+    float *q = guarded_alloc(&c->g[1], s->n_rows * c->a.q_stride * 4);
+    rng_fill(&state.rng, q, s->n_rows * c->a.q_stride);
     c->a.q = q;
-    c->a.scratch = guarded_alloc(&c->g[2], sl_attend_scratch_floats(n_rows, n_group, d_k, d_v) * 4);
+    c->a.scratch = guarded_alloc(
+        &c->g[2], sl_attend_scratch_floats(s->n_rows, s->n_group, s->d_k, s->d_v) * 4);
 }
 static bool attend_drop(attend_case *c) {
     return guarded_free_all(c->g, 3);
 }
 
-static void attend_check(sl_kv_type type, uint32_t n_rows, uint32_t n_group, uint32_t d_k,
-                         uint32_t d_v, uint32_t pos0) {
+static const char *attend_text(const attend_shape *s) {
+    static char text[200];
+    snprintf(text, sizeof(text),
+             "%s rows %u group %u d %u/%u pos %u window %u keys %u cap %g slope %g sinks %d",
+             s->type == SL_KV_F16 ? "f16" : "f32", s->n_rows, s->n_group, s->d_k, s->d_v, s->pos0,
+             s->window, s->n_keys, (double)s->softcap, (double)s->slope, s->sinks);
+    return text;
+}
+
+/* The rows in calls of n each, the last ones first. */
+static void attend_in_parts(const sl_kernels *k, sl_kv_type type, const sl_attend *all, uint32_t n,
+                            float *out) {
+    const uint32_t n_parts = (all->n_rows + n - 1) / n;
+    for (uint32_t i = n_parts; i-- > 0;) {
+        const uint32_t row = i * n;
+        sl_attend part = *all;
+        part.n_rows = all->n_rows - row < n ? all->n_rows - row : n;
+        part.pos0 = all->pos0 + row;
+        part.q = all->q + row * all->q_stride;
+        part.out = out + row * all->out_stride;
+        k->attend[type](&part);
+    }
+}
+
+static void attend_check(const attend_shape *s) {
+    static const uint32_t parts[] = {1, 7};
     attend_case c;
-    attend_make(&c, type, n_rows, n_group, d_k, d_v, pos0);
-    const size_t n = n_rows * c.a.out_stride;
+    attend_make(&c, s);
+    const size_t n = s->n_rows * c.a.out_stride;
     guarded g_want, g_got;
     float *want = guarded_alloc(&g_want, n * 4);
     float *got = guarded_alloc(&g_got, n * 4);
@@ -71,7 +132,7 @@ static void attend_check(sl_kv_type type, uint32_t n_rows, uint32_t n_group, uin
         want[i] = 1.5f;
     }
     c.a.out = want;
-    state.ref.attend[type](&c.a);
+    state.ref.attend[s->type](&c.a);
     for (size_t l = 0; l < state.n_levels; l++) {
         const sl_kernels *k = &state.level[l];
         for (size_t i = 0; i < n; i++) {
@@ -79,81 +140,220 @@ static void attend_check(sl_kv_type type, uint32_t n_rows, uint32_t n_group, uin
             rows[i] = 1.5f;
         }
         c.a.out = got;
-        k->attend[type](&c.a);
-        CHECK(near(got, want, n, 1e-5f, 4e-6f), "attend %s at %s: rows %u group %u d %u/%u pos %u",
-              type == SL_KV_F16 ? "f16" : "f32", sl_isa_name(k->isa), n_rows, n_group, d_k, d_v,
-              pos0);
-        sl_attend one = c.a; /* each row alone, in any order of calls: the same bits */
-        one.n_rows = 1;
-        for (uint32_t r = n_rows; r-- > 0;) {
-            one.pos0 = pos0 + r;
-            one.q = c.a.q + r * c.a.q_stride;
-            one.out = rows + r * c.a.out_stride;
-            k->attend[type](&one);
+        k->attend[s->type](&c.a);
+        CHECK(near(got, want, n, 1e-5f, 4e-6f), "attend at %s: %s", sl_isa_name(k->isa),
+              attend_text(s));
+        for (int i = 0; i < 2; i++) { /* each row alone, and a few: the same bits */
+            attend_in_parts(k, s->type, &c.a, parts[i], rows);
+            CHECK(memcmp(got, rows, n * 4) == 0, "attend at %s: parts of %u differ: %s",
+                  sl_isa_name(k->isa), parts[i], attend_text(s));
         }
-        CHECK(memcmp(got, rows, n * 4) == 0,
-              "attend %s at %s: a row depends on the others: rows %u group %u",
-              type == SL_KV_F16 ? "f16" : "f32", sl_isa_name(k->isa), n_rows, n_group);
     }
     sl_free_aligned(rows);
     const bool case_whole = attend_drop(&c);
     const bool want_whole = guarded_free(&g_want);
-    CHECK(guarded_free(&g_got) && want_whole && case_whole, "attend writes outside");
+    CHECK(guarded_free(&g_got) && want_whole && case_whole, "attend writes outside: %s",
+          attend_text(s));
+}
+
+static void attend_check_plain(sl_kv_type type, uint32_t n_rows, uint32_t n_group, uint32_t d_k,
+                               uint32_t d_v, uint32_t pos0) {
+    const attend_shape s = {
+        .type = type, .n_rows = n_rows, .n_group = n_group, .d_k = d_k, .d_v = d_v, .pos0 = pos0};
+    attend_check(&s);
 }
 
 static void check_attend(void) {
     static const uint32_t dims[][2] = {{64, 64}, {32, 32}, {16, 16}, {80, 80}, {128, 128},
                                        {96, 64}, {20, 12}, {8, 40},  {5, 7},   {192, 128}};
     static const uint32_t groups[] = {1, 2, 3, 4, 5, 7, 8, 16, 71};
-    for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
-        for (int i = 0; i < 10; i++) {
-            attend_check((sl_kv_type)type, 1 + rng_below(&state.rng, 6), 3, dims[i][0], dims[i][1],
-                         rng_below(&state.rng, 90));
+    for (int i = 0; i < SL_KV_TYPE_COUNT; i++) {
+        const sl_kv_type type = (sl_kv_type)i;
+        for (int d = 0; d < 10; d++) {
+            attend_check_plain(type, 1 + rng_below(&state.rng, 6), 3, dims[d][0], dims[d][1],
+                               rng_below(&state.rng, 90));
         }
-        for (int i = 0; i < 9; i++) {
-            attend_check((sl_kv_type)type, groups[i] > 16 ? 2 : 1 + rng_below(&state.rng, 9),
-                         groups[i], 32, 32, rng_below(&state.rng, 70));
+        for (int g = 0; g < 9; g++) {
+            attend_check_plain(type, groups[g] > 16 ? 2 : 1 + rng_below(&state.rng, 9), groups[g],
+                               32, 32, rng_below(&state.rng, 70));
         }
-        attend_check((sl_kv_type)type, 1, 3, 64, 64, 0);
-        attend_check((sl_kv_type)type, 17, 3, 64, 64, 0);
-        attend_check((sl_kv_type)type, 40, 3, 64, 64, 240); /* over the border of two blocks */
-        attend_check((sl_kv_type)type, 1, 1, 64, 64, 255);
-        attend_check((sl_kv_type)type, 1, 4, 32, 32, 256);
-        attend_check((sl_kv_type)type, 3, 2, 32, 48, 1021); /* several blocks */
-        attend_check((sl_kv_type)type, 70, 1, 16, 16, 0);   /* more than one chunk of rows */
+        attend_check_plain(type, 1, 3, 64, 64, 0);
+        attend_check_plain(type, 17, 3, 64, 64, 0);
+        attend_check_plain(type, 40, 3, 64, 64, 240); /* over the border of two blocks */
+        attend_check_plain(type, 1, 1, 64, 64, 255);
+        attend_check_plain(type, 1, 4, 32, 32, 256);
+        attend_check_plain(type, 3, 2, 32, 48, 1021); /* several blocks */
+        attend_check_plain(type, 70, 1, 16, 16, 0);   /* more than one chunk of rows */
     }
 }
 
-/* Not-a-number in a query, key or value reaches every output that saw it, and no other. */
-static void check_attend_nan(void) {
+static void check_attend_window(void) {
+    /* rows, group, pos, window */
+    static const uint32_t cases[][4] = {
+        {1, 1, 0, 1},       {9, 1, 0, 1},      {9, 3, 30, 1},      {12, 2, 0, 4},
+        {1, 3, 31, 31},     {1, 3, 31, 32},    {1, 3, 32, 32},     {3, 3, 62, 33},
+        {40, 3, 0, 7},      {40, 3, 240, 9},   {40, 1, 240, 33},   {40, 1, 500, 255},
+        {40, 2, 500, 256},  {40, 3, 500, 257}, {70, 1, 250, 20},   {1, 4, 5000, 128},
+        {5, 4, 5000, 1024}, {40, 3, 5000, 40}, {33, 1, 5100, 512}, {3, 71, 300, 100},
+        {6, 2, 510, 2},     {6, 2, 509, 3},    {9, 5, 100, 1000},  {20, 3, 240, 300},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
+            const attend_shape s = {.type = (sl_kv_type)type,
+                                    .n_rows = cases[i][0],
+                                    .n_group = cases[i][1],
+                                    .d_k = i % 2 ? 32 : 20,
+                                    .d_v = i % 3 ? 16 : 28,
+                                    .pos0 = cases[i][2],
+                                    .window = cases[i][3],
+                                    .sinks = i % 4 == 0};
+            attend_check(&s);
+        }
+    }
+    for (int i = 0; i < 60; i++) { /* any shape */
+        const attend_shape s = {.type = (sl_kv_type)(i % 2),
+                                .n_rows = 1 + rng_below(&state.rng, 50),
+                                .n_group = 1 + rng_below(&state.rng, 7),
+                                .d_k = 1 + rng_below(&state.rng, 24),
+                                .d_v = 1 + rng_below(&state.rng, 24),
+                                .pos0 = rng_below(&state.rng, i % 3 ? 600 : 40),
+                                .window = 1 + rng_below(&state.rng, i % 4 ? 40 : 400)};
+        attend_check(&s);
+    }
+}
+
+/* Every key seen by every row; then the options of scores, alone and together. */
+static void check_attend_options(void) {
+    static const attend_shape shapes[] = {
+        {.n_rows = 1, .n_group = 2, .n_keys = 1},
+        {.n_rows = 33, .n_group = 3, .n_keys = 33},
+        {.n_rows = 10, .n_group = 1, .n_keys = 300, .pos0 = 290},
+        {.n_rows = 40, .n_group = 2, .n_keys = 40, .window = 5}, /* which then counts nothing */
+        {.n_rows = 3, .n_group = 2, .n_keys = 257, .pos0 = 600, .slope = 0.01f},
+        {.n_rows = 5, .n_group = 3, .pos0 = 40, .softcap = 50.0f},
+        {.n_rows = 5, .n_group = 3, .pos0 = 400, .softcap = 0.05f},
+        {.n_rows = 5, .n_group = 3, .pos0 = 400, .softcap = 1e6f},
+        {.n_rows = 9, .n_group = 12, .pos0 = 250, .slope = 0.5f},
+        {.n_rows = 2, .n_group = 8, .pos0 = 5000, .slope = 1.0f},
+        {.n_rows = 40, .n_group = 3, .sinks = 1},
+        {.n_rows = 4, .n_group = 3, .pos0 = 600, .sinks = 1},
+        {.n_rows = 4, .n_group = 3, .pos0 = 600, .sinks = 2},
+        {.n_rows = 4, .n_group = 3, .pos0 = 600, .sinks = 3},
+        {.n_rows = 40, .n_group = 4, .pos0 = 250, .window = 128, .softcap = 20.0f, .sinks = 1},
+        {.n_rows = 40, .n_group = 4, .pos0 = 250, .window = 9, .softcap = 2.0f, .slope = 0.25f},
+        {.n_rows = 7, .n_group = 5, .pos0 = 5001, .window = 64, .slope = 0.5f, .sinks = 1},
+    };
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
+            attend_shape s = shapes[i];
+            s.type = (sl_kv_type)type;
+            s.d_k = type ? 36 : 32;
+            s.d_v = type ? 32 : 20;
+            attend_check(&s);
+        }
+    }
+    for (int type = 0; type < SL_KV_TYPE_COUNT; type++) { /* one compressed head of keys for all */
+        attend_shape s = {.type = (sl_kv_type)type,
+                          .n_rows = 1,
+                          .n_group = ATTEND_GROUP_MAX,
+                          .d_k = 576,
+                          .d_v = 512,
+                          .pos0 = 40};
+        attend_check(&s);
+        s.n_rows = 9;
+        s.n_group = 16;
+        s.pos0 = 250;
+        attend_check(&s);
+    }
+}
+
+/* A sink far above all scores: nothing is left of the values, and nothing overflows. Equal keys and a
+ * sink of the same score: one share of n + 1. */
+static void check_attend_sinks(void) {
     for (size_t l = 0; l < state.n_levels; l++) {
         const sl_kernels *k = &state.level[l];
+        const attend_shape s = {SL_KV_F32, .n_rows = 3, .n_group = 2, .d_k = 8,
+                                .d_v = 8,  .pos0 = 300, .sinks = 1};
         attend_case c;
-        attend_make(&c, SL_KV_F32, 6, 2, 32, 32, 60);
-        float *out = sl_alloc_aligned(6 * c.a.out_stride * 4, 64);
+        attend_make(&c, &s);
+        float *out = sl_alloc_aligned(3 * c.a.out_stride * 4, 64);
         c.a.out = out;
-        const uint32_t bad = 63; /* seen by rows 3, 4, 5 */
-        uint8_t *page = c.g[0].base + GUARD_BYTES + (size_t)c.table[bad / 32] * c.a.page_bytes;
-        float *value = (float *)(void *)(page + c.a.v_offset) + (size_t)(bad % 32) * 32;
-        value[5] = NAN;
+        c.sinks[0] = 1e30f;
+        c.sinks[1] = -INFINITY;
         k->attend[SL_KV_F32](&c.a);
         bool right = true;
-        for (uint32_t r = 0; r < 6; r++) {
-            for (uint32_t j = 0; j < 64; j++) {
-                right = right && isnan(out[r * c.a.out_stride + j]) == (r >= 3 && j % 32 == 5);
+        for (uint32_t r = 0; r < 3; r++) {
+            for (uint32_t j = 0; j < 8; j++) {
+                right = right && out[r * c.a.out_stride + j] == 0.0f &&
+                        isfinite(out[r * c.a.out_stride + 8 + j]);
             }
         }
-        CHECK(right, "attend at %s: NaN in a value is hidden or spreads", sl_isa_name(k->isa));
-        value[5] = 0.0f;
-        ((float *)(void *)(page + c.a.k_offset))[bad % 32] = NAN;
+        CHECK(right, "attend at %s: extreme sinks", sl_isa_name(k->isa));
+        c.a.scale = 0.0f;
+        c.sinks[0] = 0.0f;
         k->attend[SL_KV_F32](&c.a);
-        right = true;
-        for (uint32_t r = 0; r < 6; r++) {
-            right = right && (bool)isnan(out[r * c.a.out_stride]) == (r >= 3);
+        for (uint32_t r = 0; r < 3; r++) { /* head 1 has no sink: the mean of 301 + r values */
+            const double n = 301.0 + r;
+            for (uint32_t j = 0; j < 8; j++) {
+                const double mean = (double)(out[r * c.a.out_stride + 8 + j]);
+                const double with_sink = (double)out[r * c.a.out_stride + j];
+                right = right && fabs(with_sink - mean * n / (n + 1)) < 1e-6;
+            }
         }
-        CHECK(right, "attend at %s: NaN in a key is hidden or spreads", sl_isa_name(k->isa));
+        CHECK(right, "attend at %s: the share of a sink", sl_isa_name(k->isa));
         sl_free_aligned(out);
         attend_drop(&c);
+    }
+}
+
+/* Not-a-number in a key or value reaches every output that saw it, and no other. */
+static void attend_nan_check(const sl_kernels *k, uint32_t window) {
+    enum { ROWS = 6, POS = 60, D = 32 };
+    const attend_shape s = {SL_KV_F32, .n_rows = ROWS, .n_group = 2,    .d_k = D,
+                            .d_v = D,  .pos0 = POS,    .window = window};
+    attend_case c;
+    attend_make(&c, &s);
+    float *out = sl_alloc_aligned(ROWS * c.a.out_stride * 4, 64);
+    c.a.out = out;
+    for (uint32_t bad = 58; bad < POS + ROWS; bad++) {
+        if (bad < attend_begin(&s)) {
+            continue;
+        }
+        uint8_t *page = c.g[0].base + GUARD_BYTES + (size_t)c.table[bad / 32] * c.a.page_bytes;
+        float *value = (float *)(void *)(page + c.a.v_offset) + (size_t)(bad % 32) * D + 5;
+        float *key = (float *)(void *)(page + c.a.k_offset) + bad % 32;
+        const float value_was = *value, key_was = *key;
+        bool right[2] = {true, true};
+        for (int in_key = 0; in_key < 2; in_key++) {
+            *(in_key ? key : value) = NAN;
+            k->attend[SL_KV_F32](&c.a);
+            *value = value_was;
+            *key = key_was;
+            for (uint32_t r = 0; r < ROWS; r++) {
+                const uint32_t p = POS + r;
+                const bool sees = bad <= p && (window == 0 || bad + window > p);
+                for (uint32_t j = 0; j < 2 * D; j++) {
+                    const bool nan = sees && (in_key || j % D == 5);
+                    right[in_key] = right[in_key] &&
+                                    (bool)isnan(out[r * c.a.out_stride + j]) == nan;
+                }
+            }
+        }
+        CHECK(right[0], "attend at %s: NaN in value %u is hidden or spreads, window %u",
+              sl_isa_name(k->isa), bad, window);
+        CHECK(right[1], "attend at %s: NaN in key %u is hidden or spreads, window %u",
+              sl_isa_name(k->isa), bad, window);
+    }
+    sl_free_aligned(out);
+    attend_drop(&c);
+}
+
+static void check_attend_nan(void) {
+    for (size_t l = 0; l < state.n_levels; l++) {
+        attend_nan_check(&state.level[l], 0);
+        attend_nan_check(&state.level[l], 1);
+        attend_nan_check(&state.level[l], 3);
+        attend_nan_check(&state.level[l], 40);
     }
 }
 

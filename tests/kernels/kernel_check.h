@@ -158,12 +158,28 @@ static inline void random_row(rng *r, sl_type type, uint8_t *row, uint32_t n) {
         case SL_TYPE_Q6_K:
             put_half(row + 208, rng_float(r) * 0.1f);
             break;
+        case SL_TYPE_TQ1_0:
+            put_half(row + 52, rng_float(r));
+            break;
+        case SL_TYPE_TQ2_0:
+            put_half(row + 64, rng_float(r));
+            break;
+        case SL_TYPE_IQ1_M: /* the half's nibbles, from the lowest, top four scales */
+            for (uint32_t i = 0, h = sl_f32_to_f16(rng_float(r) * 0.1f); i < 4; i++, h >>= 4) {
+                row[49 + 2 * i] = (uint8_t)((row[49 + 2 * i] & 15) | (h & 15) << 4);
+            }
+            break;
+        case SL_TYPE_MXFP4:
+            row[0] = (uint8_t)(120 + row[0] % 10);
+            break;
+        case SL_TYPE_NVFP4: /* all scales are finite */
+            break;
         case SL_TYPE_Q8_K: {
             const float f = rng_float(r);
             memcpy(row, &f, 4);
             break;
         }
-        default: /* Q4_0 Q5_0 Q8_0 */
+        default: /* a half in front: Q4_0 Q5_0 Q8_0, most IQ formats */
             put_half(row, rng_float(r) * 0.1f);
             break;
         }

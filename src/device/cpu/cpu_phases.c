@@ -9,23 +9,29 @@ typedef struct phase_builder {
     cpu_segment *seg;
     bool rows_open;   /* the last phase is a rows phase that may grow */
     bool *q_is_fresh; /* [n_values] the rounded form matches the float rows */
+    const sl_plan_op *biased[CPU_LINEAR_MAX]; /* products whose bias is still to be added */
+    uint32_t n_biased;
+    uint32_t n_expert; /* of the last route */
 } phase_builder;
 
-bool sl_cpu_weight_packs(const sl_program *p, const sl_plan_weight *w) {
-    return !p->options.exact && w->n_out > 1 && p->device->kernels.product[w->type].mul != NULL;
-}
-
-static void builder_row_op(phase_builder *b, cpu_row_op op) {
+/* n_choices: of the rows that it works on; rows of one phase are all of one kind. */
+static void builder_row_op(phase_builder *b, uint32_t n_choices, cpu_row_op op) {
     cpu_segment *s = b->seg;
-    if (!b->rows_open) {
-        cpu_phase *phase = &s->phases[s->n_phases++];
-        phase->kind = CPU_PHASE_ROWS;
-        phase->u.rows.first = s->n_row_ops;
-        phase->u.rows.n = 0;
+    cpu_phase *last = b->rows_open ? &s->phases[s->n_phases - 1] : NULL;
+    if (last == NULL || last->u.rows.n_choices != n_choices) {
+        last = &s->phases[s->n_phases++];
+        last->kind = CPU_PHASE_ROWS;
+        last->u.rows.first = s->n_row_ops;
+        last->u.rows.n = 0;
+        last->u.rows.n_choices = n_choices;
         b->rows_open = true;
     }
     s->row_ops[s->n_row_ops++] = op;
-    s->phases[s->n_phases - 1].u.rows.n++;
+    last->u.rows.n++;
+}
+
+static uint32_t builder_choices(const phase_builder *b, sl_value_id v) {
+    return b->p->plan->values[v].n_choices;
 }
 
 static void builder_wrote(phase_builder *b, sl_value_id v) {
@@ -33,18 +39,21 @@ static void builder_wrote(phase_builder *b, sl_value_id v) {
     b->seg->values[v].written = true;
 }
 
+/* An operation that writes only a part of its output. */
+static bool op_writes_part(const sl_plan_op *op) {
+    return op->kind == SL_OP_COPY || (op->kind == SL_OP_LINEAR && op->u.linear.n_head > 1);
+}
+
 /* True if value v is read at or after operation i of the segment before it is written again. */
 static bool value_is_read_from(const sl_plan *plan, uint32_t i, uint32_t end, sl_value_id v) {
     for (; i < end; i++) {
         const sl_plan_op *op = &plan->ops[i];
-        bool reads_all = op->kind == SL_OP_ATTEND;
-        bool reads_two = op->kind == SL_OP_ADD || op->kind == SL_OP_SILU_MUL || reads_all;
-        bool reads_one = op->kind != SL_OP_EMBED;
-        if ((reads_one && op->in[0] == v) || (reads_two && op->in[1] == v) ||
-            (reads_all && op->in[2] == v)) {
-            return true;
+        for (uint32_t k = 0; k < sl_plan_op_n_in(op); k++) {
+            if (op->in[k] == v) {
+                return true;
+            }
         }
-        if (op->out == v) {
+        if (op->out == v && !op_writes_part(op)) {
             return false;
         }
     }
@@ -54,16 +63,31 @@ static bool value_is_read_from(const sl_plan *plan, uint32_t i, uint32_t end, sl
 /* A product whose only reader is the residual sum that follows adds into the sum at once. */
 static bool linear_folds_add(const sl_plan *plan, uint32_t i, uint32_t end) {
     const sl_plan_op *op = &plan->ops[i];
-    if (i + 1 >= end || op->u.linear.bias >= 0) {
+    if (i + 1 >= end || op->kind != SL_OP_LINEAR || op->bias >= 0) {
         return false;
     }
     const sl_plan_op *next = &plan->ops[i + 1];
-    return next->kind == SL_OP_ADD && next->out == next->in[0] && next->in[1] == op->out &&
-           next->in[0] != op->out && next->in[0] != op->in[0] && op->out != plan->hidden &&
-           !value_is_read_from(plan, i + 2, end, op->out);
+    return next->kind == SL_OP_ADD && next->u.scale.scale == 1.0f && next->out == next->in[0] &&
+           next->in[1] == op->out && next->in[0] != op->out && next->in[0] != op->in[0] &&
+           op->out != plan->hidden && !value_is_read_from(plan, i + 2, end, op->out);
 }
 
-/* Appends a product; returns how many operations of the plan it covers. */
+/* The product joins the last phase if that one reads the same input and writes other values. */
+static bool linear_joins(const cpu_phase *last, cpu_phase_kind kind, sl_value_id in, bool quantized,
+                         sl_value_id out) {
+    if (last == NULL || last->kind != kind || last->u.linear.in != in ||
+        last->u.linear.quantized != quantized || last->u.linear.n == CPU_LINEAR_MAX) {
+        return false;
+    }
+    for (uint32_t j = 0; j < last->u.linear.n; j++) {
+        if (last->u.linear.l[j].out == out) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Appends a product, of experts or not; returns how many operations of the plan it covers. */
 static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
     const sl_plan *plan = b->p->plan;
     const sl_plan_op *op = &plan->ops[i];
@@ -72,21 +96,18 @@ static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
     sl_value_id in = op->in[0];
     if (quantized && !b->q_is_fresh[in]) {
         b->seg->values[in].wants_q = true;
-        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_QUANTIZE, .in = {in}, .out = in});
+        builder_row_op(b, builder_choices(b, in),
+                       (cpu_row_op){.kind = CPU_ROW_QUANTIZE, .in = {in}, .out = in});
         b->q_is_fresh[in] = true;
     }
     bool folds = linear_folds_add(plan, i, end);
     cpu_linear l = {.w = w, .out = folds ? plan->ops[i + 1].out : op->out, .add = folds};
     cpu_segment *s = b->seg;
+    cpu_phase_kind kind = op->kind == SL_OP_EXPERTS ? CPU_PHASE_EXPERTS : CPU_PHASE_LINEAR;
     cpu_phase *last = s->n_phases == 0 ? NULL : &s->phases[s->n_phases - 1];
-    bool joins = last != NULL && last->kind == CPU_PHASE_LINEAR && last->u.linear.in == in &&
-                 last->u.linear.quantized == quantized && last->u.linear.n < CPU_LINEAR_MAX;
-    for (uint32_t j = 0; joins && j < last->u.linear.n; j++) {
-        joins = last->u.linear.l[j].out != l.out;
-    }
-    if (!joins) {
+    if (!linear_joins(last, kind, in, quantized, l.out)) {
         last = &s->phases[s->n_phases++];
-        last->kind = CPU_PHASE_LINEAR;
+        last->kind = kind;
         last->u.linear.in = in;
         last->u.linear.quantized = quantized;
         last->u.linear.n = 0;
@@ -94,76 +115,128 @@ static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
     last->u.linear.l[last->u.linear.n++] = l;
     b->rows_open = false;
     builder_wrote(b, l.out);
-    if (op->u.linear.bias >= 0) {
-        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_ADD_BIAS,
-                                       .in = {op->out},
-                                       .out = op->out,
-                                       .w = &plan->weights[op->u.linear.bias]});
+    if (op->bias >= 0) {
+        b->biased[b->n_biased++] = op;
     }
     return folds ? 2 : 1;
+}
+
+/* Biases of the products of the phase just ended: added before anything else reads or writes. */
+static void builder_flush_biases(phase_builder *b) {
+    for (uint32_t i = 0; i < b->n_biased; i++) {
+        const sl_plan_op *op = b->biased[i];
+        builder_row_op(b, builder_choices(b, op->out),
+                       (cpu_row_op){.kind = op->kind == SL_OP_EXPERTS ? CPU_ROW_ADD_EXPERT_BIAS
+                                                                      : CPU_ROW_ADD_BIAS,
+                                    .in = {op->out, SL_VALUE_ID_NONE},
+                                    .out = op->out,
+                                    .b = sl_cpu_vector(b->p->plan, op->bias)});
+    }
+    b->n_biased = 0;
+}
+
+static void builder_heads(phase_builder *b, const sl_plan_op *op) {
+    cpu_phase *phase = &b->seg->phases[b->seg->n_phases++];
+    phase->kind = CPU_PHASE_HEADS;
+    phase->u.heads.op = op;
+    phase->u.heads.w = &b->p->weights[op->weight];
+    b->rows_open = false;
+    builder_wrote(b, op->out);
 }
 
 static void builder_attend(phase_builder *b, const sl_plan_op *op) {
     const cpu_group *g = &b->p->groups[op->u.attend.group];
     const sl_plan_group *pg = &b->p->plan->groups[op->u.attend.group];
     size_t offset = (size_t)op->u.attend.slot * pg->n_kv_head * g->head_bytes;
-    builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_STORE_KV,
-                                   .in = {op->in[1], op->in[2]},
-                                   .group = op->u.attend.group,
-                                   .offset = offset});
+    builder_row_op(b, 0,
+                   (cpu_row_op){.kind = CPU_ROW_STORE_KV,
+                                .op = op,
+                                .in = {op->in[1], op->in[2]},
+                                .out = op->in[1],
+                                .offset = offset});
     cpu_phase *phase = &b->seg->phases[b->seg->n_phases++];
     phase->kind = CPU_PHASE_ATTEND;
-    phase->u.attend = (cpu_attend){.q = op->in[0],
-                                   .out = op->out,
-                                   .group = op->u.attend.group,
-                                   .n_head = op->u.attend.n_head,
-                                   .offset = offset,
-                                   .scale = op->u.attend.scale};
+    phase->u.attend = (cpu_attend){
+        .op = op, .sinks = sl_cpu_vector(b->p->plan, op->u.attend.sinks), .offset = offset};
     b->rows_open = false;
     builder_wrote(b, op->out);
 }
 
-static uint32_t builder_op(phase_builder *b, uint32_t i, uint32_t end) {
+/* The rows' choices are sorted before the first rows go to their experts. */
+static void builder_sort(phase_builder *b, const sl_plan_op *op) {
+    uint32_t n_used = builder_choices(b, op->out);
+    cpu_phase *phase = &b->seg->phases[b->seg->n_phases++];
+    phase->kind = CPU_PHASE_SORT;
+    phase->u.sort.route = op->in[1];
+    phase->u.sort.n_used = n_used;
+    phase->u.sort.n_expert = b->n_expert;
+    b->rows_open = false;
+}
+
+/* Row operations: what they are called here, and the kind of rows that they run over. */
+static void builder_rows(phase_builder *b, const sl_plan_op *op) {
+    static const cpu_row_kind kinds[SL_OP_KIND_COUNT] = {
+        [SL_OP_EMBED] = CPU_ROW_EMBED,       [SL_OP_POSITION] = CPU_ROW_POSITION,
+        [SL_OP_NORM] = CPU_ROW_NORM,         [SL_OP_ROPE] = CPU_ROW_ROPE,
+        [SL_OP_ACT] = CPU_ROW_ACT,           [SL_OP_ADD] = CPU_ROW_ADD,
+        [SL_OP_ADD_BIAS] = CPU_ROW_ADD_BIAS, [SL_OP_SCALE] = CPU_ROW_SCALE,
+        [SL_OP_SOFTCAP] = CPU_ROW_SOFTCAP,   [SL_OP_COPY] = CPU_ROW_COPY,
+        [SL_OP_ROUTE] = CPU_ROW_ROUTE,       [SL_OP_DISPATCH] = CPU_ROW_DISPATCH,
+        [SL_OP_COMBINE] = CPU_ROW_COMBINE,
+    };
     const sl_plan *plan = b->p->plan;
-    const sl_plan_op *op = &plan->ops[i];
-    const sl_plan_weight *w = op->weight < 0 ? NULL : &plan->weights[op->weight];
+    uint32_t n_in = sl_plan_op_n_in(op);
+    cpu_row_op row = {.kind = kinds[op->kind],
+                      .op = op,
+                      .in = {n_in > 0 ? op->in[0] : op->out, n_in > 1 ? op->in[1] : SL_VALUE_ID_NONE},
+                      .out = op->out,
+                      .b = sl_cpu_vector(plan, op->bias)};
+    if (op->kind == SL_OP_NORM) {
+        row.w = sl_cpu_vector(plan, op->weight);
+    } else if (op->kind == SL_OP_ADD_BIAS) {
+        row.b = sl_cpu_vector(plan, op->weight);
+    } else if (op->kind == SL_OP_ROUTE) {
+        b->n_expert = op->u.route.n_expert;
+    }
+    builder_row_op(b, builder_choices(b, op->out), row);
+    builder_wrote(b, op->out);
+}
+
+static bool builder_awaits_bias(const phase_builder *b, sl_value_id v) {
+    for (uint32_t i = 0; i < b->n_biased; i++) {
+        if (b->biased[i]->out == v) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint32_t builder_op(phase_builder *b, uint32_t i, uint32_t end) {
+    const sl_plan_op *op = &b->p->plan->ops[i];
+    bool product = op->kind == SL_OP_EXPERTS ||
+                   (op->kind == SL_OP_LINEAR && op->u.linear.n_head <= 1);
+    if (!product || b->n_biased == CPU_LINEAR_MAX || builder_awaits_bias(b, op->in[0])) {
+        builder_flush_biases(b);
+    }
     switch (op->kind) {
     case SL_OP_LINEAR:
-        return builder_linear(b, i, end);
+    case SL_OP_EXPERTS:
+        if (product) {
+            return builder_linear(b, i, end);
+        }
+        builder_heads(b, op);
+        break;
     case SL_OP_ATTEND:
         builder_attend(b, op);
-        return 1;
-    case SL_OP_EMBED:
-        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_EMBED, .out = op->out, .w = w});
         break;
-    case SL_OP_RMS_NORM:
-        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_RMS_NORM,
-                                       .in = {op->in[0]},
-                                       .out = op->out,
-                                       .w = w,
-                                       .eps = op->u.norm.eps});
+    case SL_OP_DISPATCH:
+        builder_sort(b, op);
+        builder_rows(b, op);
         break;
-    case SL_OP_ROPE:
-        builder_row_op(b, (cpu_row_op){.kind = CPU_ROW_ROPE,
-                                       .in = {op->in[0]},
-                                       .out = op->out,
-                                       .n_head = op->u.rope.n_head,
-                                       .d = op->u.rope.d,
-                                       .i_rope = op->u.rope.rope});
-        break;
-    case SL_OP_SILU_MUL:
-        builder_row_op(
-            b,
-            (cpu_row_op){.kind = CPU_ROW_SILU_MUL, .in = {op->in[0], op->in[1]}, .out = op->out});
-        break;
-    case SL_OP_ADD:
-        builder_row_op(
-            b, (cpu_row_op){.kind = CPU_ROW_ADD, .in = {op->in[0], op->in[1]}, .out = op->out});
-        break;
-    case SL_OP_KIND_COUNT:
+    default:
+        builder_rows(b, op);
         break;
     }
-    builder_wrote(b, op->out);
     return 1;
 }
 
@@ -171,9 +244,9 @@ static sl_status segment_build(sl_program *p, cpu_segment *seg, uint32_t first, 
                                bool is_head, sl_error *err) {
     const sl_plan *plan = p->plan;
     uint32_t n = end - first;
-    /* An operation makes at most two phases and two row operations; the preamble a few more. */
-    seg->phases = sl_arena_alloc_zero(&p->arena, 2 * n + 2, sizeof(*seg->phases));
-    seg->row_ops = sl_arena_alloc_zero(&p->arena, 2 * n + SL_PLAN_ROPES_MAX + 2,
+    /* An operation makes at most three phases and three row operations; the preamble a few more. */
+    seg->phases = sl_arena_alloc_zero(&p->arena, 3 * (size_t)n + 2, sizeof(*seg->phases));
+    seg->row_ops = sl_arena_alloc_zero(&p->arena, 3 * (size_t)n + SL_PLAN_ROPES_MAX + 2,
                                        sizeof(*seg->row_ops));
     seg->values = sl_arena_alloc_zero(&p->arena, plan->n_values, sizeof(*seg->values));
     bool *fresh = sl_arena_alloc_zero(&p->arena, plan->n_values, sizeof(*fresh));
@@ -183,15 +256,16 @@ static sl_status segment_build(sl_program *p, cpu_segment *seg, uint32_t first, 
     }
     phase_builder b = {.p = p, .seg = seg, .q_is_fresh = fresh};
     for (uint32_t i = 0; i < plan->n_ropes && !is_head; i++) {
-        builder_row_op(&b, (cpu_row_op){.kind = CPU_ROW_ROPE_ANGLES, .i_rope = i});
+        builder_row_op(&b, 0, (cpu_row_op){.kind = CPU_ROW_ROPE_ANGLES, .i_rope = i});
     }
     if (is_head) {
-        builder_row_op(&b, (cpu_row_op){.kind = CPU_ROW_GATHER, .out = plan->hidden});
+        builder_row_op(&b, 0, (cpu_row_op){.kind = CPU_ROW_GATHER, .out = plan->hidden});
         builder_wrote(&b, plan->hidden);
     }
     for (uint32_t i = first; i < end;) {
         i += builder_op(&b, i, end);
     }
+    builder_flush_biases(&b);
     return SL_OK;
 }
 

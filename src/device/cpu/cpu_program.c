@@ -35,30 +35,28 @@ static size_t head_bytes(const sl_plan_group *g, sl_kv_type kv_type) {
     return (size_t)(g->d_k + g->d_v) * SL_PAGE_TOKENS * elem_bytes(kv_type);
 }
 
-size_t sl_cpu_group_page_bytes(const sl_plan_group *g, sl_kv_type kv_type) {
-    return (size_t)g->n_layers * g->n_kv_head * head_bytes(g, kv_type);
-}
-
 static void layout_values(const sl_plan *plan, cpu_segment *seg, carver *c) {
     for (uint32_t i = 0; i < plan->n_values; i++) {
         cpu_value *v = &seg->values[i];
         v->width = plan->values[i].width;
+        v->n_choices = plan->values[i].n_choices;
         if (!v->written) {
             continue;
         }
+        size_t rows = (size_t)seg->rows_max * (v->n_choices == 0 ? 1 : v->n_choices);
         v->stride = (v->width + 15u) & ~(size_t)15;
         if (v->stride % 1024 == 0) {
             v->stride += 16; /* rows a multiple of 4 KB apart would share cache sets */
         }
-        v->x = carve(c, v->stride * seg->rows_max, sizeof(float));
+        v->x = carve(c, v->stride * rows, sizeof(float));
         if (v->wants_q) {
             size_t n_groups = v->width / SL_ACT_GROUP;
             v->q.q_stride = (v->width + 63u) & ~(size_t)63;
             v->q.g_stride = (n_groups + 15) & ~(size_t)15;
-            v->q.q = carve(c, v->q.q_stride * seg->rows_max, 1);
-            v->q.d = carve(c, v->q.g_stride * seg->rows_max, sizeof(float));
-            v->q.s = carve(c, v->q.g_stride * seg->rows_max, sizeof(float));
-            v->q.sum16 = carve(c, 2 * v->q.g_stride * seg->rows_max, sizeof(int16_t));
+            v->q.q = carve(c, v->q.q_stride * rows, 1);
+            v->q.d = carve(c, v->q.g_stride * rows, sizeof(float));
+            v->q.s = carve(c, v->q.g_stride * rows, sizeof(float));
+            v->q.sum16 = carve(c, 2 * v->q.g_stride * rows, sizeof(int16_t));
         }
     }
 }
@@ -68,7 +66,8 @@ static size_t scratch_floats_needed(const sl_program *p) {
     for (uint32_t i = 0; i < p->plan->n_ops; i++) {
         const sl_plan_op *op = &p->plan->ops[i];
         size_t n = 0;
-        if (op->kind == SL_OP_LINEAR && p->weights[op->weight].product == NULL) {
+        if ((op->kind == SL_OP_LINEAR || op->kind == SL_OP_EXPERTS) &&
+            p->weights[op->weight].product == NULL) {
             n = sl_mul_f32_scratch_floats(p->plan->weights[op->weight].n_in);
         } else if (op->kind == SL_OP_ATTEND) {
             const sl_plan_group *g = &p->plan->groups[op->u.attend.group];
@@ -78,6 +77,23 @@ static size_t scratch_floats_needed(const sl_program *p) {
         most = n > most ? n : most;
     }
     return (most + 15) & ~(size_t)15;
+}
+
+static void layout_choices(sl_program *p, carver *c) {
+    size_t n_used = 0, n_expert = 0;
+    for (uint32_t i = 0; i < p->plan->n_body; i++) {
+        const sl_plan_op *op = &p->plan->ops[i];
+        if (op->kind == SL_OP_ROUTE) {
+            n_used = op->u.route.n_used > n_used ? op->u.route.n_used : n_used;
+            n_expert = op->u.route.n_expert > n_expert ? op->u.route.n_expert : n_expert;
+        }
+    }
+    size_t n = n_used * p->options.rows_max;
+    p->choices.row = carve(c, n, sizeof(uint32_t));
+    p->choices.expert = carve(c, n, sizeof(uint32_t));
+    p->choices.place = carve(c, n, sizeof(uint32_t));
+    p->choices.begin = carve(c, n_expert + 1, sizeof(uint32_t));
+    p->choices.active = carve(c, n_expert, sizeof(uint32_t));
 }
 
 static void layout_step(sl_program *p, carver *c) {
@@ -92,20 +108,29 @@ static void layout_step(sl_program *p, carver *c) {
     p->row_run = carve(c, p->options.rows_max, sizeof(uint32_t));
     p->run_tiles = carve(c, (size_t)p->options.runs_max + 1, sizeof(uint32_t));
     p->gather = carve(c, p->options.rows_max, sizeof(uint32_t));
+    layout_choices(p, c);
 }
 
+/* The pages of all groups come from one pool and are as large as the largest needs. */
 static void layout_groups(sl_program *p) {
-    size_t total = 0;
     for (uint32_t i = 0; i < p->plan->n_groups; i++) {
         const sl_plan_group *pg = &p->plan->groups[i];
         cpu_group *g = &p->groups[i];
         g->head_bytes = head_bytes(pg, p->options.kv_type);
         g->v_offset = head_v_offset(pg, p->options.kv_type);
-        g->page_bytes = sl_cpu_group_page_bytes(pg, p->options.kv_type);
-        total += g->page_bytes;
+        size_t bytes = (size_t)pg->n_layers * pg->n_kv_head * g->head_bytes;
+        p->page_bytes = bytes > p->page_bytes ? bytes : p->page_bytes;
     }
-    p->page_bytes = total;
-    p->kv_bytes = total * p->options.n_pages;
+    p->kv_bytes = p->page_bytes * p->options.n_pages;
+}
+
+/* Products of whole rows have an int8 form where the format has one; heads are read as the file has
+ * them. */
+static bool weight_packs(const sl_program *p, const sl_plan_op *op) {
+    const sl_plan_weight *w = &p->plan->weights[op->weight];
+    bool rows = op->kind == SL_OP_EXPERTS || (op->kind == SL_OP_LINEAR && op->u.linear.n_head <= 1);
+    return rows && !p->options.exact && w->n_out > 1 &&
+           p->device->kernels.product[w->type].mul != NULL;
 }
 
 /* Which weights get packed, and how much that takes. */
@@ -113,16 +138,13 @@ static void layout_packed(sl_program *p) {
     size_t used = 0;
     for (uint32_t i = 0; i < p->plan->n_ops; i++) {
         const sl_plan_op *op = &p->plan->ops[i];
-        if (op->kind != SL_OP_LINEAR) {
+        if (op->weight < 0 || !weight_packs(p, op) || p->weights[op->weight].product != NULL) {
             continue;
         }
         cpu_weight *w = &p->weights[op->weight];
-        if (w->product != NULL || !sl_cpu_weight_packs(p, w->w)) {
-            continue;
-        }
         w->product = &p->device->kernels.product[w->w->type];
         w->panel_bytes = w->product->panel_bytes(w->w->n_in);
-        used += w->panel_bytes * w->n_panels;
+        used += w->panel_bytes * w->n_panels * w->w->n_mats;
     }
     p->packed_bytes = used;
 }
@@ -192,13 +214,8 @@ static sl_status program_map(sl_program *p, sl_error *err) {
         cpu_weight *w = &p->weights[i];
         if (w->product != NULL) {
             w->panels = p->packed + used;
-            used += w->panel_bytes * w->n_panels;
+            used += w->panel_bytes * w->n_panels * w->w->n_mats;
         }
-    }
-    uint8_t *base = p->pages;
-    for (uint32_t i = 0; i < p->plan->n_groups; i++) {
-        p->groups[i].base = base;
-        base += p->groups[i].page_bytes * p->options.n_pages;
     }
     carver place = {.base = p->step};
     layout_step(p, &place);
@@ -210,23 +227,29 @@ typedef struct pack_job {
     uint32_t n_chunks;
 } pack_job;
 
-static uint32_t weight_chunks(const cpu_weight *w) {
-    return w->product == NULL ? 0 : (w->n_panels + PACK_CHUNK - 1) / PACK_CHUNK;
+static uint64_t weight_chunks(const cpu_weight *w) {
+    return w->product == NULL
+               ? 0
+               : (uint64_t)w->w->n_mats * ((w->n_panels + PACK_CHUNK - 1) / PACK_CHUNK);
 }
 
 static void pack_chunk(sl_program *p, uint32_t chunk) {
     uint32_t i = 0;
     while (chunk >= weight_chunks(&p->weights[i])) {
-        chunk -= weight_chunks(&p->weights[i]);
+        chunk -= (uint32_t)weight_chunks(&p->weights[i]);
         i++;
     }
     const cpu_weight *w = &p->weights[i];
-    uint32_t end = (chunk + 1) * PACK_CHUNK < w->n_panels ? (chunk + 1) * PACK_CHUNK : w->n_panels;
-    for (uint32_t panel = chunk * PACK_CHUNK; panel < end; panel++) {
+    uint32_t per_mat = (w->n_panels + PACK_CHUNK - 1) / PACK_CHUNK;
+    uint32_t mat = chunk / per_mat, first = chunk % per_mat * PACK_CHUNK;
+    uint32_t end = w->n_panels - first < PACK_CHUNK ? w->n_panels : first + PACK_CHUNK;
+    const uint8_t *data = w->w->data + mat * w->w->mat_bytes;
+    uint8_t *panels = w->panels + (size_t)mat * w->n_panels * w->panel_bytes;
+    for (uint32_t panel = first; panel < end; panel++) {
         uint32_t row = panel * SL_PANEL_ROWS;
         uint32_t n_rows = w->w->n_out - row < SL_PANEL_ROWS ? w->w->n_out - row : SL_PANEL_ROWS;
-        w->product->pack(w->w->data + (size_t)row * w->w->row_bytes, w->w->row_bytes, n_rows,
-                         w->w->n_in, w->panels + (size_t)panel * w->panel_bytes);
+        w->product->pack(data + (size_t)row * w->w->row_bytes, w->w->row_bytes, n_rows, w->w->n_in,
+                         panels + (size_t)panel * w->panel_bytes);
     }
 }
 
@@ -245,11 +268,14 @@ static void pack_worker(void *arg, uint32_t ith, uint32_t nth) {
 
 sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err) {
     pack_job job = {.p = p};
+    uint64_t n_chunks = 0;
     for (uint32_t i = 0; i < p->plan->n_weights; i++) {
-        if (__builtin_add_overflow(job.n_chunks, weight_chunks(&p->weights[i]), &job.n_chunks)) {
-            return SL_FAIL(err, SL_ERR_LIMIT, "the model has too many weights to pack");
-        }
+        n_chunks += weight_chunks(&p->weights[i]);
     }
+    if (n_chunks > UINT32_MAX) {
+        return SL_FAIL(err, SL_ERR_LIMIT, "the model has too many weights to pack");
+    }
+    job.n_chunks = (uint32_t)n_chunks;
     sl_pool_run(p->device->pool, pack_worker, &job);
     if (p->options.progress != NULL) {
         p->options.progress(p->options.progress_user, p->packed_bytes, p->packed_bytes);

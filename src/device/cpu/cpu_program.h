@@ -1,13 +1,18 @@
 /* The CPU's program: the plan regrouped into phases. Between two phases all workers meet at a
  * barrier; inside a phase the work is cut into independent tasks.
  *
- *   rows    a list of operations that each touch one row only (norm, rope, store K/V, gate, round
- *   to int8):
- *           run one after the other on the same row by the same worker, no barrier between them
- *   linear  products of up to LINEAR_MAX weights with the same input: tasks are panels x row blocks
- *   attend  tasks are (run, tile of query rows, KV head)
+ *   rows     a list of operations that each touch one row only (norm, rope, store K/V, gate, round
+ *            to int8): run one after the other on the same row by the same worker, no barrier
+ *            between them
+ *   linear   products of up to LINEAR_MAX weights with the same input: tasks are panels x row blocks
+ *   heads    a product of each head with a matrix of its own: tasks are heads x row blocks
+ *   attend   tasks are (run, tile of query rows, KV head)
+ *   sort     the step's (row, expert) choices are put into the order of the experts
+ *   experts  products as in linear, of each expert with the rows that chose it: tasks are experts x
+ *            panels
  *
- * So a Llama layer takes nine phases whatever the batch is. Private to src/device/cpu.
+ * So a Llama layer takes nine phases whatever the batch is. Values that exist once per choice lie in
+ * the order of the experts. Private to src/device/cpu.
  */
 #ifndef SL_DEVICE_CPU_CPU_PROGRAM_H
 #define SL_DEVICE_CPU_CPU_PROGRAM_H
@@ -21,7 +26,8 @@
 typedef struct cpu_value {
     float *x; /* [rows][stride], 64-byte aligned */
     uint32_t width;
-    size_t stride; /* floats, a multiple of 16 with room for a padded panel */
+    uint32_t n_choices; /* 0: a row per token; else so many, in the order of the experts */
+    size_t stride;      /* floats, a multiple of 16 with room for a padded panel */
     bool wants_q;  /* some product reads it rounded */
     bool written;  /* belongs to this segment */
     sl_act8 q;
@@ -31,19 +37,27 @@ typedef struct cpu_value {
 typedef struct cpu_weight {
     const sl_plan_weight *w;
     const sl_product *product; /* NULL: the generic float32 product reads the file's rows */
-    uint8_t *panels;           /* in the packed region */
+    uint8_t *panels;           /* in the packed region: [n_mats][n_panels] */
     size_t panel_bytes;
-    uint32_t n_panels;
+    uint32_t n_panels; /* of one matrix */
 } cpu_weight;
 
 typedef enum cpu_row_kind {
     CPU_ROW_EMBED,
-    CPU_ROW_RMS_NORM,
+    CPU_ROW_POSITION,
+    CPU_ROW_NORM,
     CPU_ROW_ROPE,
     CPU_ROW_STORE_KV,
-    CPU_ROW_SILU_MUL,
+    CPU_ROW_ACT,
     CPU_ROW_ADD,
     CPU_ROW_ADD_BIAS,
+    CPU_ROW_ADD_EXPERT_BIAS,
+    CPU_ROW_SCALE,
+    CPU_ROW_SOFTCAP,
+    CPU_ROW_COPY,
+    CPU_ROW_ROUTE,
+    CPU_ROW_DISPATCH,
+    CPU_ROW_COMBINE,
     CPU_ROW_QUANTIZE,
     CPU_ROW_ROPE_ANGLES,
     CPU_ROW_GATHER
@@ -51,12 +65,11 @@ typedef enum cpu_row_kind {
 
 typedef struct cpu_row_op {
     cpu_row_kind kind;
+    const sl_plan_op *op; /* NULL: quantize, angles, gather */
     sl_value_id in[2], out;
-    const sl_plan_weight *w; /* embedding, norm or bias */
-    float eps;
-    uint32_t n_head, d, i_rope; /* rope */
-    uint32_t group;
-    size_t offset; /* of this layer inside the group's page (store) */
+    const float *w, *b; /* norm's weight and bias, bias, or NULL */
+    uint32_t i_rope;    /* angles */
+    size_t offset;      /* of this layer inside the group's page (store) */
 } cpu_row_op;
 
 typedef struct cpu_linear {
@@ -66,29 +79,54 @@ typedef struct cpu_linear {
 } cpu_linear;
 
 typedef struct cpu_attend {
-    sl_value_id q, out;
-    uint32_t group, n_head;
+    const sl_plan_op *op;
+    const float *sinks;
     size_t offset; /* of this layer inside the group's page */
-    float scale;
 } cpu_attend;
 
-typedef enum cpu_phase_kind { CPU_PHASE_ROWS, CPU_PHASE_LINEAR, CPU_PHASE_ATTEND } cpu_phase_kind;
+typedef enum cpu_phase_kind {
+    CPU_PHASE_ROWS,
+    CPU_PHASE_LINEAR,
+    CPU_PHASE_HEADS,
+    CPU_PHASE_ATTEND,
+    CPU_PHASE_SORT,
+    CPU_PHASE_EXPERTS
+} cpu_phase_kind;
 
 typedef struct cpu_phase {
     cpu_phase_kind kind;
     union {
         struct {
-            uint32_t first, n;
-        } rows; /* in segment->row_ops */
+            uint32_t first, n;  /* in segment->row_ops */
+            uint32_t n_choices; /* of the rows */
+        } rows;
         struct {
             sl_value_id in;
             bool quantized; /* the input is read rounded */
             uint32_t n;
             cpu_linear l[CPU_LINEAR_MAX];
-        } linear;
+        } linear; /* and experts */
+        struct {
+            const sl_plan_op *op;
+            const cpu_weight *w;
+        } heads;
         cpu_attend attend;
+        struct {
+            sl_value_id route;
+            uint32_t n_used, n_expert;
+        } sort;
     } u;
 } cpu_phase;
+
+/* The choices of a step's rows in one layer, in the order of the experts. */
+typedef struct cpu_choices {
+    uint32_t *row;      /* [rows_max * n_used] row of each sorted choice */
+    uint32_t *expert;   /* [rows_max * n_used] expert of each sorted choice */
+    uint32_t *place;    /* [rows_max][n_used] where a row's choice was sorted to */
+    uint32_t *begin;    /* [n_expert + 1] first sorted choice of each expert */
+    uint32_t *active;   /* [n_expert] experts that somebody chose */
+    uint32_t n_active;
+} cpu_choices;
 
 /* Body or head: phases over their own values. */
 typedef struct cpu_segment {
@@ -100,11 +138,10 @@ typedef struct cpu_segment {
     uint32_t rows_max;
 } cpu_segment;
 
-/* Pages of one layer group: page p at base + p * page_bytes; layer `slot` of the group begins at
- * slot * n_kv_head * head_bytes, KV head h at + h * head_bytes: K block, then V block. */
+/* Inside a page of a layer group, layer `slot` begins at slot * n_kv_head * head_bytes, KV head h at
+ * + h * head_bytes: K block, then V block. */
 typedef struct cpu_group {
-    uint8_t *base;
-    size_t page_bytes, head_bytes, v_offset;
+    size_t head_bytes, v_offset;
 } cpu_group;
 
 struct sl_cpu_device {
@@ -125,7 +162,7 @@ struct sl_program {
     cpu_group groups[SL_PLAN_GROUPS_MAX];
     uint8_t *packed; /* one region for all panels */
     size_t packed_bytes;
-    uint8_t *pages;
+    uint8_t *pages; /* page p, of whatever group, at pages + p * page_bytes */
     size_t kv_bytes, page_bytes;
     uint8_t *step; /* one region for values, angles and scratch */
     size_t step_bytes;
@@ -137,11 +174,9 @@ struct sl_program {
     uint32_t *row_run;   /* [rows_max] run of each row */
     uint32_t *run_tiles; /* [runs_max + 1] attention tiles before each run */
     uint32_t *gather;    /* [rows_max] row of each logits row */
+    cpu_choices choices;
     uint32_t head_first; /* first logits row of the present block */
 };
-
-/* Bytes of one page of a layer group. */
-size_t sl_cpu_group_page_bytes(const sl_plan_group *g, sl_kv_type kv_type);
 
 sl_status sl_cpu_program_estimate(sl_device *d, const sl_plan *plan,
                                   const sl_program_options *options, sl_program_memory *out,
@@ -158,7 +193,32 @@ void sl_cpu_program_copy_page(sl_program *p, int32_t from, int32_t to);
 sl_status sl_cpu_phases_build(sl_program *p, sl_error *err);
 /* Packs all weights that have an int8 form, in parallel. */
 sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err);
-/* True if the weight will be packed for this device and mode. */
-bool sl_cpu_weight_packs(const sl_program *p, const sl_plan_weight *w);
+
+/* Parts of run. Rows [begin, end) through the operations of a rows phase; rows of a phase of
+ * choices are sorted choices. */
+void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t begin,
+                     uint32_t end);
+/* Chooses experts by one row's scores [n_expert]: out [n_used] shares, then [n_used] numbers of the
+ * experts, best first. bias [n_expert] or NULL is added for the choice only. */
+void sl_cpu_route_row(const sl_plan_route *r, const float *scores, const float *bias, float *out);
+/* Sorts the choices of n_rows rows, as the route value holds them, by expert. */
+void sl_cpu_choices_sort(cpu_choices *c, const cpu_value *route, uint32_t n_rows, uint32_t n_used,
+                         uint32_t n_expert);
+
+/* A value's row. */
+static inline float *sl_cpu_value_row(const cpu_segment *seg, sl_value_id v, uint32_t row) {
+    return seg->values[v].x + seg->values[v].stride * row;
+}
+/* The run that a row belongs to, and the row's position in its sequence. */
+static inline const sl_step_run *sl_cpu_row_run(const sl_program *p, uint32_t row,
+                                                uint32_t *pos_out) {
+    const sl_step_run *run = &p->now->runs[p->row_run[row]];
+    *pos_out = run->pos0 + (row - run->row_begin);
+    return run;
+}
+/* The floats of a vector of the plan; NULL for -1. */
+static inline const float *sl_cpu_vector(const sl_plan *plan, int32_t weight) {
+    return weight < 0 ? NULL : (const float *)(const void *)plan->weights[weight].data;
+}
 
 #endif

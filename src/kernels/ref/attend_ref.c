@@ -23,18 +23,36 @@ typedef struct softmax_state {
     double sum;
 } softmax_state;
 
-/* Tokens [begin, end) of one block for one query row and head; o[d_v] is updated. */
-static void attend_block(sl_kv_type type, const sl_attend *a, const float *q, uint32_t begin,
-                         uint32_t end, float *scores, softmax_state *state, float *o) {
+/* One query row and head. */
+typedef struct attend_query {
+    const float *q;
+    uint32_t head, pos;
+} attend_query;
+
+static float score_of(const sl_attend *a, const attend_query *query, float product, uint32_t t) {
+    float s = product * a->scale;
+    if (a->softcap != 0.0f) {
+        s = a->softcap * tanhf(s / a->softcap);
+    }
+    if (a->slopes) {
+        s += a->slopes[query->head] * ((float)t - (float)query->pos);
+    }
+    return s;
+}
+
+/* Tokens [begin, end) of one block; o[d_v] is updated. */
+static void attend_block(sl_kv_type type, const sl_attend *a, const attend_query *query,
+                         uint32_t begin, uint32_t end, float *scores, softmax_state *state,
+                         float *o) {
     float max = state->max;
     for (uint32_t t = begin; t < end; t++) {
         const uint8_t *page = a->store + (size_t)a->table[t / PAGE] * a->page_bytes;
         double sum = 0.0;
         for (uint32_t i = 0; i < a->d_k; i++) {
-            sum += (double)q[i] *
+            sum += (double)query->q[i] *
                    (double)kv_load(type, page + a->k_offset, (size_t)i * PAGE + t % PAGE);
         }
-        scores[t - begin] = (float)sum * a->scale;
+        scores[t - begin] = score_of(a, query, (float)sum, t);
         max = scores[t - begin] > max ? scores[t - begin] : max;
     }
     const float correction = expf(state->max - max);
@@ -56,18 +74,24 @@ static void attend_block(sl_kv_type type, const sl_attend *a, const float *q, ui
 static void attend_ref(sl_kv_type type, const sl_attend *a) {
     float *scores = a->scratch;
     for (uint32_t r = 0; r < a->n_rows; r++) {
-        const uint32_t n_keys = a->pos0 + r + 1;
+        const uint32_t pos = a->pos0 + r;
+        const uint32_t end = a->n_keys ? a->n_keys : pos + 1;
+        const bool windowed = a->window && !a->n_keys && end > a->window;
+        const uint32_t begin = windowed ? end - a->window : 0;
         for (uint32_t h = 0; h < a->n_group; h++) {
-            const float *q = a->q + r * a->q_stride + (size_t)h * a->d_k;
+            const attend_query query = {a->q + r * a->q_stride + (size_t)h * a->d_k, h, pos};
             float *o = a->out + r * a->out_stride + (size_t)h * a->d_v;
             softmax_state state = {-INFINITY, 0.0};
+            if (a->sinks) { /* a score without a value */
+                state = (softmax_state){a->sinks[h], 1.0};
+            }
             for (uint32_t j = 0; j < a->d_v; j++) {
                 o[j] = 0.0f;
             }
-            for (uint32_t t = 0; t < n_keys; t += SL_ATTEND_BLOCK) {
-                const uint32_t left = n_keys - t;
-                attend_block(type, a, q, t, t + (left < SL_ATTEND_BLOCK ? left : SL_ATTEND_BLOCK),
-                             scores, &state, o);
+            for (uint32_t t = begin, stop; t < end; t = stop) {
+                stop = t / SL_ATTEND_BLOCK * SL_ATTEND_BLOCK + SL_ATTEND_BLOCK;
+                stop = stop < end ? stop : end;
+                attend_block(type, a, &query, t, stop, scores, &state, o);
             }
             for (uint32_t j = 0; j < a->d_v; j++) {
                 o[j] = (float)((double)o[j] / state.sum);

@@ -1,5 +1,5 @@
 /* Plain C forms of the kernels that work on one row of floats: rounding to int8, norms, rotary
- * embedding, gates, sums, and the reductions over a row of logits. */
+ * embedding, sums, and the reductions over a row of logits. Activations: act_ref.c. */
 #include <math.h>
 #include <string.h>
 
@@ -46,7 +46,24 @@ static void rms_norm_ref(const float *x, const float *w, uint32_t n, float eps, 
     }
     const float scale = (float)(1.0 / sqrt(sum / (double)n + (double)eps));
     for (uint32_t i = 0; i < n; i++) {
-        out[i] = x[i] * scale * w[i];
+        out[i] = w ? x[i] * scale * w[i] : x[i] * scale;
+    }
+}
+
+static void layer_norm_ref(const float *x, const float *w, const float *b, uint32_t n, float eps,
+                           float *out) {
+    double sum = 0.0, squares = 0.0;
+    for (uint32_t i = 0; i < n; i++) {
+        sum += (double)x[i];
+    }
+    const double mean = sum / (double)n;
+    for (uint32_t i = 0; i < n; i++) {
+        squares += ((double)x[i] - mean) * ((double)x[i] - mean);
+    }
+    const double scale = 1.0 / sqrt(squares / (double)n + (double)eps);
+    for (uint32_t i = 0; i < n; i++) {
+        const float y = (float)(((double)x[i] - mean) * scale);
+        out[i] = y * (w ? w[i] : 1.0f) + (b ? b[i] : 0.0f);
     }
 }
 
@@ -73,15 +90,27 @@ static void rope_neox_ref(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot,
     }
 }
 
-static void silu_mul_ref(const float *gate, const float *up, uint32_t n, float *out) {
-    for (uint32_t i = 0; i < n; i++) {
-        out[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
-    }
-}
-
 static void add_ref(const float *x, const float *y, uint32_t n, float *out) {
     for (uint32_t i = 0; i < n; i++) {
         out[i] = x[i] + y[i];
+    }
+}
+
+static void add_scaled_ref(const float *x, const float *y, float scale, uint32_t n, float *out) {
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = fmaf(y[i], scale, x[i]);
+    }
+}
+
+static void scale_ref(const float *x, float scale, uint32_t n, float *out) {
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = x[i] * scale;
+    }
+}
+
+static void softcap_ref(const float *x, float cap, uint32_t n, float *out) {
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = cap * tanhf(x[i] / cap);
     }
 }
 
@@ -107,10 +136,13 @@ static double sum_exp_ref(const float *x, uint32_t n, float max, float scale) {
 void sl_rows_fill_ref(sl_kernels *k) {
     k->quantize_row = quantize_row_ref;
     k->rms_norm = rms_norm_ref;
+    k->layer_norm = layer_norm_ref;
     k->rope_norm = rope_norm_ref;
     k->rope_neox = rope_neox_ref;
-    k->silu_mul = silu_mul_ref;
     k->add = add_ref;
+    k->add_scaled = add_scaled_ref;
+    k->scale = scale_ref;
+    k->softcap = softcap_ref;
     k->argmax = argmax_ref;
     k->sum_exp = sum_exp_ref;
 }

@@ -14,7 +14,7 @@
  *   3. output   lanes are elements of V: o[pair][j] += p[pair][t] V[t][j], over t in rising order
  * What a pair computes does not depend on its tile, so a row's result does not depend on the other
  * rows. A token that a pair may not see is never multiplied into it (its value could be
- * anything). */
+ * anything), and a block that it sees nothing of leaves its state alone. */
 #include <math.h>
 
 #include "kernels/levels.h"
@@ -28,6 +28,7 @@
 #define TILE_CASES(X) X(1) X(2)
 #endif
 
+#define LOG2_E 0x1.715476p+0f
 enum { PAGE = SL_PAGE_TOKENS, BLOCK = SL_ATTEND_BLOCK, PAGE_PARTS = SL_PAGE_TOKENS / VL };
 _Static_assert(TILE_PAIRS <= SL_ATTEND_TILE_MAX, "the scratch holds the scores of a tile");
 
@@ -41,8 +42,10 @@ typedef struct attend_chunk {
     float *scores; /* [TILE_PAIRS][BLOCK] */
     size_t q_stride, o_stride;
     uint32_t n_pairs;
-    uint32_t n_keys; /* that the chunk's first row sees */
+    uint32_t pos; /* of the chunk's first row */
 } attend_chunk;
+
+#include "kernels/x86/attend_mask.inc.h"
 
 INLINE vf kv_load(sl_kv_type type, const uint8_t *block, size_t index) {
     if (type == SL_KV_F16) {
@@ -65,13 +68,12 @@ INLINE void kv_prefetch(const uint8_t *p, size_t n_bytes) {
     }
 }
 
-/* 1. Scores of P pairs with all tokens of pages [page, page_end); `after` is fetched while the last
- *    one is read. */
+/* 1. Scores of P pairs with all tokens of pages [page, page_end), scores[pair][BLOCK]; `after` is
+ *    fetched while the last one is read. */
 INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
-                        uint32_t page, uint32_t page_end, const uint8_t *after) {
+                        uint32_t page, uint32_t page_end, float *scores, const uint8_t *after) {
     const sl_attend *a = c->a;
     const float *q = c->q + pair * c->q_stride;
-    float *scores = c->scores;
     for (; page < page_end; page++, scores += PAGE) {
         const uint8_t *k = a->store + (size_t)a->table[page] * a->page_bytes + a->k_offset;
         const uint8_t *next = page + 1 < page_end
@@ -105,22 +107,26 @@ INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
     }
 }
 
-/* 2. The first n scores become weights; the state's maximum and sum move on. Returns the factor for
- *    the output so
- * far. n > 0. */
-INLINE float tile_softmax(float *scores, uint32_t n, float *state_max, float *state_sum) {
-    const uint32_t whole = n / VL * VL;
-    const uint32_t rest = n - whole;
+/* 2. The scores seen, at least one, become weights; the state's maximum and sum move on. Returns
+ *    the factor for the output so far. Vectors lie at multiples of VL, so that a sum does not depend
+ *    on where a tile begins. */
+INLINE float tile_softmax(float *scores, seen_range seen, float *state_max, float *state_sum) {
+    const uint32_t first = seen.begin / VL * VL;
+    const uint32_t whole = seen.end / VL * VL;
+    const uint32_t rest = seen.end - whole;
     const float before = *state_max;
+    for (uint32_t t = first; t < seen.begin; t++) { /* weight 0 */
+        scores[t] = -INFINITY;
+    }
     vf max = vf_set1(before);
-    for (uint32_t t = 0; t < whole; t += VL) {
+    for (uint32_t t = first; t < whole; t += VL) {
         max = vf_max(vf_load(scores + t), max);
     }
     max = vf_max(vf_select_below(rest, vf_load_part(scores + whole, rest), max), max);
     const float now = vf_max_lanes(max);
     const vf minus = vf_set1(now);
     vf sum = vf_zero();
-    for (uint32_t t = 0; t < whole; t += VL) {
+    for (uint32_t t = first; t < whole; t += VL) {
         const vf p = vf_exp2(vf_sub(vf_load(scores + t), minus));
         vf_store(scores + t, p);
         sum = vf_add(sum, p);
@@ -138,9 +144,9 @@ INLINE float tile_softmax(float *scores, uint32_t n, float *state_max, float *st
     return factor[0];
 }
 
-/* 3. o[p][0 .. W vectors) += weights of tokens [t, t_end) of the block times the values from
- *    element `at`. With
- * `n_part` the single vector has only that many elements. */
+/* 3. o[p][0 .. W vectors) = that times factor[p], plus weights of tokens [t, t_end) of the block
+ *    times the values from element `at`. With `n_part` the single vector has only that many
+ *    elements. */
 INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n_part,
                              const attend_chunk *c, const float *weights, uint32_t block_page,
                              uint32_t t, uint32_t t_end, uint32_t at, float *o, const float *factor,
@@ -213,43 +219,86 @@ INLINE void tile_output(sl_kv_type type, uint32_t P, const attend_chunk *c, cons
     }
 }
 
+/* The tokens [seen.begin, seen.end) of the block for one pair, which other pairs of its tile do not
+ * see. */
+static __attribute__((noinline)) void LEVEL(edge_f16)(const attend_chunk *c, const float *weights,
+                                                      uint32_t block_page, seen_range seen,
+                                                      float *o, float factor,
+                                                      const uint8_t *after) {
+    tile_output(SL_KV_F16, 1, c, weights, block_page, seen.begin, seen.end, o, &factor, after);
+}
+static __attribute__((noinline)) void LEVEL(edge_f32)(const attend_chunk *c, const float *weights,
+                                                      uint32_t block_page, seen_range seen,
+                                                      float *o, float factor,
+                                                      const uint8_t *after) {
+    tile_output(SL_KV_F32, 1, c, weights, block_page, seen.begin, seen.end, o, &factor, after);
+}
+
+/* 3. of a tile: in rising order of tokens, those that only earlier rows of it see, those that all
+ *    see, those that only later rows see. factor[] is spent. */
+INLINE void tile_outputs(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
+                         uint32_t block_page, const seen_range *seen, float *factor,
+                         const uint8_t *after) {
+    const seen_range all = {seen[P - 1].begin, seen[0].end};
+    const bool some = all.begin < all.end;
+    float *o = c->o + pair * c->o_stride;
+    void (*const edge)(const attend_chunk *, const float *, uint32_t, seen_range, float *, float,
+                       const uint8_t *) = type == SL_KV_F16 ? LEVEL(edge_f16) : LEVEL(edge_f32);
+    for (uint32_t p = 0; p < P; p++) {
+        const seen_range part = {seen[p].begin, some ? all.begin : seen[p].end};
+        if (part.begin < part.end) {
+            edge(c, c->scores + (size_t)p * BLOCK, block_page, part, o + p * c->o_stride, factor[p],
+                 after);
+            factor[p] = 1.0f;
+        }
+    }
+    if (!some) {
+        return;
+    }
+    tile_output(type, P, c, c->scores, block_page, all.begin, all.end, o, factor, after);
+    for (uint32_t p = 0; p < P; p++) {
+        const seen_range part = {all.end, seen[p].end};
+        if (part.begin < part.end) {
+            edge(c, c->scores + (size_t)p * BLOCK, block_page, part, o + p * c->o_stride, 1.0f,
+                 after);
+        }
+    }
+}
+
 /* P pairs from `pair` on, over the block that begins at token t0. */
 INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
                         uint32_t t0) {
     const sl_attend *a = c->a;
-    uint32_t seen[TILE_PAIRS]; /* tokens of the block that a pair sees; rises with the pair */
+    seen_range seen[TILE_PAIRS];
     float factor[TILE_PAIRS];
     for (uint32_t p = 0; p < P; p++) {
-        const uint32_t n_keys = c->n_keys + (pair + p) / a->n_group;
-        seen[p] = n_keys <= t0 ? 0 : n_keys - t0 < BLOCK ? n_keys - t0 : BLOCK;
+        seen[p] = pair_sees_of_block(c, pair + p, t0);
     }
-    const uint32_t least = seen[0], most = seen[P - 1];
-    if (most == 0) {
+    const seen_range any = {seen[0].begin, seen[P - 1].end};
+    if (any.begin >= any.end) {
         return;
     }
-    const uint32_t page = t0 / PAGE;
-    const uint8_t *first_page = a->store + (size_t)a->table[page] * a->page_bytes;
-    tile_scores(type, P, c, pair, page, page + (most + PAGE - 1) / PAGE, first_page + a->v_offset);
+    const uint32_t block_page = t0 / PAGE, skip = any.begin / PAGE;
+    const uint8_t *first_page = a->store + (size_t)a->table[block_page + skip] * a->page_bytes;
+    tile_scores(type, P, c, pair, block_page + skip, block_page + (any.end + PAGE - 1) / PAGE,
+                c->scores + (size_t)skip * PAGE, first_page + a->v_offset);
+    const bool adjust = a->softcap != 0.0f || a->slopes;
     for (uint32_t p = 0; p < P; p++) {
+        float *scores = c->scores + (size_t)p * BLOCK;
         factor[p] = 1.0f;
-        if (seen[p]) {
-            factor[p] = tile_softmax(c->scores + (size_t)p * BLOCK, seen[p], &c->max[pair + p],
-                                     &c->sum[pair + p]);
+        if (seen[p].begin < seen[p].end) {
+            if (adjust) {
+                LEVEL(scores_adjust)(c, pair + p, t0, seen[p], scores);
+            }
+            factor[p] = tile_softmax(scores, seen[p], &c->max[pair + p], &c->sum[pair + p]);
         }
     }
     const uint8_t *after = first_page + a->k_offset;
-    if (most == BLOCK && c->n_keys + (c->n_pairs - 1) / a->n_group > t0 + BLOCK) {
-        after = a->store + (size_t)a->table[page + BLOCK / PAGE] * a->page_bytes + a->k_offset;
+    if (any.end == BLOCK && pair_sees(c, c->n_pairs - 1).end > t0 + BLOCK) {
+        after = a->store + (size_t)a->table[block_page + BLOCK / PAGE] * a->page_bytes +
+                a->k_offset;
     }
-    float *o = c->o + pair * c->o_stride;
-    tile_output(type, P, c, c->scores, page, 0, least, o, factor, after);
-    for (uint32_t p = 0; p < P; p++) { /* what only later rows of the tile see */
-        if (seen[p] > least) {
-            const float one = 1.0f;
-            tile_output(type, 1, c, c->scores + (size_t)p * BLOCK, page, least, seen[p],
-                        o + p * c->o_stride, &one, after);
-        }
-    }
+    tile_outputs(type, P, c, pair, block_page, seen, factor, after);
 }
 
 #define TILE_CASE(P)                                                                               \
@@ -258,8 +307,8 @@ INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
         break;
 
 INLINE void attend_chunk_run(sl_kv_type type, const attend_chunk *c) {
-    const uint32_t n_keys_last = c->n_keys + (c->n_pairs - 1) / c->a->n_group;
-    for (uint32_t t0 = 0; t0 < n_keys_last; t0 += BLOCK) {
+    const uint32_t end = pair_sees(c, c->n_pairs - 1).end;
+    for (uint32_t t0 = pair_sees(c, 0).begin / BLOCK * BLOCK; t0 < end; t0 += BLOCK) {
         uint32_t n;
         for (uint32_t pair = 0; pair < c->n_pairs; pair += n) {
             const uint32_t left = c->n_pairs - pair;
@@ -286,11 +335,11 @@ INLINE void attend_rows(sl_kv_type type, const sl_attend *a) {
     c.o = c.q + pairs_max * c.q_stride;
     c.max = c.o + pairs_max * c.o_stride;
     c.sum = c.max + pairs_room;
-    const float q_scale = a->scale * 0x1.715476p+0f; /* log2(e) */
+    const float q_scale = a->scale * LOG2_E;
     for (uint32_t row = 0; row < a->n_rows; row += chunk_rows) {
         const uint32_t rows = a->n_rows - row < chunk_rows ? a->n_rows - row : chunk_rows;
         c.n_pairs = rows * a->n_group;
-        c.n_keys = a->pos0 + row + 1;
+        c.pos = a->pos0 + row;
         for (uint32_t p = 0; p < c.n_pairs; p++) {
             const float *q = a->q + (row + p / a->n_group) * a->q_stride +
                              (size_t)(p % a->n_group) * a->d_k;
@@ -298,8 +347,9 @@ INLINE void attend_rows(sl_kv_type type, const sl_attend *a) {
                 c.q[p * c.q_stride + i] = q[i] * q_scale;
             }
             memset(c.o + p * c.o_stride, 0, c.o_stride * sizeof(float));
-            c.max[p] = -INFINITY;
-            c.sum[p] = 0.0f;
+            /* a sink is a score without a value */
+            c.max[p] = a->sinks ? a->sinks[p % a->n_group] * LOG2_E : -INFINITY;
+            c.sum[p] = a->sinks ? 1.0f : 0.0f;
         }
         attend_chunk_run(type, &c);
         for (uint32_t p = 0; p < c.n_pairs; p++) {

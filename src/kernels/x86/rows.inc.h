@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "kernels/levels.h"
+#include "kernels/x86/act.inc.h"
 #include "kernels/x86/exp.inc.h"
 #include "quant/half.h"
 
@@ -48,11 +49,60 @@ static void LEVEL(rms_norm)(const float *x, const float *w, uint32_t n, float ep
     }
     sum = vd_add_squares(sum, vf_load_part(x + whole, n - whole));
     const vf scale = vf_set1((float)(1.0 / sqrt(vd_sum(sum) / (double)n + (double)eps)));
+    if (w == NULL) {
+        for (uint32_t i = 0; i < whole; i += VL) {
+            vf_store(out + i, vf_mul(vf_load(x + i), scale));
+        }
+        vf_store_part(out + whole, vf_mul(vf_load_part(x + whole, n - whole), scale), n - whole);
+        return;
+    }
     for (uint32_t i = 0; i < whole; i += VL) {
         vf_store(out + i, vf_mul(vf_mul(vf_load(x + i), scale), vf_load(w + i)));
     }
     const vf rest = vf_mul(vf_load_part(x + whole, n - whole), scale);
     vf_store_part(out + whole, vf_mul(rest, vf_load_part(w + whole, n - whole)), n - whole);
+}
+
+/* The mean in two floats: x - m keeps its low bits where the mean is large against the spread. */
+typedef struct layer_mean {
+    vf high, low;
+} layer_mean;
+INLINE vf layer_part(vf x, layer_mean m) {
+    return vf_sub(vf_sub(x, m.high), m.low);
+}
+INLINE vf layer_scaled(vf x, layer_mean m, vf scale, const float *w, const float *b, uint32_t n) {
+    vf y = vf_mul(layer_part(x, m), scale);
+    if (w && b) {
+        return vf_fma(y, vf_load_part(w, n), vf_load_part(b, n));
+    }
+    y = w ? vf_mul(y, vf_load_part(w, n)) : y;
+    return b ? vf_add(y, vf_load_part(b, n)) : y;
+}
+
+static void LEVEL(layer_norm)(const float *x, const float *w, const float *b, uint32_t n, float eps,
+                              float *out) {
+    const uint32_t whole = n / VL * VL, rest = n - whole;
+    vd sum = vd_zero();
+    for (uint32_t i = 0; i < whole; i += VL) {
+        sum = vd_add(sum, vf_load(x + i));
+    }
+    sum = vd_add(sum, vf_load_part(x + whole, rest));
+    const double mean = vd_sum(sum) / (double)n;
+    const float high = (float)mean;
+    const layer_mean m = {vf_set1(high), vf_set1((float)(mean - (double)high))};
+    vd squares = vd_zero();
+    for (uint32_t i = 0; i < whole; i += VL) {
+        squares = vd_add_squares(squares, layer_part(vf_load(x + i), m));
+    }
+    const vf last = layer_part(vf_load_part(x + whole, rest), m);
+    squares = vd_add_squares(squares, vf_select_below(rest, last, vf_zero()));
+    const vf scale = vf_set1((float)(1.0 / sqrt(vd_sum(squares) / (double)n + (double)eps)));
+    for (uint32_t i = 0; i < n; i += VL) {
+        const uint32_t left = n - i < VL ? n - i : VL;
+        const vf part = vf_load_part(x + i, left);
+        const vf y = layer_scaled(part, m, scale, w ? w + i : NULL, b ? b + i : NULL, left);
+        vf_store_part(out + i, y, left);
+    }
 }
 
 static void LEVEL(rope_norm)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot,
@@ -91,21 +141,6 @@ static void LEVEL(rope_neox)(float *x, uint32_t n_head, uint32_t d, uint32_t n_r
     }
 }
 
-INLINE vf silu_mul_part(vf gate, vf up) {
-    const vf e = vf_exp(vf_sub(vf_zero(), gate));
-    return vf_mul(vf_div(gate, vf_add(vf_set1(1.0f), e)), up);
-}
-
-static void LEVEL(silu_mul)(const float *gate, const float *up, uint32_t n, float *out) {
-    const uint32_t whole = n / VL * VL;
-    for (uint32_t i = 0; i < whole; i += VL) {
-        vf_store(out + i, silu_mul_part(vf_load(gate + i), vf_load(up + i)));
-    }
-    const uint32_t rest = n - whole;
-    const vf last = silu_mul_part(vf_load_part(gate + whole, rest), vf_load_part(up + whole, rest));
-    vf_store_part(out + whole, last, rest);
-}
-
 static void LEVEL(add)(const float *x, const float *y, uint32_t n, float *out) {
     const uint32_t whole = n / VL * VL;
     for (uint32_t i = 0; i < whole; i += VL) {
@@ -114,6 +149,38 @@ static void LEVEL(add)(const float *x, const float *y, uint32_t n, float *out) {
     const uint32_t rest = n - whole;
     vf_store_part(out + whole, vf_add(vf_load_part(x + whole, rest), vf_load_part(y + whole, rest)),
                   rest);
+}
+
+static void LEVEL(add_scaled)(const float *x, const float *y, float scale, uint32_t n, float *out) {
+    const vf s = vf_set1(scale);
+    const uint32_t whole = n / VL * VL;
+    for (uint32_t i = 0; i < whole; i += VL) {
+        vf_store(out + i, vf_fma(vf_load(y + i), s, vf_load(x + i)));
+    }
+    const uint32_t rest = n - whole;
+    const vf last = vf_fma(vf_load_part(y + whole, rest), s, vf_load_part(x + whole, rest));
+    vf_store_part(out + whole, last, rest);
+}
+
+static void LEVEL(scale)(const float *x, float scale, uint32_t n, float *out) {
+    const vf s = vf_set1(scale);
+    const uint32_t whole = n / VL * VL;
+    for (uint32_t i = 0; i < whole; i += VL) {
+        vf_store(out + i, vf_mul(vf_load(x + i), s));
+    }
+    const uint32_t rest = n - whole;
+    vf_store_part(out + whole, vf_mul(vf_load_part(x + whole, rest), s), rest);
+}
+
+static void LEVEL(softcap)(const float *x, float cap, uint32_t n, float *out) {
+    const vf c = vf_set1(cap), inverse = vf_set1(1.0f / cap);
+    const uint32_t whole = n / VL * VL;
+    for (uint32_t i = 0; i < whole; i += VL) {
+        vf_store(out + i, vf_mul(c, vf_tanh(vf_mul(vf_load(x + i), inverse))));
+    }
+    const uint32_t rest = n - whole;
+    const vf last = vf_mul(c, vf_tanh(vf_mul(vf_load_part(x + whole, rest), inverse)));
+    vf_store_part(out + whole, last, rest);
 }
 
 /* Two passes: the maximum, then its first place. */
@@ -164,10 +231,14 @@ static double LEVEL(sum_exp)(const float *x, uint32_t n, float max, float scale)
 void LEVEL(sl_rows_fill)(sl_kernels *k) {
     k->quantize_row = LEVEL(quantize_row);
     k->rms_norm = LEVEL(rms_norm);
+    k->layer_norm = LEVEL(layer_norm);
     k->rope_norm = LEVEL(rope_norm);
     k->rope_neox = LEVEL(rope_neox);
-    k->silu_mul = LEVEL(silu_mul);
+    k->act = LEVEL(act);
     k->add = LEVEL(add);
+    k->add_scaled = LEVEL(add_scaled);
+    k->scale = LEVEL(scale);
+    k->softcap = LEVEL(softcap);
     k->argmax = LEVEL(argmax);
     k->sum_exp = LEVEL(sum_exp);
 }

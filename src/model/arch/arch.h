@@ -1,4 +1,4 @@
-/* The list of architectures. A new one is a file here, a line in arch_list.c, and nothing else. */
+/* The list of architectures. A new one is a file here and a line in arch_list.h, and nothing else. */
 #ifndef SL_MODEL_ARCH_ARCH_H
 #define SL_MODEL_ARCH_ARCH_H
 
@@ -8,6 +8,7 @@
 
 typedef struct sl_arch {
     const char *name; /* general.architecture */
+    bool is_layer_norm;
     /* Appends the whole model to b->plan; failures are kept in b. */
     void (*describe)(sl_builder *b);
 } sl_arch;
@@ -15,6 +16,8 @@ typedef struct sl_arch {
 extern const sl_arch sl_arch_list[];
 extern const size_t sl_arch_count;
 
-void sl_arch_llama(sl_builder *b);
+#define X(name, norm, function) void sl_arch_##function(sl_builder *b);
+#include "model/arch/arch_list.h"
+#undef X
 
 #endif

@@ -201,6 +201,52 @@ static void test_json(void **state) {
     free(text);
 }
 
+/* A tensor of each number format: named in the text, in the table of tensors and in the sums. */
+static void test_every_format(void **state) {
+    (void)state;
+    static const char data[1024];
+    char path[80], name[16];
+    sl_gguf_writer *w = NULL;
+    (void)snprintf(path, sizeof(path), "%s.formats", model_path);
+    CHECK_OK(sl_gguf_writer_create(path, 32, &w, err));
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t type = 0; type < SL_TYPE_COUNT; type++) {
+            const sl_type_info *info = sl_type_info_of(type);
+            const uint64_t dims[] = {info->block_elems, 2};
+            (void)snprintf(name, sizeof(name), "t%u.weight", type);
+            if (info->name != NULL && pass == 0) {
+                CHECK_OK(sl_gguf_writer_tensor(w, name, (sl_type)type, 2, dims, err));
+            } else if (info->name != NULL) {
+                CHECK_OK(sl_gguf_writer_data(w, data, 2 * (size_t)info->block_bytes, err));
+            }
+        }
+    }
+    CHECK_OK(sl_gguf_writer_finish(w, err));
+    sl_gguf_writer_free(w);
+    char *text = run((const char *const[]){path, "--tensors", NULL}, 0);
+    char *json = run((const char *const[]){path, "--json", NULL}, 0);
+    json_t *root = json_loads(json, 0, NULL);
+    assert_non_null(root);
+    size_t i = 0;
+    for (uint32_t type = 0; type < SL_TYPE_COUNT; type++) {
+        const sl_type_info *info = sl_type_info_of(type);
+        if (info->name == NULL) {
+            continue;
+        }
+        char word[24];
+        (void)snprintf(word, sizeof(word), " %s ", info->name);
+        check_has(text, word);
+        const json_t *t = json_array_get(json_object_get(root, "tensors"), i++);
+        assert_string_equal(json_string_value(json_object_get(t, "type")), info->name);
+        assert_int_equal(json_integer_value(json_object_get(t, "bytes")), 2 * info->block_bytes);
+        assert_int_equal(number_at(root, "formats", info->name, "elements"), 2 * info->block_elems);
+    }
+    json_decref(root);
+    free(text);
+    free(json);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void test_errors(void **state) {
     (void)state;
     char *text = run((const char *const[]){"/tmp/sluice-inspect-absent.gguf", NULL},
@@ -253,6 +299,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_every_format),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_reference_model),
     };

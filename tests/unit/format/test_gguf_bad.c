@@ -504,6 +504,39 @@ static void test_bad_tensors(void **state) {
     }
 }
 
+/* A row of one block is as long as its type says and no shorter; a part of a block is
+ * refused. */
+static void test_rows_of_every_type(void **state) {
+    (void)state;
+    for (uint32_t type = 0; type < SL_TYPE_COUNT; type++) {
+        const sl_type_info *info = sl_type_info_of(type);
+        if (info->name == NULL) {
+            continue;
+        }
+        const struct {
+            uint64_t n;
+            size_t data_bytes;
+            sl_status status;
+            const char *word;
+        } cases[] = {
+            {info->block_elems, info->block_bytes, SL_OK, ""},
+            {info->block_elems, info->block_bytes - 1, SL_ERR_FORMAT, "only"},
+            {info->block_elems / 2, info->block_bytes, SL_ERR_FORMAT,
+             info->block_elems == 1 ? "dimension 0 is 0" : "must be a multiple of"},
+            {info->block_elems * 3 / 2, 2 * (size_t)info->block_bytes,
+             info->block_elems == 1 ? SL_OK : SL_ERR_FORMAT,
+             info->block_elems == 1 ? "" : info->name},
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+            sl_buf b;
+            put_head(&b, 1, 0);
+            put_tensor(&b, "blk.0.w", &cases[i].n, 1, type, 0);
+            expect(&b, cases[i].data_bytes, cases[i].status,
+                   cases[i].status == SL_OK ? "" : "'blk.0.w'", cases[i].word);
+        }
+    }
+}
+
 static void test_tensor_dims_count(void **state) {
     (void)state;
     static const uint32_t counts[] = {5, 64, 0x7FFFFFFF, UINT32_MAX};
@@ -657,13 +690,21 @@ static void test_similar_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_field),       cmocka_unit_test(test_every_cut),
-        cmocka_unit_test(test_every_byte),        cmocka_unit_test(test_not_gguf),
-        cmocka_unit_test(test_bad_keys),          cmocka_unit_test(test_bad_alignment),
-        cmocka_unit_test(test_nesting),           cmocka_unit_test(test_bad_tensors),
-        cmocka_unit_test(test_tensor_dims_count), cmocka_unit_test(test_tensors_together),
-        cmocka_unit_test(test_shuffled_tensors),  cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_split_in_memory),   cmocka_unit_test(test_similar_names),
+        cmocka_unit_test(test_every_field),
+        cmocka_unit_test(test_every_cut),
+        cmocka_unit_test(test_every_byte),
+        cmocka_unit_test(test_not_gguf),
+        cmocka_unit_test(test_bad_keys),
+        cmocka_unit_test(test_bad_alignment),
+        cmocka_unit_test(test_nesting),
+        cmocka_unit_test(test_bad_tensors),
+        cmocka_unit_test(test_rows_of_every_type),
+        cmocka_unit_test(test_tensor_dims_count),
+        cmocka_unit_test(test_tensors_together),
+        cmocka_unit_test(test_shuffled_tensors),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_split_in_memory),
+        cmocka_unit_test(test_similar_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

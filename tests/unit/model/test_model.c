@@ -268,7 +268,7 @@ static void test_the_plan(void **state) {
     assert_int_equal(m->plan.groups[0].n_layers, 2);
     assert_int_equal(count_ops(&m->plan, SL_OP_ATTEND), 2);
     assert_int_equal(count_ops(&m->plan, SL_OP_LINEAR), 2 * 7 + 1);
-    assert_int_equal(count_ops(&m->plan, SL_OP_RMS_NORM), 2 * 2 + 1);
+    assert_int_equal(count_ops(&m->plan, SL_OP_NORM), 2 * 2 + 1);
     assert_int_equal(m->plan.n_ops - m->plan.n_body, 2); /* final norm, output */
     sl_buf text;
     sl_buf_init(&text, 1u << 20);

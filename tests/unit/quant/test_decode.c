@@ -179,7 +179,7 @@ static void test_plain_types(void **unused) {
     assert_true(out[0] == 1.5f);
 }
 
-/* Q8_K, which no file of reference values has: d float32, 256 signed bytes, sums that do not
+/* Q8_K, which the reference blocks lack: d float32, 256 signed bytes, sums that do not
  * matter. */
 static void test_q8_k(void **unused) {
     (void)unused;

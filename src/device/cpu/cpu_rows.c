@@ -1,0 +1,209 @@
+/* Operations on one row at a time: the rows phases of a program. */
+#include <math.h>
+#include <string.h>
+
+#include "device/cpu/cpu_program.h"
+
+static void row_angles(sl_program *p, uint32_t i_rope, uint32_t row) {
+    const sl_plan_rope *r = &p->plan->ropes[i_rope];
+    float *cs = p->angles[i_rope] + (size_t)row * r->n_rot;
+    uint32_t pos;
+    const sl_step_run *run = sl_cpu_row_run(p, row, &pos);
+    bool is_long = r->inv_freq_long != NULL && run->n_known > p->plan->ctx_switch;
+    const float *inv_freq = is_long ? r->inv_freq_long : r->inv_freq;
+    for (uint32_t j = 0; j < r->n_rot / 2; j++) {
+        float angle = (float)pos * inv_freq[j];
+        cs[2 * j] = cosf(angle) * r->mscale;
+        cs[2 * j + 1] = sinf(angle) * r->mscale;
+    }
+}
+
+static void row_rope(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                     uint32_t row) {
+    const sl_plan_op *o = op->op;
+    const sl_plan_rope *r = &p->plan->ropes[o->u.rope.rope];
+    const float *cs = p->angles[o->u.rope.rope] + (size_t)row * r->n_rot;
+    float *x = sl_cpu_value_row(seg, op->out, row) + o->u.rope.first;
+    if (r->style == SL_ROPE_NORM) {
+        p->device->kernels.rope_norm(x, o->u.rope.n_head, o->u.rope.d, r->n_rot, cs);
+    } else {
+        p->device->kernels.rope_neox(x, o->u.rope.n_head, o->u.rope.d, r->n_rot, cs);
+    }
+}
+
+static void row_store_kv(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                         uint32_t row) {
+    uint32_t i_group = op->op->u.attend.group;
+    const sl_plan_group *pg = &p->plan->groups[i_group];
+    const cpu_group *g = &p->groups[i_group];
+    uint32_t pos;
+    const sl_step_run *run = sl_cpu_row_run(p, row, &pos);
+    size_t page = (size_t)run->tables[i_group][pos / SL_PAGE_TOKENS];
+    uint8_t *block = p->pages + page * p->page_bytes + op->offset;
+    const float *k = sl_cpu_value_row(seg, op->in[0], row);
+    const float *v = sl_cpu_value_row(seg, op->in[1], row);
+    for (uint32_t h = 0; h < pg->n_kv_head; h++) {
+        p->device->kernels.kv_store[p->options.kv_type](k + (size_t)h * pg->d_k, pg->d_k,
+                                                        v + (size_t)h * pg->d_v, pg->d_v, block,
+                                                        block + g->v_offset, pos % SL_PAGE_TOKENS);
+        block += g->head_bytes;
+    }
+}
+
+static void row_norm(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                     uint32_t row) {
+    const sl_plan_op *o = op->op;
+    const sl_kernels *k = &p->device->kernels;
+    uint32_t n_head = o->u.norm.n_head, d = seg->values[op->out].width / n_head;
+    const float *x = sl_cpu_value_row(seg, op->in[0], row) + o->u.norm.first;
+    float *out = sl_cpu_value_row(seg, op->out, row);
+    /* Weights as long as the row have a part for each head. */
+    uint32_t step_w = o->weight >= 0 && p->plan->weights[o->weight].n_in > d ? d : 0;
+    uint32_t step_b = o->bias >= 0 && p->plan->weights[o->bias].n_in > d ? d : 0;
+    for (uint32_t h = 0; h < n_head; h++) {
+        const float *w = op->w == NULL ? NULL : op->w + (size_t)h * step_w;
+        const float *b = op->b == NULL ? NULL : op->b + (size_t)h * step_b;
+        if (o->u.norm.is_layer_norm) {
+            k->layer_norm(x + (size_t)h * d, w, b, d, o->u.norm.eps, out + (size_t)h * d);
+        } else {
+            k->rms_norm(x + (size_t)h * d, w, d, o->u.norm.eps, out + (size_t)h * d);
+        }
+    }
+}
+
+static void row_embed(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                      uint32_t row) {
+    const sl_plan_weight *w = &p->plan->weights[op->op->weight];
+    float *out = sl_cpu_value_row(seg, op->out, row);
+    uint32_t index;
+    if (op->kind == CPU_ROW_EMBED) {
+        index = (uint32_t)p->now->ids[row];
+    } else {
+        (void)sl_cpu_row_run(p, row, &index);
+    }
+    sl_type_decode_row(w->type, w->data + (size_t)index * w->row_bytes, out, w->n_in);
+    if (op->kind == CPU_ROW_EMBED && op->op->u.embed.scale != 1.0f) {
+        p->device->kernels.scale(out, op->op->u.embed.scale, w->n_in, out);
+    }
+}
+
+static void row_copy(const cpu_segment *seg, const cpu_row_op *op, uint32_t row) {
+    const sl_plan_op *o = op->op;
+    const float *x = sl_cpu_value_row(seg, op->in[0], row) + o->u.copy.in_first;
+    float *out = sl_cpu_value_row(seg, op->out, row) + o->u.copy.out_first;
+    for (uint32_t h = 0; h < o->u.copy.n_head; h++) {
+        memcpy(out + (size_t)h * o->u.copy.out_stride, x + (size_t)h * o->u.copy.in_stride,
+               o->u.copy.n * sizeof(*out));
+    }
+}
+
+/* The sum over a row's choices, in the order of its choices. */
+static void row_combine(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                        uint32_t row) {
+    uint32_t n_used = seg->values[op->in[0]].n_choices, n = seg->values[op->out].width;
+    const float *share = sl_cpu_value_row(seg, op->in[1], row);
+    const uint32_t *place = p->choices.place + (size_t)row * n_used;
+    float *out = sl_cpu_value_row(seg, op->out, row);
+    p->device->kernels.scale(sl_cpu_value_row(seg, op->in[0], place[0]), share[0], n, out);
+    for (uint32_t k = 1; k < n_used; k++) {
+        p->device->kernels.add_scaled(out, sl_cpu_value_row(seg, op->in[0], place[k]), share[k], n,
+                                      out);
+    }
+}
+
+/* Those that are one kernel call, or a copy. */
+static void row_simple(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                       uint32_t row) {
+    const sl_kernels *k = &p->device->kernels;
+    uint32_t n = seg->values[op->out].width;
+    const float *x = sl_cpu_value_row(seg, op->in[0], row);
+    const float *y = op->in[1] == SL_VALUE_ID_NONE ? NULL : sl_cpu_value_row(seg, op->in[1], row);
+    float *out = sl_cpu_value_row(seg, op->out, row);
+    switch (op->kind) {
+    case CPU_ROW_ACT:
+        k->act(op->op->u.act.kind, x, y, n, out);
+        break;
+    case CPU_ROW_ADD:
+        if (op->op->u.scale.scale == 1.0f) {
+            k->add(x, y, n, out);
+        } else {
+            k->add_scaled(x, y, op->op->u.scale.scale, n, out);
+        }
+        break;
+    case CPU_ROW_ADD_BIAS:
+        k->add(x, op->b, n, out);
+        break;
+    case CPU_ROW_ADD_EXPERT_BIAS:
+        k->add(x, op->b + (size_t)p->choices.expert[row] * n, n, out);
+        break;
+    case CPU_ROW_SCALE:
+        k->scale(x, y == NULL ? op->op->u.scale.scale : y[0], n, out);
+        break;
+    case CPU_ROW_SOFTCAP:
+        k->softcap(x, op->op->u.softcap.cap, n, out);
+        break;
+    default: /* CPU_ROW_ROUTE */
+        sl_cpu_route_row(&op->op->u.route, x, op->b, out);
+        break;
+    }
+}
+
+static void row_op_run(sl_program *p, cpu_segment *seg, const cpu_row_op *op, uint32_t row) {
+    const cpu_value *in = &seg->values[op->in[0]];
+    switch (op->kind) {
+    case CPU_ROW_EMBED:
+    case CPU_ROW_POSITION:
+        row_embed(p, seg, op, row);
+        break;
+    case CPU_ROW_NORM:
+        row_norm(p, seg, op, row);
+        break;
+    case CPU_ROW_ROPE:
+        row_rope(p, seg, op, row);
+        break;
+    case CPU_ROW_STORE_KV:
+        row_store_kv(p, seg, op, row);
+        break;
+    case CPU_ROW_COPY:
+        row_copy(seg, op, row);
+        break;
+    case CPU_ROW_DISPATCH:
+        memcpy(sl_cpu_value_row(seg, op->out, row),
+               sl_cpu_value_row(seg, op->in[0], p->choices.row[row]), in->width * sizeof(float));
+        break;
+    case CPU_ROW_COMBINE:
+        row_combine(p, seg, op, row);
+        break;
+    case CPU_ROW_QUANTIZE:
+        p->device->kernels.quantize_row(sl_cpu_value_row(seg, op->in[0], row), in->width, &in->q,
+                                        row);
+        break;
+    case CPU_ROW_ROPE_ANGLES:
+        row_angles(p, op->i_rope, row);
+        break;
+    case CPU_ROW_GATHER:
+        memcpy(sl_cpu_value_row(seg, op->out, row),
+               sl_cpu_value_row(&p->body, op->out, p->gather[p->head_first + row]),
+               seg->values[op->out].width * sizeof(float));
+        break;
+    case CPU_ROW_ACT:
+    case CPU_ROW_ADD:
+    case CPU_ROW_ADD_BIAS:
+    case CPU_ROW_ADD_EXPERT_BIAS:
+    case CPU_ROW_SCALE:
+    case CPU_ROW_SOFTCAP:
+    case CPU_ROW_ROUTE:
+        row_simple(p, seg, op, row);
+        break;
+    }
+}
+
+void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t begin,
+                     uint32_t end) {
+    const cpu_row_op *ops = seg->row_ops + phase->u.rows.first;
+    for (uint32_t row = begin; row < end; row++) {
+        for (uint32_t i = 0; i < phase->u.rows.n; i++) {
+            row_op_run(p, seg, &ops[i], row);
+        }
+    }
+}

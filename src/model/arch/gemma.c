@@ -1,0 +1,22 @@
+/* Gemma: Llama's layer with a scaled embedding, heads of a size of their own and a GELU gate. GGUF
+ * stores the norms' weights with the 1 already added. Source: arXiv 2403.08295. */
+#include <math.h>
+
+#include "model/arch/arch.h"
+#include "model/arch/blocks.h"
+
+void sl_arch_gemma(sl_builder *b) {
+    const sl_hparams *hp = b->hp;
+    sl_build_attention how = sl_block_heads(hp);
+    uint32_t rope = sl_build_rope_table(b, SL_ROPE_NEOX, hp, true);
+    sl_value_id x = sl_build_embed(b, "token_embd.weight", sqrtf((float)hp->n_embd), "x");
+    for (uint32_t i = 0; i < hp->n_layers && b->status == SL_OK; i++) {
+        sl_build_layer(b, (int32_t)i);
+        sl_qkv a = sl_block_qkv(b, sl_build_norm(b, x, "attn_norm.weight", "xn"));
+        sl_block_rope(b, a, rope);
+        sl_build_add(b, x, sl_block_attend(b, a, &how));
+        sl_value_id xn = sl_build_norm(b, x, "ffn_norm.weight", "xn");
+        sl_build_add(b, x, sl_block_ffn_gated(b, xn, SL_ACT_GELU_TANH));
+    }
+    sl_block_output(b, x);
+}

@@ -1,0 +1,19 @@
+/* GPT-2: learned positions, layer norms, plain GELU feed-forward, biases everywhere. Source:
+ * Radford et al., 2019. */
+#include "model/arch/arch.h"
+#include "model/arch/blocks.h"
+
+void sl_arch_gpt2(sl_builder *b) {
+    const sl_hparams *hp = b->hp;
+    sl_build_attention how = sl_block_heads(hp);
+    sl_value_id x = sl_build_embed(b, "token_embd.weight", 1.0f, "x");
+    sl_build_add(b, x, sl_build_position(b, "position_embd.weight", "t"));
+    for (uint32_t i = 0; i < hp->n_layers && b->status == SL_OK; i++) {
+        sl_build_layer(b, (int32_t)i);
+        sl_qkv a = sl_block_qkv(b, sl_build_norm(b, x, "attn_norm.weight", "xn"));
+        sl_build_add(b, x, sl_block_attend(b, a, &how));
+        sl_value_id xn = sl_build_norm(b, x, "ffn_norm.weight", "xn");
+        sl_build_add(b, x, sl_block_ffn_plain(b, xn, SL_ACT_GELU_TANH));
+    }
+    sl_block_output(b, x);
+}

@@ -1,0 +1,20 @@
+/* Phi-1.5 and Phi-2: attention and feed-forward part side by side on one norm, a part of each head
+ * rotated, biases everywhere. Source: the models' cards and configuration. */
+#include "model/arch/arch.h"
+#include "model/arch/blocks.h"
+
+void sl_arch_phi2(sl_builder *b) {
+    const sl_hparams *hp = b->hp;
+    sl_build_attention how = sl_block_heads(hp);
+    uint32_t rope = sl_build_rope_table(b, SL_ROPE_NEOX, hp, true);
+    sl_value_id x = sl_build_embed(b, "token_embd.weight", 1.0f, "x");
+    for (uint32_t i = 0; i < hp->n_layers && b->status == SL_OK; i++) {
+        sl_build_layer(b, (int32_t)i);
+        sl_value_id xn = sl_build_norm(b, x, "attn_norm.weight", "xn");
+        sl_qkv a = sl_block_qkv(b, xn);
+        sl_block_rope(b, a, rope);
+        sl_build_add(b, x, sl_block_attend(b, a, &how));
+        sl_build_add(b, x, sl_block_ffn_plain(b, xn, SL_ACT_GELU_TANH));
+    }
+    sl_block_output(b, x);
+}
