@@ -242,6 +242,11 @@ static void test_wrong_steps_are_refused(void **state) {
     expect_refused(m.engine, &good, "-1");
     ids[3] = 0;
     assert_int_equal(sl_engine_step(m.engine, &good, keep, &kept, &err), SL_OK);
+    m.model->plan.is_encoder = true;
+    runs[0].n_known = 5; /* a part of a sequence */
+    expect_refused(m.engine, &good, "encoder");
+    runs[0].pos0 = 1;
+    expect_refused(m.engine, &good, "encoder");
     close_model(&m);
 }
 

@@ -31,6 +31,15 @@ static void test_bench(void **state) {
     assert_int_equal(sl_bench_run(engine, &only_gen, &r, &err), SL_OK);
     assert_true(r.prompt_tps == 0.0 && r.gen_tps > 0.0);
 
+    /* A window leaves the depth behind: it is computed again for each repetition. */
+    sl_engine_free(engine);
+    model->plan.groups[0].window = 8;
+    assert_int_equal(sl_engine_create(model, &o, &engine, &err), SL_OK);
+    const sl_bench_case far = {
+        .n_batch = 2, .n_depth = 40, .n_prompt = 50, .n_gen = 2, .n_reps = 2};
+    assert_int_equal(sl_bench_run(engine, &far, &r, &err), SL_OK);
+    assert_true(r.prompt_tps > 0.0 && r.gen_tps > 0.0);
+
     const sl_bench_case wide = {.n_batch = 60000, .n_prompt = 100, .n_gen = 1, .n_reps = 1};
     assert_int_equal(sl_bench_run(engine, &wide, &r, &err), SL_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "60000"));

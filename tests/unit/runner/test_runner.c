@@ -218,6 +218,31 @@ static void test_draws_are_the_samplers(void **state) {
     sl_sampler_free(sampler);
 }
 
+/* A model without long rope tables gives the same tokens when it computes a sequence anew: neither
+ * the owner nor the count of prompt tokens notices. */
+static void test_computed_anew_in_between(void **state) {
+    (void)state;
+    for (uint32_t ctx_switch = 0; ctx_switch <= 250; ctx_switch += 250) {
+        g_tiny.model->plan.ctx_switch = ctx_switch; /* after 50 of 90 tokens */
+        sl_runner *r = plain_runner();
+        job *j = fill(r, ctx_switch == 0 ? 0 : 1, 200, 90);
+        memcpy(j->prompt, g_jobs[0].prompt, sizeof(j->prompt));
+        assert_int_equal(run(r, j), SL_FINISH_LENGTH);
+        assert_int_equal(n_out_of(j), 90);
+        const sl_runner_stats *stats = sl_runner_stats_of(r);
+        assert_int_equal(atomic_load(&stats->prompt_tokens), 200);
+        assert_int_equal(atomic_load(&stats->generated_tokens), 90);
+        /* The prompt and 89 tokens; then once more the 251 that were known at the switch, but for
+         * its last row, which is no extra one. */
+        assert_int_equal(atomic_load(&stats->step_rows), 289 + ctx_switch);
+        sl_runner_release(r, j->handle);
+        stop(r);
+    }
+    g_tiny.model->plan.ctx_switch = 0;
+    assert_memory_equal(g_jobs[0].out, g_jobs[1].out, 90 * sizeof(int32_t));
+    assert_memory_equal(g_jobs[0].logprobs, g_jobs[1].logprobs, 90 * sizeof(float));
+}
+
 static void test_stop_and_eos(void **state) {
     (void)state;
     sl_runner *r = plain_runner();
@@ -657,6 +682,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greedy_is_the_argmax),
         cmocka_unit_test(test_draws_are_the_samplers),
+        cmocka_unit_test(test_computed_anew_in_between),
         cmocka_unit_test(test_stop_and_eos),
         cmocka_unit_test(test_seed_choice_and_position),
         cmocka_unit_test(test_penalties_need_history),
