@@ -40,7 +40,7 @@ typedef struct sl_program_options {
 /* Bytes that a program needs, by kind. */
 typedef struct sl_program_memory {
     uint64_t packed_bytes; /* weights in the device's own layout */
-    uint64_t page_bytes;   /* one KV page of all layer groups */
+    uint64_t page_bytes;   /* one KV page, of whatever layer group */
     uint64_t kv_bytes;     /* the page store */
     uint64_t step_bytes;   /* values, rounded activations, scratch, logits */
 } sl_program_memory;
@@ -61,7 +61,7 @@ typedef struct sl_device_ops {
     /* One pass over a step whose fields were checked by the engine. Allocates nothing. */
     sl_status (*run)(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user,
                      sl_error *err);
-    /* Copies what page `from` holds, in all layer groups, to page `to`. */
+    /* Copies what page `from` holds to page `to`. */
     void (*copy_page)(sl_program *p, int32_t from, int32_t to);
 } sl_device_ops;
 
