@@ -131,8 +131,8 @@ typedef struct sl_kernels {
      * * (127 / amax)) (round half to even; amax below 2^-120: all zero). Every level gives the same
      * bits. */
     void (*quantize_row)(const float *x, uint32_t n, const sl_act8 *act, uint32_t row);
-    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i] (w NULL: 1); may work in place. Sum of squares in
-     * double or in a fixed order that is within 4 ulp of it. */
+    /* out[i] = x[i] / sqrt(mean(x^2) + eps) * w[i] (w NULL: 1); may work in place. Sum of squares
+     * in double or in a fixed order that is within 4 ulp of it. */
     void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *out);
     /* out[i] = (x[i] - m) / sqrt(mean((x - m)^2) + eps) * w[i] + b[i], m the mean; w NULL: 1, b
      * NULL: 0. Sums as in rms_norm; may work in place. */
@@ -143,7 +143,8 @@ typedef struct sl_kernels {
      * 2j+1); `neox`: (j, j + n_rot / 2). */
     void (*rope_norm)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot, const float *cs);
     void (*rope_neox)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot, const float *cs);
-    /* out[i] = act(gate[i]), times up[i] unless up is NULL; out may be gate. */
+    /* out[i] = act(gate[i]), times up[i] unless up is NULL; out may be gate. At -infinity act is
+     * its limit, 0. */
     void (*act)(sl_act_kind kind, const float *gate, const float *up, uint32_t n, float *out);
     /* out = x + y; out may be x */
     void (*add)(const float *x, const float *y, uint32_t n, float *out);

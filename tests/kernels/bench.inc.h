@@ -202,8 +202,8 @@ static void bench_attend_call(void *arg, uint32_t iter, uint32_t ith, uint32_t n
     b->k->attend[b->type](&a);
 }
 
-/* n_keys tokens up to the last row's, seen through a window (0: none); heads and pages as in the model: 3 query heads on a KV head,
- * and a page holds 30 layers x 3 heads of which one is read. */
+/* n_keys tokens up to the last row's, seen through a window (0: none); heads and pages as in the
+ * model: 3 query heads on a KV head, and a page holds 30 layers x 3 heads of which one is read. */
 static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_rows,
                                uint32_t n_keys, uint32_t window, uint32_t nth) {
     enum { D = 64, GROUP = 3 };

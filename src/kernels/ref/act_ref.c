@@ -1,5 +1,5 @@
-/* Plain C forms of the activations. Their limits hold: where the formula would be -infinity times 0,
- * the input is the lowest finite number instead, so that the result is 0. NaN stays NaN. */
+/* Plain C forms of the activations. Their limits hold: where the formula would be -infinity times
+ * 0, the input is the lowest finite number instead, so that the result is 0. NaN stays NaN. */
 #include <float.h>
 #include <math.h>
 
