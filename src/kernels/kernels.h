@@ -143,7 +143,8 @@ typedef struct sl_kernels {
      * 2j+1); `neox`: (j, j + n_rot / 2). */
     void (*rope_norm)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot, const float *cs);
     void (*rope_neox)(float *x, uint32_t n_head, uint32_t d, uint32_t n_rot, const float *cs);
-    /* out[i] = act(gate[i]), times up[i] unless up is NULL; out may be gate. */
+    /* out[i] = act(gate[i]), times up[i] unless up is NULL; out may be gate. At -infinity act is
+     * its limit, 0. */
     void (*act)(sl_act_kind kind, const float *gate, const float *up, uint32_t n, float *out);
     /* out = x + y; out may be x */
     void (*add)(const float *x, const float *y, uint32_t n, float *out);

@@ -119,6 +119,43 @@ static void attend_in_parts(const sl_kernels *k, sl_kv_type type, const sl_atten
     }
 }
 
+static double kv_value(sl_kv_type type, const uint8_t *p) {
+    return (double)(type == SL_KV_F16 ? sl_half_load(p) : sl_float_of_bits(sl_load_u32(p)));
+}
+
+/* Head h of row r by the definition in kernels.h, in double, all keys at once. */
+static void attend_exact(const attend_case *c, const attend_shape *s, uint32_t r, uint32_t h,
+                         float *out) {
+    const sl_attend *a = &c->a;
+    const size_t elem = s->type == SL_KV_F16 ? 2 : 4;
+    const uint32_t p = s->pos0 + r, end = s->n_keys ? s->n_keys : p + 1;
+    double sum = a->sinks ? exp((double)a->sinks[h]) : 0.0;
+    double *o = sl_alloc_zero(s->d_v, sizeof(double));
+    for (uint32_t t = 0; t < end; t++) {
+        if (s->window && !s->n_keys && t + s->window <= p) {
+            continue;
+        }
+        const uint8_t *page = a->store + (size_t)a->table[t / 32] * a->page_bytes;
+        double score = 0.0;
+        for (uint32_t i = 0; i < s->d_k; i++) {
+            const uint8_t *k = page + a->k_offset + (i * SL_PAGE_TOKENS + t % 32) * elem;
+            score += (double)a->q[r * a->q_stride + h * s->d_k + i] * kv_value(s->type, k);
+        }
+        score *= (double)a->scale;
+        score = s->softcap != 0.0f ? (double)s->softcap * tanh(score / (double)s->softcap) : score;
+        score += a->slopes ? (double)a->slopes[h] * ((double)t - (double)p) : 0.0;
+        sum += exp(score);
+        for (uint32_t j = 0; j < s->d_v; j++) {
+            const uint8_t *v = page + a->v_offset + ((size_t)(t % 32) * s->d_v + j) * elem;
+            o[j] += exp(score) * kv_value(s->type, v);
+        }
+    }
+    for (uint32_t j = 0; j < s->d_v; j++) {
+        out[j] = (float)(o[j] / sum);
+    }
+    sl_free(o);
+}
+
 static void attend_check(const attend_shape *s) {
     static const uint32_t parts[] = {1, 7};
     attend_case c;
@@ -133,6 +170,13 @@ static void attend_check(const attend_shape *s) {
     }
     c.a.out = want;
     state.ref.attend[s->type](&c.a);
+    for (uint32_t i = 0; i < 3; i++) { /* the reference itself, at a few places */
+        float exact[512];
+        const uint32_t r = rng_below(&state.rng, s->n_rows), h = rng_below(&state.rng, s->n_group);
+        attend_exact(&c, s, r, h, exact);
+        CHECK(near(want + r * c.a.out_stride + (size_t)h * s->d_v, exact, s->d_v, 1e-5f, 4e-6f),
+              "attend at ref: row %u head %u: %s", r, h, attend_text(s));
+    }
     for (size_t l = 0; l < state.n_levels; l++) {
         const sl_kernels *k = &state.level[l];
         for (size_t i = 0; i < n; i++) {
@@ -267,8 +311,8 @@ static void check_attend_options(void) {
     }
 }
 
-/* A sink far above all scores: nothing is left of the values, and nothing overflows. Equal keys and
- * a sink of the same score: one share of n + 1. */
+/* A sink far above all scores: nothing is left of the values, and nothing overflows. A sink beside
+ * n equal scores: one share of n + 1. */
 static void check_attend_sinks(void) {
     for (size_t l = 0; l < state.n_levels; l++) {
         const sl_kernels *k = &state.level[l];

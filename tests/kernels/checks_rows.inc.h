@@ -168,7 +168,7 @@ static void act_check(sl_act_kind kind, uint32_t n, int fill) {
     row_buffers b;
     row_alloc(&b, n);
     row_fill(b.x, n, fill);
-    row_fill(b.y, n, fill == 2 ? 0 : fill); /* its own extremes, at other places */
+    rng_fill(&state.rng, b.y, n);
     for (uint32_t i = 0; i < n && fill == 0; i++) {
         b.x[i] *= i % 2 ? 4.0f : 20.0f;
         b.y[i] *= i % 3 ? 1.0f : 20.0f;

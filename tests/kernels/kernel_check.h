@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "kernels/kernels.h"
+#include "quant/half.h"
 #include "quant/types.h"
 
 #define GUARD_BYTES 256

@@ -219,19 +219,18 @@ INLINE void tile_output(sl_kv_type type, uint32_t P, const attend_chunk *c, cons
     }
 }
 
-/* The tokens [seen.begin, seen.end) of the block for one pair, which other pairs of its tile do not
- * see. */
-static __attribute__((noinline)) void LEVEL(edge_f16)(const attend_chunk *c, const float *weights,
-                                                      uint32_t block_page, seen_range seen,
-                                                      float *o, float factor,
-                                                      const uint8_t *after) {
-    tile_output(SL_KV_F16, 1, c, weights, block_page, seen.begin, seen.end, o, &factor, after);
-}
-static __attribute__((noinline)) void LEVEL(edge_f32)(const attend_chunk *c, const float *weights,
-                                                      uint32_t block_page, seen_range seen,
-                                                      float *o, float factor,
-                                                      const uint8_t *after) {
-    tile_output(SL_KV_F32, 1, c, weights, block_page, seen.begin, seen.end, o, &factor, after);
+/* Tokens of the block that one pair sees and others of its tile do not. Out of line: few, at the
+ * ends of what rows see. */
+static __attribute__((noinline)) void LEVEL(tile_edge)(sl_kv_type type, const attend_chunk *c,
+                                                       uint32_t pair, const float *weights,
+                                                       uint32_t block_page, seen_range seen,
+                                                       float factor, const uint8_t *after) {
+    float *o = c->o + pair * c->o_stride;
+    if (type == SL_KV_F16) {
+        tile_output(SL_KV_F16, 1, c, weights, block_page, seen.begin, seen.end, o, &factor, after);
+    } else {
+        tile_output(SL_KV_F32, 1, c, weights, block_page, seen.begin, seen.end, o, &factor, after);
+    }
 }
 
 /* 3. of a tile: in rising order of tokens, those that only earlier rows of it see, those that all
@@ -241,26 +240,24 @@ INLINE void tile_outputs(sl_kv_type type, uint32_t P, const attend_chunk *c, uin
                          const uint8_t *after) {
     const seen_range all = {seen[P - 1].begin, seen[0].end};
     const bool some = all.begin < all.end;
-    float *o = c->o + pair * c->o_stride;
-    void (*const edge)(const attend_chunk *, const float *, uint32_t, seen_range, float *, float,
-                       const uint8_t *) = type == SL_KV_F16 ? LEVEL(edge_f16) : LEVEL(edge_f32);
     for (uint32_t p = 0; p < P; p++) {
-        const seen_range part = {seen[p].begin, some ? all.begin : seen[p].end};
-        if (part.begin < part.end) {
-            edge(c, c->scores + (size_t)p * BLOCK, block_page, part, o + p * c->o_stride, factor[p],
-                 after);
+        const seen_range low = {seen[p].begin, some ? all.begin : seen[p].end};
+        if (low.begin < low.end) {
+            LEVEL(tile_edge)
+            (type, c, pair + p, c->scores + (size_t)p * BLOCK, block_page, low, factor[p], after);
             factor[p] = 1.0f;
         }
     }
     if (!some) {
         return;
     }
-    tile_output(type, P, c, c->scores, block_page, all.begin, all.end, o, factor, after);
+    tile_output(type, P, c, c->scores, block_page, all.begin, all.end, c->o + pair * c->o_stride,
+                factor, after);
     for (uint32_t p = 0; p < P; p++) {
-        const seen_range part = {all.end, seen[p].end};
-        if (part.begin < part.end) {
-            edge(c, c->scores + (size_t)p * BLOCK, block_page, part, o + p * c->o_stride, 1.0f,
-                 after);
+        const seen_range high = {all.end, seen[p].end};
+        if (high.begin < high.end) {
+            LEVEL(tile_edge)
+            (type, c, pair + p, c->scores + (size_t)p * BLOCK, block_page, high, 1.0f, after);
         }
     }
 }
