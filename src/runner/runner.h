@@ -111,9 +111,9 @@ sl_request *sl_runner_request(sl_runner *r, sl_handle h); /* NULL for a stale ha
  * (too long for the context or the whole pool, token outside the vocabulary, bad option): the
  * message says why. The engine's own error once it failed for good. */
 SL_NODISCARD sl_status sl_runner_submit(sl_runner *r, sl_handle h, sl_error *err);
-/* n requests at once, in this order: all of them are submitted, or none and nobody else lost a place
- * for it. SL_ERR_ARGUMENT also for more than sl_runner_group_max; up to so many are never refused
- * while nothing waits and no slot is taken. */
+/* n requests at once, in this order: all of them are submitted, or none, and then nobody else lost
+ * a place for it. SL_ERR_ARGUMENT also for more than sl_runner_group_max; up to so many are never
+ * refused while nothing waits and no slot is taken. */
 SL_NODISCARD sl_status sl_runner_submit_all(sl_runner *r, const sl_handle *handles, uint32_t n,
                                             sl_error *err);
 uint32_t sl_runner_group_max(const sl_runner *r);
