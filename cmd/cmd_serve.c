@@ -179,11 +179,12 @@ static sl_status serve_loaded(sl_service *service, const serve_flags *f, const s
 static sl_status check_ctx(const sl_loaded *l, const sl_engine_options *options, sl_error *err) {
     sl_engine_memory m;
     SL_TRY(sl_engine_estimate(l->model, options, &m, err));
-    uint64_t n_tokens = (uint64_t)m.n_pages * SL_PAGE_TOKENS;
+    uint64_t n_tokens = sl_kv_groups_tokens(&m.kv_groups, m.n_pages);
     if (options->ctx_max <= n_tokens) {
         return SL_OK;
     }
-    uint64_t need_kb = (sl_page_count(options->ctx_max) * m.page_bytes + 1023) / 1024;
+    uint64_t need_kb = (sl_kv_groups_pages(&m.kv_groups, options->ctx_max) * m.page_bytes + 1023) /
+                       1024;
     return SL_FAIL(err, SL_ERR_ARGUMENT,
                    "--ctx asks for %" PRIu32 " tokens, but the %" PRIu64
                    " KB of KV memory hold %" PRIu64 "; give --kv-memory %" PRIu64
