@@ -11,11 +11,14 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "cmd.h"
 #include "load.h"
 #include "runner/runner.h"
 #include "serve/service.h"
 #include "text/chat.h"
+
+#define ALIAS_BYTES_MAX 256
 
 typedef struct serve_flags {
     sl_load_flags load;
@@ -124,7 +127,6 @@ static sl_service_options service_options(const serve_flags *f) {
     sl_service_options o = {.version = SLUICE_VERSION,
                             .host = f->host,
                             .port = (uint16_t)f->port,
-                            .queue_max = f->queue,
                             .drain_timeout_ms = f->drain_s * 1000ull,
                             .lame_duck_ms = f->lame_duck_s * 1000ull,
                             .stall_ms = f->stall_s * 1000ull,
@@ -172,12 +174,43 @@ static sl_status serve_loaded(sl_service *service, const serve_flags *f, const s
     return status;
 }
 
+/* A context that was asked for must fit into the pages: else the server would promise lengths that
+ * it refuses. */
+static sl_status check_ctx(const sl_loaded *l, const sl_engine_options *options, sl_error *err) {
+    sl_engine_memory m;
+    SL_TRY(sl_engine_estimate(l->model, options, &m, err));
+    uint64_t n_tokens = sl_kv_groups_tokens(&m.kv_groups, m.n_pages);
+    if (options->ctx_max <= n_tokens) {
+        return SL_OK;
+    }
+    uint64_t need_kb = (sl_kv_groups_pages(&m.kv_groups, options->ctx_max) * m.page_bytes + 1023) /
+                       1024;
+    return SL_FAIL(err, SL_ERR_ARGUMENT,
+                   "--ctx asks for %" PRIu32 " tokens, but the %" PRIu64
+                   " KB of KV memory hold %" PRIu64 "; give --kv-memory %" PRIu64
+                   "K or more, or a --ctx of at most %" PRIu64,
+                   options->ctx_max, m.kv_bytes >> 10, n_tokens, need_kb, n_tokens);
+}
+
+/* Refuses before the weights are packed, which may take long. */
+static sl_status load(const char *path, const serve_flags *f, sl_loaded *l, sl_error *err) {
+    sl_engine_options options = sl_load_options(&f->load);
+    options.runs_max = f->parallel;
+    SL_TRY(sl_load_model(path, true, l, err));
+    sl_status status = options.ctx_max != 0 ? check_ctx(l, &options, err) : SL_OK;
+    if (status == SL_OK) {
+        status = sl_load_engine(l, &options, f->load.quiet, err);
+    }
+    if (status != SL_OK) {
+        sl_loaded_close(l);
+    }
+    return status;
+}
+
 static sl_status serve_model(sl_service *service, const char *path, const serve_flags *f,
                              sl_error *err) {
-    sl_engine_options engine_options = sl_load_options(&f->load);
-    engine_options.runs_max = f->parallel;
     sl_loaded l;
-    SL_TRY(sl_load(path, &engine_options, true, f->load.quiet, &l, err));
+    SL_TRY(load(path, f, &l, err));
     char *name = model_name(path, f);
     sl_chat *chat = NULL;
     sl_error chat_err;
@@ -208,6 +241,16 @@ static sl_status serve(const char *path, const serve_flags *f, sl_error *err) {
     sl_status status = serve_model(service, path, f, err);
     sl_service_free(service);
     return status;
+}
+
+/* What the table of flags cannot say. */
+static int check_flags(const serve_flags *f) {
+    size_t len = f->alias != NULL ? strlen(f->alias) : 1;
+    if (len == 0 || len > ALIAS_BYTES_MAX ||
+        (f->alias != NULL && sl_utf8_valid_prefix(f->alias, len) < len)) {
+        return sl_cmd_usage_error("serve", "--alias takes 1 to %d bytes of UTF-8", ALIAS_BYTES_MAX);
+    }
+    return SL_FLAGS_GO_ON;
 }
 
 int sl_cmd_serve(int argc, char **argv) {
@@ -304,6 +347,7 @@ int sl_cmd_serve(int argc, char **argv) {
     };
     const char *args[1];
     int code = sl_flags_parse(&command, argc, argv, args);
+    code = code == SL_FLAGS_GO_ON ? check_flags(&f) : code;
     if (code != SL_FLAGS_GO_ON) {
         return code;
     }

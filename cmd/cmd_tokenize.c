@@ -10,9 +10,26 @@
 #define INPUT_MAX ((size_t)256 << 20)
 #define IDS_MAX ((size_t)64 << 20)
 
-static int report(const char *command, const sl_error *err) {
-    sl_cmd_error(command, "%s", err->message);
-    return SL_EXIT_FAILURE;
+/* What both commands do first: their flags, then the vocabulary. An exit code unless they go on. */
+static int begin(const sl_command *command, int argc, char **argv, sl_loaded *out) {
+    const char *args[1];
+    int code = sl_flags_parse(command, argc, argv, args);
+    sl_error err;
+    if (code == SL_FLAGS_GO_ON && sl_load_vocabulary(args[0], out, &err) != SL_OK) {
+        sl_cmd_error(command->name, "%s", err.message);
+        code = SL_EXIT_FAILURE;
+    }
+    return code;
+}
+
+/* And last; returns the exit code. */
+static int end(const sl_command *command, sl_loaded *l, sl_status status, const sl_error *err) {
+    sl_loaded_close(l);
+    if (status != SL_OK) {
+        sl_cmd_error(command->name, "%s", err->message);
+        return SL_EXIT_FAILURE;
+    }
+    return sl_stdout_finish(command->name, SL_EXIT_OK);
 }
 
 static sl_status tokenize(const sl_loaded *l, bool add_special, bool parse_special, sl_error *err) {
@@ -58,19 +75,13 @@ int sl_cmd_tokenize(int argc, char **argv) {
         2,
         1,
         1};
-    const char *args[1];
-    int code = sl_flags_parse(&command, argc, argv, args);
+    sl_loaded l;
+    int code = begin(&command, argc, argv, &l);
     if (code != SL_FLAGS_GO_ON) {
         return code;
     }
-    sl_loaded l;
     sl_error err;
-    if (sl_load_vocabulary(args[0], &l, &err) != SL_OK) {
-        return report("tokenize", &err);
-    }
-    sl_status status = tokenize(&l, add_special, parse_special, &err);
-    sl_loaded_close(&l);
-    return status == SL_OK ? sl_stdout_finish("tokenize", SL_EXIT_OK) : report("tokenize", &err);
+    return end(&command, &l, tokenize(&l, add_special, parse_special, &err), &err);
 }
 
 static size_t skip_blanks(const sl_buf *text, size_t i) {
@@ -182,18 +193,11 @@ int sl_cmd_detokenize(int argc, char **argv) {
         1,
         1,
         1};
-    const char *args[1];
-    int code = sl_flags_parse(&command, argc, argv, args);
+    sl_loaded l;
+    int code = begin(&command, argc, argv, &l);
     if (code != SL_FLAGS_GO_ON) {
         return code;
     }
-    sl_loaded l;
     sl_error err;
-    if (sl_load_vocabulary(args[0], &l, &err) != SL_OK) {
-        return report("detokenize", &err);
-    }
-    sl_status status = detokenize(&l, skip_special, &err);
-    sl_loaded_close(&l);
-    return status == SL_OK ? sl_stdout_finish("detokenize", SL_EXIT_OK)
-                           : report("detokenize", &err);
+    return end(&command, &l, detokenize(&l, skip_special, &err), &err);
 }

@@ -25,7 +25,7 @@ typedef struct sl_load_flags {
 #define SL_LOAD_FLAG_CTX(l)                                                                        \
     {                                                                                              \
         "--ctx", "-c", SL_FLAG_U32, &(l)->ctx, "N",                                                \
-            "Longest sequence in tokens (default: the smaller of the model's and 8192).", 1,       \
+            "Longest sequence in tokens (default: the smaller of the model's and 8192).", 2,       \
             268435456, NULL                                                                        \
     }
 #define SL_LOAD_FLAG_KV_MEMORY(l)                                                                  \

@@ -74,8 +74,8 @@ typedef struct sl_runner_options {
     uint32_t n_slots;   /* requests known at once, queued ones included; 0: 512 */
     uint32_t n_owners;  /* 0: 1 */
     uint32_t queue_max; /* submitted requests that were not started yet; 0: 256 */
-    /* Their prompt + max_tokens together (one request alone may have more); 0: 4 x what the pool
-     * holds. */
+    /* Their prompt + max_tokens together (what finds an empty queue may have more); 0: 4 x what the
+     * pool holds. */
     uint64_t queue_tokens_max;
     uint32_t chunk_rows;    /* prefill rows of a step beside decodes; 0: the engine's rows_max */
     const int32_t *eog_ids; /* end-of-generation set, copied */
@@ -86,12 +86,13 @@ typedef struct sl_runner_options {
     void *wake_user;
 } sl_runner_options;
 
-/* Relaxed counters, readable by any thread at any time. */
+/* Relaxed counters and gauges, readable by any thread at any time. The gauges are set before each
+ * step and at each end, so they are true while a long step is computed. */
 typedef struct sl_runner_stats {
     atomic_uint_fast64_t requests, finished_stop, finished_length, cancelled, failed, rejected;
     atomic_uint_fast64_t prompt_tokens, generated_tokens, steps, step_ns, step_rows;
-    atomic_uint_fast64_t n_queued, n_running, queued_tokens, pages_used, pages_total; /* gauges */
-    atomic_uint_fast64_t last_step_end_ns; /* monotonic; for the watchdog */
+    atomic_uint_fast64_t n_running, pages_used, pages_total; /* gauges */
+    atomic_uint_fast64_t last_step_end_ns;                   /* monotonic; for the watchdog */
 } sl_runner_stats;
 
 /* Starts the thread. The engine is borrowed; it belongs to that thread until sl_runner_free. */
@@ -106,10 +107,16 @@ void sl_runner_free(sl_runner *r);
 SL_NODISCARD sl_status sl_runner_acquire(sl_runner *r, uint32_t owner, sl_handle *out,
                                          sl_error *err);
 sl_request *sl_runner_request(sl_runner *r, sl_handle h); /* NULL for a stale handle */
-/* SL_AGAIN: queue or ring full, try later (the slot stays acquired). SL_ERR_ARGUMENT: can never run
+/* SL_AGAIN: the queue is full, try later (the slot stays acquired). SL_ERR_ARGUMENT: can never run
  * (too long for the context or the whole pool, token outside the vocabulary, bad option): the
  * message says why. The engine's own error once it failed for good. */
 SL_NODISCARD sl_status sl_runner_submit(sl_runner *r, sl_handle h, sl_error *err);
+/* n requests at once, in this order: all of them are submitted, or none, and then nobody else lost
+ * a place for it. SL_ERR_ARGUMENT also for more than sl_runner_group_max; up to so many are never
+ * refused while nothing waits and no slot is taken. */
+SL_NODISCARD sl_status sl_runner_submit_all(sl_runner *r, const sl_handle *handles, uint32_t n,
+                                            sl_error *err);
+uint32_t sl_runner_group_max(const sl_runner *r);
 /* Asks for an early end; the end comes as a notice (finish is CANCELLED unless it ended before).
  * Stale: ignored. */
 void sl_runner_cancel(sl_runner *r, sl_handle h);
@@ -123,6 +130,9 @@ bool sl_runner_poll(sl_runner *r, uint32_t owner, sl_handle *out);
 bool sl_runner_wait(sl_runner *r, uint32_t owner, int timeout_ms);
 
 const sl_runner_stats *sl_runner_stats_of(const sl_runner *r);
+/* Requests that were submitted and not started, and their prompt + max_tokens together, as of now;
+ * any thread. */
+void sl_runner_queue(const sl_runner *r, uint32_t *n_out, uint64_t *n_tokens_out);
 uint32_t sl_runner_ctx_max(const sl_runner *r);
 /* False once the engine failed for good (its file vanished); *err tells why. */
 bool sl_runner_healthy(sl_runner *r, sl_error *err);

@@ -24,6 +24,7 @@
 #define RUNNER_OWNERS_MAX 1024u
 /* Of sl_runner.queued: 65535 requests of less than 2^32 tokens fit. */
 #define RUNNER_TOKENS_BITS 48
+#define RUNNER_TOKENS_MASK (((uint64_t)1 << RUNNER_TOKENS_BITS) - 1)
 
 /* A slot's tag: generation << 32 | owner + 1, the low half 0 while it is free. */
 typedef struct runner_slot {

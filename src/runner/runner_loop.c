@@ -19,8 +19,9 @@ void sl_runner_unqueue(sl_runner *r, uint32_t slot) {
     if (a->queued) {
         a->queued = false;
         const uint64_t n_tokens = (uint64_t)a->request->n_prompt + a->request->max_tokens;
+        /* Whoever sees it gone from the queue sees it among the running ones: release. */
         atomic_fetch_sub_explicit(&r->queued, ((uint64_t)1 << RUNNER_TOKENS_BITS) + n_tokens,
-                                  memory_order_relaxed);
+                                  memory_order_release);
     }
 }
 
@@ -42,6 +43,11 @@ static void loop_count_end(sl_runner *r, sl_finish finish) {
     }
 }
 
+static void loop_set_gauges(sl_runner *r) {
+    RUNNER_GAUGE(r->stats.pages_used, sl_kv_n_used(r->kv));
+    RUNNER_GAUGE(r->stats.n_running, sl_sched_n_running(r->sched));
+}
+
 void sl_runner_end(sl_runner *r, uint32_t slot, sl_finish finish, const sl_error *error) {
     runner_active *a = &r->active[slot];
     sl_request *q = a->request;
@@ -54,9 +60,7 @@ void sl_runner_end(sl_runner *r, uint32_t slot, sl_finish finish, const sl_error
     loop_count_end(r, finish);
     a->active = false;
     a->request = NULL;
-    /* Gauges before the end is seen: whoever waited for the last request finds no page in use. */
-    RUNNER_GAUGE(r->stats.pages_used, sl_kv_n_used(r->kv));
-    RUNNER_GAUGE(r->stats.n_running, sl_sched_n_running(r->sched));
+    loop_set_gauges(r); /* before the end is seen: who waited for the last one finds no page used */
     atomic_store_explicit(&q->finish, (int)finish, memory_order_release);
     sl_runner_news(r, slot);
 }
@@ -134,11 +138,6 @@ static void loop_end_all(sl_runner *r, sl_finish finish, const sl_error *error) 
 /* --- what owners are told --- */
 
 static void loop_notify(sl_runner *r) {
-    const uint64_t queued = atomic_load_explicit(&r->queued, memory_order_relaxed);
-    RUNNER_GAUGE(r->stats.n_queued, queued >> RUNNER_TOKENS_BITS);
-    RUNNER_GAUGE(r->stats.queued_tokens, queued & (((uint64_t)1 << RUNNER_TOKENS_BITS) - 1));
-    RUNNER_GAUGE(r->stats.n_running, sl_sched_n_running(r->sched));
-    RUNNER_GAUGE(r->stats.pages_used, sl_kv_n_used(r->kv));
     for (uint32_t i = 0; i < r->options.n_owners; i++) {
         runner_owner *o = &r->owners[i];
         if (o->has_news) {
@@ -157,6 +156,7 @@ static void loop_notify(sl_runner *r) {
 static void loop_mark_started(sl_runner *r, uint64_t now_ns) {
     uint32_t n;
     const uint32_t *admitted = sl_sched_admitted(r->sched, &n);
+    loop_set_gauges(r); /* first, so that nobody is missing both here and in the queue */
     for (uint32_t i = 0; i < n; i++) {
         sl_runner_unqueue(r, admitted[i]);
         r->active[admitted[i]].request->t_start_ns = now_ns;

@@ -107,61 +107,86 @@ static sl_status owner_check_request(const sl_runner *r, const sl_request *q, sl
     return sl_sample_options_check(&q->sample, r->n_vocab, err);
 }
 
-/* Takes a place in the queue, if one is left. One request alone may be larger than the token bound:
+/* Takes places in the queue, all or none. What finds it empty may have more tokens than the bound:
  * it would never find a place otherwise. */
-static bool owner_enqueue(sl_runner *r, uint64_t n_tokens) {
-    const uint64_t tokens_mask = ((uint64_t)1 << RUNNER_TOKENS_BITS) - 1;
+static bool owner_enqueue(sl_runner *r, uint32_t n_new, uint64_t n_tokens) {
     uint64_t seen = atomic_load_explicit(&r->queued, memory_order_relaxed);
     do {
         const uint64_t n = seen >> RUNNER_TOKENS_BITS;
-        if (n >= r->options.queue_max ||
-            (n > 0 && (seen & tokens_mask) + n_tokens > r->options.queue_tokens_max)) {
+        if (n + n_new > r->options.queue_max ||
+            (n > 0 && (seen & RUNNER_TOKENS_MASK) + n_tokens > r->options.queue_tokens_max)) {
             return false;
         }
     } while (!atomic_compare_exchange_weak_explicit(
-        &r->queued, &seen, seen + ((uint64_t)1 << RUNNER_TOKENS_BITS) + n_tokens,
+        &r->queued, &seen, seen + ((uint64_t)n_new << RUNNER_TOKENS_BITS) + n_tokens,
         memory_order_relaxed, memory_order_relaxed));
     return true;
 }
 
-sl_status sl_runner_submit(sl_runner *r, sl_handle h, sl_error *err) {
+/* Checks one request and marks it as submitted; adds its tokens. */
+static sl_status owner_prepare(sl_runner *r, sl_handle h, uint64_t *n_tokens, sl_error *err) {
     runner_slot *slot = owner_slot(r, h);
     if (slot == NULL || slot->submitted) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
                        "the request was submitted before, or its slot given back");
     }
     sl_request *q = &slot->request;
-    if (!sl_runner_healthy(r, err)) {
-        RUNNER_COUNT(r->stats.rejected, 1);
-        return r->failure.code;
-    }
     q->sample.n_top = q->n_top;
     q->sample.want_logprob = q->out_logprobs != NULL;
-    const sl_status status = owner_check_request(r, q, err);
-    if (status != SL_OK) {
-        RUNNER_COUNT(r->stats.rejected, 1);
-        return status;
+    SL_TRY(owner_check_request(r, q, err));
+    slot->submitted = true;
+    *n_tokens += (uint64_t)q->n_prompt + q->max_tokens;
+    return SL_OK;
+}
+
+/* Room for a group: its count by itself, then its places in the queue. */
+static sl_status owner_take_places(sl_runner *r, uint32_t n, uint64_t n_tokens, sl_error *err) {
+    if (n > sl_runner_group_max(r)) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "%" PRIu32 " requests at once; at most %" PRIu32 " may wait", n,
+                       sl_runner_group_max(r));
     }
-    const uint64_t n_tokens = (uint64_t)q->n_prompt + q->max_tokens;
-    if (!owner_enqueue(r, n_tokens)) {
-        RUNNER_COUNT(r->stats.rejected, 1);
+    if (!owner_enqueue(r, n, n_tokens)) {
         return SL_FAIL(err, SL_AGAIN,
                        "the queue is full (at most %" PRIu32 " requests and %" PRIu64
                        " tokens may wait); try again later",
                        r->options.queue_max, r->options.queue_tokens_max);
     }
-    q->t_submit_ns = sl_clock_mono_ns();
-    slot->submitted = true;
-    if (!sl_mpsc_push(r->submitted, h)) {
-        slot->submitted = false;
-        atomic_fetch_sub_explicit(&r->queued, ((uint64_t)1 << RUNNER_TOKENS_BITS) + n_tokens,
-                                  memory_order_relaxed);
-        RUNNER_COUNT(r->stats.rejected, 1);
-        return SL_FAIL(err, SL_AGAIN, "the ring to the engine thread is full; try again later");
+    return SL_OK;
+}
+
+sl_status sl_runner_submit_all(sl_runner *r, const sl_handle *handles, uint32_t n, sl_error *err) {
+    sl_status status = sl_runner_healthy(r, err) ? SL_OK : r->failure.code;
+    uint32_t n_marked = 0;
+    uint64_t n_tokens = 0;
+    while (status == SL_OK && n_marked < n) {
+        status = owner_prepare(r, handles[n_marked], &n_tokens, err);
+        n_marked += status == SL_OK;
     }
-    RUNNER_COUNT(r->stats.requests, 1);
+    status = status == SL_OK ? owner_take_places(r, n, n_tokens, err) : status;
+    if (status != SL_OK) {
+        while (n_marked > 0) {
+            owner_slot(r, handles[--n_marked])->submitted = false;
+        }
+        RUNNER_COUNT(r->stats.rejected, n);
+        return status;
+    }
+    const uint64_t now_ns = sl_clock_mono_ns();
+    for (uint32_t i = 0; i < n; i++) {
+        owner_slot(r, handles[i])->request.t_submit_ns = now_ns;
+        (void)sl_mpsc_push(r->submitted, handles[i]); /* cannot fail: it has room for every slot */
+    }
+    RUNNER_COUNT(r->stats.requests, n);
     sl_wake_signal(&r->wake);
     return SL_OK;
+}
+
+sl_status sl_runner_submit(sl_runner *r, sl_handle h, sl_error *err) {
+    return sl_runner_submit_all(r, &h, 1, err);
+}
+
+uint32_t sl_runner_group_max(const sl_runner *r) {
+    return r->options.queue_max < r->options.n_slots ? r->options.queue_max : r->options.n_slots;
 }
 
 void sl_runner_cancel(sl_runner *r, sl_handle h) {
@@ -244,6 +269,12 @@ bool sl_runner_wait(sl_runner *r, uint32_t owner, int timeout_ms) {
 
 const sl_runner_stats *sl_runner_stats_of(const sl_runner *r) {
     return &r->stats;
+}
+
+void sl_runner_queue(const sl_runner *r, uint32_t *n_out, uint64_t *n_tokens_out) {
+    const uint64_t queued = atomic_load_explicit(&r->queued, memory_order_acquire);
+    *n_out = (uint32_t)(queued >> RUNNER_TOKENS_BITS);
+    *n_tokens_out = queued & RUNNER_TOKENS_MASK;
 }
 
 uint32_t sl_runner_ctx_max(const sl_runner *r) {

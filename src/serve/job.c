@@ -81,7 +81,7 @@ static void job_close(serve_job *j) {
     for (uint32_t i = 0; i < j->n_choices; i++) {
         serve_choice *c = &j->choices[i];
         c->ended = true;
-        if (c->handle != SL_HANDLE_NONE && c->submitted) {
+        if (c->handle != SL_HANDLE_NONE) {
             sl_runner_cancel(l->service->runner, c->handle);
         }
     }
@@ -141,7 +141,8 @@ static sl_status job_choice_arrays(serve_choice *c, uint32_t max_tokens, sl_api_
     return ok ? SL_OK : job_no_memory(e);
 }
 
-static sl_status job_choice_submit(serve_choice *c, uint64_t seed, sl_api_error *e) {
+/* Takes a slot and fills its request. */
+static sl_status job_choice_fill(serve_choice *c, uint64_t seed, sl_api_error *e) {
     serve_job *j = c->job;
     sl_service *s = j->loop->service;
     const sl_api_params *p = &j->params;
@@ -167,14 +168,27 @@ static sl_status job_choice_submit(serve_choice *c, uint64_t seed, sl_api_error 
         q->deadline_ns = j->begin_ns + s->options.request_timeout_ms * SL_NS_PER_MS;
     }
     q->user = c;
-    sl_status status = job_choice_arrays(c, q->max_tokens, e);
-    if (status != SL_OK) {
-        return status;
+    return job_choice_arrays(c, q->max_tokens, e);
+}
+
+/* All choices or none: what is refused takes no place in the queue from others. */
+static sl_status job_submit_handles(serve_job *j, sl_api_error *e) {
+    serve_metrics *m = &j->loop->service->metrics;
+    sl_handle *handles = sl_realloc_array(NULL, j->n_choices, sizeof(*handles));
+    if (handles == NULL) {
+        return job_no_memory(e);
     }
-    status = sl_runner_submit(s->runner, c->handle, &err);
+    for (uint32_t i = 0; i < j->n_choices; i++) {
+        handles[i] = j->choices[i].handle;
+    }
+    sl_error err;
+    sl_status status = sl_runner_submit_all(j->loop->service->runner, handles, j->n_choices, &err);
+    sl_free(handles);
     if (status == SL_OK) {
-        c->submitted = true;
-        j->n_held++;
+        j->n_held = j->n_choices;
+        for (uint32_t i = 0; i < j->n_choices; i++) {
+            sl_histogram_observe(&m->prompt_tokens, j->prompts[j->choices[i].i_prompt].n);
+        }
         return SL_OK;
     }
     if (status == SL_AGAIN) {
@@ -206,11 +220,9 @@ static sl_status job_submit_all(serve_job *j, sl_api_error *e) {
     }
     sl_status status = SL_OK;
     for (uint32_t i = 0; i < n && status == SL_OK; i++) {
-        status = job_choice_submit(&j->choices[i], seed, e);
-        sl_histogram_observe(&j->loop->service->metrics.prompt_tokens,
-                             j->prompts[j->choices[i].i_prompt].n);
+        status = job_choice_fill(&j->choices[i], seed, e);
     }
-    return status;
+    return status == SL_OK ? job_submit_handles(j, e) : status;
 }
 
 /* Cheap reasons to refuse, before a body is parsed and a prompt tokenised. */
@@ -225,12 +237,10 @@ static sl_status job_admit(serve_job *j, sl_api_error *e) {
         return sl_api_fail(e, 503, "engine_unavailable", NULL, "The engine is not working: %s",
                            why);
     }
-    const sl_runner_stats *stats = sl_runner_stats_of(s->runner);
-    if (s->options.queue_max > 0 &&
-        atomic_load_explicit(&stats->n_queued, memory_order_relaxed) >= s->options.queue_max) {
-        return job_busy(j, e);
-    }
-    return SL_OK;
+    uint32_t n_queued;
+    uint64_t n_tokens;
+    sl_runner_queue(s->runner, &n_queued, &n_tokens);
+    return n_queued >= sl_runner_group_max(s->runner) ? job_busy(j, e) : SL_OK;
 }
 
 void sl_job_start(serve_loop *l, sl_http_exchange *x, sl_api_kind kind) {

@@ -14,7 +14,7 @@ typedef struct serve_choice {
     uint32_t index, i_prompt;
     sl_handle handle;    /* SL_HANDLE_NONE: the runner does not know it (any more) */
     sl_request *request; /* valid while handle is */
-    bool submitted, ended;
+    bool ended;
     bool announced;   /* its first event was written */
     sl_finish finish; /* valid once ended: STOP or LENGTH */
     uint32_t n_seen;  /* tokens of request->out_ids that are part of the answer */

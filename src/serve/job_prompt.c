@@ -156,6 +156,14 @@ sl_status sl_job_read(serve_job *j, sl_api_kind kind, sl_api_error *e) {
         return status;
     }
     size_t n = kind == SL_API_CHAT ? 1 : j->params.n_prompts;
+    uint32_t most = sl_runner_group_max(s->runner);
+    if (n * j->params.n > most) {
+        return SL_API_BAD(
+            e, "n",
+            "The request asks for %zu answers (prompts times n), but this server takes "
+            "at most %" PRIu32 " at once; send fewer prompts or a smaller n.",
+            n * j->params.n, most);
+    }
     j->prompts = sl_alloc_zero(n, sizeof(*j->prompts));
     if (j->prompts == NULL) {
         return prompt_no_memory(e);

@@ -175,6 +175,7 @@ static void answer_metrics(sl_service *s, sl_http_exchange *x) {
                              .memory = &s->model.memory,
                              .model = s->model.name,
                              .version = s->options.version};
+    sl_runner_queue(s->runner, &now.n_queued, &now.queued_tokens);
     sl_buf out;
     sl_buf_init(&out, (size_t)1 << 20);
     sl_serve_metrics_write(&s->metrics, &now, &out);

@@ -64,6 +64,26 @@ static void write_head(sl_buf *out, const char *name, const char *type, const ch
     (void)sl_buf_printf(out, "# HELP sluice_%s %s\n# TYPE sluice_%s %s\n", name, help, name, type);
 }
 
+/* The value of a label: of all characters the format knows three escapes. */
+static void write_label(sl_buf *out, const char *text) {
+    for (; *text != '\0'; text++) {
+        switch (*text) {
+        case '\\':
+            (void)sl_buf_append_str(out, "\\\\");
+            break;
+        case '"':
+            (void)sl_buf_append_str(out, "\\\"");
+            break;
+        case '\n':
+            (void)sl_buf_append_str(out, "\\n");
+            break;
+        default:
+            (void)sl_buf_append_char(out, *text);
+            break;
+        }
+    }
+}
+
 static void write_value(sl_buf *out, const char *name, const char *type, const char *help,
                         double value) {
     write_head(out, name, type, help);
@@ -103,7 +123,8 @@ static double stat(const atomic_uint_fast64_t *value) {
     return (double)atomic_load_explicit(value, memory_order_relaxed);
 }
 
-static void write_runner(sl_buf *out, const sl_runner_stats *s) {
+static void write_runner(sl_buf *out, const serve_metrics_now *now) {
+    const sl_runner_stats *s = now->runner;
     write_value(out, "requests_total", "counter", "Sequences given to the engine.",
                 stat(&s->requests));
     write_head(out, "requests_finished_total", "counter", "Sequences that ended, by reason.");
@@ -123,12 +144,11 @@ static void write_runner(sl_buf *out, const sl_runner_stats *s) {
                 stat(&s->step_rows));
     write_value(out, "step_seconds_total", "counter", "Time spent in these passes.",
                 stat(&s->step_ns) / 1e9);
-    write_value(out, "requests_queued", "gauge", "Sequences waiting to be started.",
-                stat(&s->n_queued));
+    write_value(out, "requests_queued", "gauge", "Sequences waiting to be started.", now->n_queued);
     write_value(out, "requests_running", "gauge", "Sequences being computed.", stat(&s->n_running));
     write_value(out, "queued_tokens", "gauge",
                 "Prompt and longest answer of the waiting sequences, in tokens.",
-                stat(&s->queued_tokens));
+                (double)now->queued_tokens);
     write_value(out, "kv_pages_used", "gauge", "KV pages that a sequence refers to.",
                 stat(&s->pages_used));
     write_value(out, "kv_pages_total", "gauge", "KV pages of the pool.", stat(&s->pages_total));
@@ -149,7 +169,7 @@ static void write_memory(sl_buf *out, const sl_engine_memory *m) {
 void sl_serve_metrics_write(const serve_metrics *m, const serve_metrics_now *now, sl_buf *out) {
     write_head(out, "info", "gauge", "Version and model being served.");
     (void)sl_buf_printf(out, "sluice_info{version=\"%s\",model=\"", now->version);
-    (void)sl_buf_append_json(out, now->model, sl_slice_of(now->model).len);
+    write_label(out, now->model);
     (void)sl_buf_append_str(out, "\"} 1\n");
     write_value(out, "ready", "gauge", "1 while new requests are taken.", now->ready ? 1 : 0);
     write_value(out, "http_connections", "gauge", "Open client connections.", now->connections);
@@ -161,7 +181,7 @@ void sl_serve_metrics_write(const serve_metrics *m, const serve_metrics_now *now
                 "Requests refused with 429 because the queue was full.",
                 (double)sl_counter_get(&m->refused_queue));
     if (now->runner != NULL) {
-        write_runner(out, now->runner);
+        write_runner(out, now);
     }
     write_histogram(out, "time_to_first_token_seconds",
                     "From a request's first byte to its first token.", &m->first_token_ns, 1e9);

@@ -37,6 +37,8 @@ typedef struct serve_metrics {
 /* What is not counted but looked at when asked. */
 typedef struct serve_metrics_now {
     const sl_runner_stats *runner; /* NULL before the runner is there */
+    uint32_t n_queued;
+    uint64_t queued_tokens;
     uint32_t connections;
     bool ready;
     uint64_t resident_bytes;

@@ -25,7 +25,6 @@ typedef struct sl_service_options {
     const char *host;
     uint16_t port;               /* 0: a free one */
     sl_http_server_options http; /* limits and time-outs; handler and user are the service's */
-    uint32_t queue_max;          /* as given to the runner: beyond it requests are refused early */
     uint64_t drain_timeout_ms;   /* what runs may still take after stop; then it is cancelled */
     uint64_t lame_duck_ms;       /* the port stays open at least so long after stop */
     uint64_t stall_ms;           /* work but no step for so long: not healthy. 0: 60 s */

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -114,7 +115,7 @@ def test_idle_server_stops_at_once_and_closes_idle_connections(tiny_model):
 
 def test_queue_is_bounded(tiny_model):
     """Answers that are sent whole at their end: nothing of them can be cut before."""
-    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "9M", "--queue", "4") as s:
+    with Server(tiny_model, "--kv-memory", "9M", "--queue", "4") as s:
         pages = s.metrics()["sluice_kv_pages_total"]
         body = {**ENDLESS, "max_tokens": min(16000, int(pages) * 32 - 64)}
         sockets = []
@@ -136,13 +137,72 @@ def test_queue_is_bounded(tiny_model):
         assert s.stop() == 0
 
 
-def test_request_that_can_never_run_is_a_400(tiny_model):
-    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "1M") as s:
-        pages = s.metrics()["sluice_kv_pages_total"]
-        if pages * 32 < 16000:
-            status, answer = s.json("POST", "/v1/completions", ENDLESS)
-            assert status == 400 and answer["error"]["message"]
+def test_many_choices_are_taken_whole_or_not_at_all(tiny_model):
+    """Prompts times n: what is refused takes no place from others and is not counted; what is legal
+    is never refused by an idle server."""
+    counted = "sluice_request_prompt_tokens_count"
+    with Server(tiny_model, "--ctx", "2048", "--kv-memory", "64M", "--queue", "8", "--parallel", "4",
+                "--queue-tokens", "100") as s:
+        before = s.metrics()
+        for prompts, n in ((["x"] * 128, 16), ("x", 9), (["x", "y", "z"], 3)):
+            status, answer = s.json("POST", "/v1/completions", {"prompt": prompts, "n": n})
+            assert status == 400 and answer["error"]["param"] == "n"
+            assert "at most 8" in answer["error"]["message"]
+        assert s.metrics()[counted] == before[counted]
+        for prompts, n in (("x", 8), (["x", "y"] * 4, 1), (["x", "y"], 4)):
+            s.wait_idle()
+            status, answer = s.json("POST", "/v1/completions",
+                                    {"prompt": prompts, "n": n, "max_tokens": 30})
+            assert status == 200 and len(answer["choices"]) == 8
+        assert s.metrics()[counted] == before[counted] + 24
+    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--queue", "8", "--parallel",
+                "4") as s:
+        running = s.post_raw("/v1/completions", {**ENDLESS, "n": 4})
+        s.wait_for(lambda m: m["sluice_requests_running"] == 4, "four that run")
+        waiting = s.post_raw("/v1/completions", {**ENDLESS, "n": 5})
+        s.wait_for(lambda m: m["sluice_requests_queued"] == 5, "five that wait")
+        before = s.metrics()
+        assert s.request("POST", "/v1/completions", {**ENDLESS, "n": 4})[0] == 429
+        after = s.metrics()
+        assert after["sluice_requests_queued"] == 5
+        assert after[counted] == before[counted] and \
+            after["sluice_requests_total"] == before["sluice_requests_total"]
+        more = s.post_raw("/v1/completions", {**ENDLESS, "n": 3})  # its three places are there
+        s.wait_for(lambda m: m["sluice_requests_queued"] == 8, "eight that wait")
+        for c in (running, waiting, more):
+            c.close()
+        s.wait_idle()
         assert s.stop() == 0
+
+
+def test_any_name_is_a_valid_label(tiny_model):
+    name = 'a "quoted\\ name\nof \u4f60 two lines'
+    with Server(tiny_model, "--alias", name) as s:
+        _, _, data = s.request("GET", "/metrics")
+        info = [line for line in data.decode().split("\n") if line.startswith("sluice_info")]
+        assert len(info) == 1 and info[0].endswith('} 1')
+        label = info[0].split('model="')[1][:-len('"} 1')]
+        assert label == name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        assert s.json("GET", "/v1/models")[1]["data"][0]["id"] == name
+        assert s.json("POST", "/v1/completions",
+                      {"model": name, "prompt": "x", "max_tokens": 1})[0] == 200
+
+
+def test_context_that_the_pages_cannot_hold(tiny_model):
+    """Asked for: refused at the start, with both numbers. The default: as long as the pages allow."""
+    result = run(tiny_model, "--port", "0", "--ctx", "16384", "--kv-memory", "1M")
+    assert result.returncode == 1 and result.stdout == "" and len(result.stderr.splitlines()) == 1
+    for text in ("--ctx asks for 16384", "1024 KB", "--kv-memory"):
+        assert text in result.stderr
+    enough, longest = re.search(r"--kv-memory (\d+)K or more, or a --ctx of at most (\d+)",
+                                result.stderr).groups()
+    for flags in (("--ctx", longest, "--kv-memory", "1M"),
+                  ("--ctx", "16384", "--kv-memory", enough + "K"), ("--kv-memory", "1M")):
+        with Server(tiny_model, *flags) as s:
+            expected = min(8192, int(longest)) if "--ctx" not in flags else int(flags[1])
+            assert s.json("GET", "/v1/models")[1]["data"][0]["max_model_len"] == expected
+            status, answer = s.json("POST", "/v1/completions", {**ENDLESS, "max_tokens": 2})
+            assert status == 200, answer
 
 
 def test_strict_api(tiny_model):

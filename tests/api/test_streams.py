@@ -111,6 +111,48 @@ def test_crowd_that_leaves_at_random_moments(long_server):
             s.close()
 
 
+def test_who_waits_can_leave_and_takes_nothing_along(long_server):
+    """Cancelled in the queue: its places are free before anything else ends."""
+    runs = long_server.post_raw("/v1/completions", {**LONG, "n": 16})
+    assert runs.recv(15) == b"HTTP/1.1 200 OK"
+    long_server.wait_for(lambda m: m["sluice_requests_running"] == 16, "sixteen that run")
+    for round_number in range(3):
+        waits = long_server.post_raw("/v1/completions", {**LONG, "n": 16})
+        long_server.wait_for(lambda m: m["sluice_requests_queued"] == 16, "sixteen that wait")
+        leave(waits, ["close", "reset", "half"][round_number])
+        m = long_server.wait_for(lambda m: m["sluice_requests_queued"] == 0, "an empty queue")
+        assert m["sluice_requests_running"] == 16 and m["sluice_queued_tokens"] == 0
+        waits.close()
+    leave(runs, "reset")
+    long_server.wait_idle()
+
+
+def test_one_stop_string_ends_each_choice_for_itself(server):
+    body = {"prompt": "x", "n": 8, "max_tokens": 60, "temperature": 1.5, "seed": 3, "ignore_eos": True}
+    choices = server.json("POST", "/v1/completions", body)[1]["choices"]
+    texts = [c["text"] for c in choices]
+    # A piece of the first text that is not in all of them: some stop, some go on.
+    stop = next(texts[0][i:i + k] for k in (1, 2, 3) for i in range(len(texts[0]) - k)
+                if "\ufffd" not in texts[0][i:i + k] and
+                0 < sum(texts[0][i:i + k] in t for t in texts) < 8)
+    for stream in (False, True):
+        if stream:
+            got, reasons = [""] * 8, [None] * 8
+            with server.client() as client:
+                for event in client.completions.create(
+                        model="tiny", stream=True, stop=stop, extra_body={"ignore_eos": True},
+                        **{k: v for k, v in body.items() if k != "ignore_eos"}):
+                    for c in event.choices:
+                        got[c.index] += c.text
+                        reasons[c.index] = c.finish_reason or reasons[c.index]
+        else:
+            answer = server.json("POST", "/v1/completions", {**body, "stop": stop})[1]["choices"]
+            got, reasons = [c["text"] for c in answer], [c["finish_reason"] for c in answer]
+        assert got == [t.split(stop)[0] for t in texts]
+        assert reasons == ["stop" if stop in t else "length" for t in texts]
+    server.wait_idle()
+
+
 def test_slow_reader_is_given_up_and_harms_nobody(tiny_model):
     with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--max-output", "64K") as s:
         slow = s.post_raw("/v1/completions", {**LONG, "logprobs": 20}, receive_buffer=4096)

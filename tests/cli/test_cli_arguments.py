@@ -144,6 +144,10 @@ WRONG = [
     (["run", "m", "-p", "a", "--threads", "0"], "--threads"),
     (["run", "m", "-p", "a", "-t", "1000000"], "-t"),
     (["run", "m", "-p", "a", "--ctx", "0"], "--ctx"),
+    (["serve", "m", "--ctx", "1"], "--ctx"),  # one token of prompt and one of answer
+    (["serve", "m", "--alias", ""], "--alias"),
+    (["serve", "m", "--alias", "a" * 257], "--alias"),
+    (["serve", "m", "--alias", "\udcff"], "--alias"),
     (["run", "m", "-p", "a", "--json=yes"], "--json takes no value"),
     (["run", "m", "-p", "a", "--no-temp"], '"--no-temp"'),
     (["run", "m", "-p", "a", "--stop", ""], "--stop"),

@@ -169,7 +169,7 @@ def test_context(tiny):
     assert len(o["ids"]) == 6 and o["finish_reason"] == "length"
     assert len(run_json(tiny, "--ids", ten, "--ctx", "16", "-n", "99", "--ignore-eos")["ids"]) == 6
     assert len(run_json(tiny, "--ids", ten, "--ctx", "11")["ids"]) == 1
-    for ctx in ("10", "9", "1"):
+    for ctx in ("10", "9", "2"):
         refused(sluice("run", tiny, "--ids", ten, "--ctx", ctx), "10 tokens", "--ctx")
     refused(sluice("run", tiny, "--ids", ten, "--ctx", "16385"), "16385", "16384")
     refused(sluice("run", tiny, "-f", "-", "--ctx", "64", text="many words " * 100), "--ctx")

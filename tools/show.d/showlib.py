@@ -89,6 +89,49 @@ def isa_levels():
 
 # --- running things --------------------------------------------------------------------------
 
+MARK = "SLUICE_SHOW"  # in the environment of all that we start, and of what these start
+
+
+def marked_processes(mark):
+    wanted = f"{MARK}={mark}".encode()
+    for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if wanted in path.read_bytes().split(b"\0"):
+                yield int(path.parent.name)
+
+
+def end_marked(mark, patience_s=20):
+    deadline = time.monotonic() + patience_s
+    number = signal.SIGTERM
+    while pids := list(marked_processes(mark)):
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                os.kill(pid, number)
+        time.sleep(0.2)
+        # Once is enough for a server, which takes a second signal for impatience.
+        number = signal.SIGKILL if time.monotonic() > deadline else 0
+
+
+def end_children_with_us():
+    """However this process ends, by SIGKILL too, so does all that it started: a guard of its own
+    session waits for the end of a pipe that only we hold open."""
+    mark = f"{os.getpid()}-{time.time_ns()}"
+    held, ours = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        os.close(ours)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(nowhere, descriptor)
+        os.read(held, 1)
+        end_marked(mark)
+        os._exit(0)
+    os.close(held)
+    os.environ[MARK] = mark
+    for number in (signal.SIGTERM, signal.SIGHUP):  # temporary files go, too
+        signal.signal(number, lambda n, frame: sys.exit(128 + n))
+
+
 def check(command, timeout=600, stdin=b"", env=None):
     """Runs a command and returns its standard output; an exit code other than 0 is an error."""
     done = subprocess.run([str(part) for part in command], input=stdin, capture_output=True,

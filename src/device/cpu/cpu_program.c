@@ -160,7 +160,6 @@ static sl_status program_prepare(sl_device *d, const sl_plan *plan,
     p->device = (struct sl_cpu_device *)d;
     p->plan = plan;
     p->options = *options;
-    p->options.kv_type = options->exact ? SL_KV_F32 : options->kv_type;
     sl_arena_init(&p->arena, PROGRAM_TABLES_MAX);
     p->weights = sl_arena_alloc_zero(&p->arena, plan->n_weights, sizeof(*p->weights));
     if (p->weights == NULL) {

@@ -63,8 +63,13 @@ static sl_status str_strip_side(tmpl_run *r, sl_value self, const tmpl_args *arg
                                 sl_value *out) {
     sl_value arg;
     const tmpl_str *chars;
-    SL_TRY(method_args(r, "strip", args, 0, 1, &arg));
-    SL_TRY(method_str_or_none(r, "what strip() takes off", arg, &chars));
+    static const char *const names[][2] = {
+        [STRIP_BOTH] = {"strip", "what strip() takes off"},
+        [STRIP_LEFT] = {"lstrip", "what lstrip() takes off"},
+        [STRIP_RIGHT] = {"rstrip", "what rstrip() takes off"},
+    };
+    SL_TRY(method_args(r, names[side][0], args, 0, 1, &arg));
+    SL_TRY(method_str_or_none(r, names[side][1], arg, &chars));
     return sl_tmpl_text_strip(r, self.u.str, side, chars, out);
 }
 
@@ -82,7 +87,7 @@ static sl_status str_remove_affix(tmpl_run *r, sl_value self, const tmpl_args *a
                                   sl_value *out) {
     sl_value arg;
     const tmpl_str *s = self.u.str, *affix = NULL;
-    SL_TRY(method_args(r, "removeprefix", args, 1, 1, &arg));
+    SL_TRY(method_args(r, prefix ? "removeprefix" : "removesuffix", args, 1, 1, &arg));
     SL_TRY(sl_tmpl_arg_str(r, "what is to be removed", arg, &affix));
     *out = self;
     if (affix->len > s->len ||

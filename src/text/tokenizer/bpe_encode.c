@@ -192,10 +192,6 @@ static sl_status bpe_replace_invalid(const sl_tokenizer *t, sl_encode_scratch *s
 
 static sl_status bpe_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word,
                                  sl_ids *ids) {
-    sl_status status = sl_encode_check_room(t, sl_encode_n_kept(t, word), ids);
-    if (status != SL_OK) {
-        return status;
-    }
     if (t->pre->ignore_merges) {
         uint32_t id = bpe_find_word(t, s, word);
         if (id != SL_NO_SYMBOL) {

@@ -62,7 +62,9 @@ static void encode_scratch_free(sl_encode_scratch *s) {
     tokenizer_work += s->work;
 }
 
-size_t sl_encode_n_kept(const sl_tokenizer *t, sl_slice text) {
+/* Bytes of the text that some token will stand for: in byte-level BPE those without a token
+ * vanish. */
+static size_t encode_n_kept(const sl_tokenizer *t, sl_slice text) {
     if (t->family != SL_TOKENIZER_BPE || !t->byte_missing) {
         return text.len;
     }
@@ -102,27 +104,42 @@ static sl_status encode_plain(encode_job *job, sl_slice text) {
                                          : sl_bpe_encode(t, &job->scratch, text, job->ids);
 }
 
+/* The plain text before hit i (behind the last one for i = n), less what special tokens swallow. */
+static sl_slice encode_piece(const sl_tokenizer *t, sl_slice text, const sl_special_hit *hits,
+                             size_t n, size_t i) {
+    size_t begin = i > 0 ? (size_t)hits[i - 1].start + hits[i - 1].len : 0;
+    size_t end = i < n ? hits[i].start : text.len;
+    bool strips_begin = i > 0 && (t->tokens[hits[i - 1].id].strip & SL_TOKEN_RSTRIP) != 0;
+    bool strips_end = i < n && (t->tokens[hits[i].id].strip & SL_TOKEN_LSTRIP) != 0;
+    while (strips_begin && begin < end && encode_is_space(text.ptr[begin])) {
+        begin++;
+    }
+    while (strips_end && end > begin && encode_is_space(text.ptr[end - 1])) {
+        end--;
+    }
+    return (sl_slice){text.ptr + begin, end - begin};
+}
+
+/* Before anything is tokenised. Only where tokens swallow text do the hits have to be known. */
+static sl_status encode_check_pieces(const encode_job *job, sl_slice text,
+                                     const sl_special_hit *hits, size_t n) {
+    size_t n_kept = 0;
+    for (size_t i = 0; i <= n; i++) {
+        n_kept += encode_n_kept(job->t, encode_piece(job->t, text, hits, n, i));
+    }
+    return sl_encode_check_room(job->t, n_kept, job->ids);
+}
+
 static sl_status encode_with_hits(encode_job *job, sl_slice text, const sl_special_hit *hits,
                                   size_t n) {
-    size_t pos = 0; /* plain text from here on is still to do */
-    for (size_t i = 0; i < n; i++) {
-        const sl_token *token = &job->t->tokens[hits[i].id];
-        size_t end = hits[i].start;
-        while ((token->strip & SL_TOKEN_LSTRIP) != 0 && end > pos &&
-               encode_is_space(text.ptr[end - 1])) {
-            end--;
-        }
-        SL_TRY(encode_plain(job, (sl_slice){text.ptr + pos, end - pos}));
-        SL_TRY(sl_ids_push(job->ids, hits[i].id));
-        job->after_special = true;
-        pos = (size_t)hits[i].start + hits[i].len;
-        size_t stop = i + 1 < n ? hits[i + 1].start : text.len;
-        while ((token->strip & SL_TOKEN_RSTRIP) != 0 && pos < stop &&
-               encode_is_space(text.ptr[pos])) {
-            pos++;
+    for (size_t i = 0; i <= n; i++) {
+        SL_TRY(encode_plain(job, encode_piece(job->t, text, hits, n, i)));
+        if (i < n) {
+            SL_TRY(sl_ids_push(job->ids, hits[i].id));
+            job->after_special = true;
         }
     }
-    return encode_plain(job, (sl_slice){text.ptr + pos, text.len - pos});
+    return SL_OK;
 }
 
 static sl_status encode_message(sl_status status, const sl_ids *ids, size_t n_bytes,
@@ -145,10 +162,13 @@ static sl_status encode_text(const sl_tokenizer *t, sl_slice text, bool parse_sp
     encode_job job = {.t = t, .ids = ids, .after_special = true};
     sl_special_hit *hits = NULL;
     size_t n_hits = 0;
-    sl_status status = t->strips ? SL_OK : sl_encode_check_room(t, sl_encode_n_kept(t, text), ids);
+    sl_status status = t->strips ? SL_OK : sl_encode_check_room(t, encode_n_kept(t, text), ids);
     if (status == SL_OK) {
         status = sl_special_find(&t->special, text, parse_special, closed, &hits, &n_hits,
                                  &job.scratch.work);
+    }
+    if (status == SL_OK && t->strips) {
+        status = encode_check_pieces(&job, text, hits, n_hits);
     }
     if (status == SL_OK) {
         status = encode_with_hits(&job, text, hits, n_hits);

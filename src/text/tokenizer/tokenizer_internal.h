@@ -89,9 +89,6 @@ sl_status sl_bpe_encode(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice te
 sl_status sl_spm_encode(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice text, bool add_prefix,
                         sl_ids *ids);
 /* SL_ERR_LIMIT when a text of so many bytes cannot fit into what is left of ids->max. */
-/* Bytes of the text that some token will stand for: in byte-level BPE those without a token
- * vanish. */
-size_t sl_encode_n_kept(const sl_tokenizer *t, sl_slice text);
 sl_status sl_encode_check_room(const sl_tokenizer *t, size_t n_bytes, const sl_ids *ids);
 
 /* Appends the bytes of one token. *at_start_io: see sl_tokenizer_decode; cleared by a token with

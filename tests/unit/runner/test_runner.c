@@ -1,5 +1,6 @@
 /* The runner over the real engine and a tiny random model: what one request gets, and how requests
  * end. Crowds of requests and owners are in test_runner_many.c. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -457,6 +458,91 @@ static void test_queue_bounds(void **state) {
     stop(r);
 }
 
+static uint32_t queue_n(const sl_runner *r) {
+    uint32_t n;
+    uint64_t n_tokens;
+    sl_runner_queue(r, &n, &n_tokens);
+    assert_true((n == 0) == (n_tokens == 0));
+    return n;
+}
+
+/* A group takes all its places or none, and is refused for good only for what can never be. */
+static void test_groups(void **state) {
+    (void)state;
+    sl_runner *r = runner_of(
+        &(sl_runner_options){.n_slots = 4, .queue_max = 3, .queue_tokens_max = 100});
+    assert_int_equal(sl_runner_group_max(r), 3);
+    sl_error err;
+    sl_handle h[4];
+    job *j[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        j[i] = fill(r, i, 100, 100); /* more tokens than may wait, but nothing waits */
+        h[i] = j[i]->handle;
+    }
+    assert_int_equal(sl_runner_submit_all(r, h, 4, &err), SL_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "at most 3"));
+    const sl_handle twice[] = {h[0], h[1], h[0]};
+    assert_int_equal(sl_runner_submit_all(r, twice, 3, &err), SL_ERR_ARGUMENT);
+    j[2]->prompt[7] = -1;
+    assert_int_equal(sl_runner_submit_all(r, h, 3, &err), SL_ERR_ARGUMENT);
+    j[2]->prompt[7] = 1;
+    assert_int_equal(queue_n(r), 0);
+    assert_int_equal(sl_runner_submit_all(r, h, 3, &err), SL_OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        await(r, j[i], UINT32_MAX);
+        assert_int_equal(finish_of(j[i]), SL_FINISH_LENGTH);
+        sl_runner_release(r, h[i]);
+    }
+    sl_runner_release(r, h[3]);
+    job *big = fill(r, 0, 100, 1948); /* the whole pool: who comes now waits */
+    big->request->ignore_eos = true;
+    submit(r, big);
+    await(r, big, 1);
+    for (uint32_t i = 1; i < 4; i++) {
+        j[i] = fill(r, i, 10, 10);
+        h[i] = j[i]->handle;
+    }
+    submit(r, j[1]);
+    sl_handle again[] = {h[2], h[3], h[1]};
+    assert_int_equal(sl_runner_submit_all(r, again, 3, &err), SL_ERR_ARGUMENT); /* one waits */
+    assert_int_equal(queue_n(r), 1);
+    sl_runner_cancel(r, h[2]); /* not submitted: ignored */
+    sl_runner_release(r, h[3]);
+    j[3] = fill(r, 3, 500, 10);
+    again[1] = j[3]->handle;
+    assert_int_equal(sl_runner_submit_all(r, again, 2, &err), SL_AGAIN); /* too many tokens */
+    assert_int_equal(queue_n(r), 1); /* the refused two hold no place */
+    submit(r, j[2]);
+    assert_int_equal(queue_n(r), 2);
+    sl_runner_cancel(r, big->handle);
+    await(r, big, UINT32_MAX);
+    await(r, j[1], UINT32_MAX);
+    await(r, j[2], UINT32_MAX);
+    assert_int_equal(finish_of(j[2]), SL_FINISH_LENGTH);
+    assert_int_equal(queue_n(r), 0);
+    stop(r);
+}
+
+/* A submitted request is in the queue, or runs, or has its last token: at every moment, also while
+ * a step is being computed. */
+static void test_gauges_are_true_within_steps(void **state) {
+    (void)state;
+    sl_runner *r = plain_runner();
+    const sl_runner_stats *stats = sl_runner_stats_of(r);
+    job *j = fill(r, 0, 1000, 200);
+    j->request->ignore_eos = true;
+    submit(r, j);
+    bool seen_running = false;
+    while (finish_of(j) == SL_FINISH_NONE) {
+        const uint32_t n_queued = queue_n(r);
+        const uint64_t n_running = atomic_load(&stats->n_running);
+        seen_running = seen_running || n_running == 1;
+        assert_true(n_queued + n_running >= 1 || n_out_of(j) == 200);
+    }
+    assert_true(seen_running);
+    stop(r);
+}
+
 /* --- ends --- */
 
 static void test_cancel_in_decode(void **state) {
@@ -563,20 +649,22 @@ static void test_file_vanishes(void **state) {
     sl_error err;
     tiny_engine t;
     char path[] = "/tmp/sluice-test-runner-XXXXXX";
-    const int fd = mkstemp(path);
-    assert_true(fd >= 0);
+    assert_int_equal(close(mkstemp(path)), 0);
     const tiny_model_options model = {.seed = 3};
     const sl_engine_options engine = {.n_threads = 2};
     assert_int_equal(tiny_model_write(path, &model, &err), SL_OK);
     sl_mapfile_guard_install();
-    assert_int_equal(tiny_engine_open(&t, path, NULL, &engine, 128, &err), SL_OK);
+    const sl_status opened = tiny_engine_open(&t, path, NULL, &engine, 128, &err);
+    const int fd = open(path, O_RDWR);
+    unlink(path); /* now, so that a failure leaves nothing behind */
+    assert_int_equal(opened, SL_OK);
     sl_runner *r = NULL;
     assert_int_equal(sl_runner_create(t.engine, &(sl_runner_options){0}, &r, &err), SL_OK);
     job *j = fill(r, 0, 10, 1990), *k = fill(r, 1, 10, 1990);
     submit(r, j);
     submit(r, k);
     await(r, j, 2);
-    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(ftruncate(fd, 0), 0);
     await(r, j, UINT32_MAX);
     await(r, k, UINT32_MAX);
     assert_int_equal(finish_of(j), SL_FINISH_ERROR);
@@ -589,7 +677,6 @@ static void test_file_vanishes(void **state) {
     stop(r);
     tiny_engine_close(&t);
     close(fd);
-    unlink(path);
 }
 
 /* --- life --- */
@@ -690,6 +777,8 @@ int main(void) {
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_pool_too_small),
         cmocka_unit_test(test_queue_bounds),
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_gauges_are_true_within_steps),
         cmocka_unit_test(test_cancel_in_decode),
         cmocka_unit_test(test_cancel_in_prefill),
         cmocka_unit_test(test_deadlines),

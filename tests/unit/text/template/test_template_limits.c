@@ -297,6 +297,26 @@ static void test_sources(void **state) {
     sl_template_free(t);
 }
 
+/* Methods that share their code still name themselves. */
+static void test_messages_name_the_method(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"{{ 'a'.lstrip(1, 2) }}", " lstrip()"},
+                                           {"{{ 'a'.rstrip(7) }}", " rstrip()"},
+                                           {"{{ 'a'.strip(7) }}", " strip()"},
+                                           {"{{ 'a'.removeprefix() }}", " removeprefix()"},
+                                           {"{{ 'a'.removesuffix() }}", " removesuffix()"}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        sl_buf out;
+        sl_error err = {0};
+        sl_buf_init(&out, 100);
+        assert_int_not_equal(compile_and_render(sl_slice_of(cases[i][0]), NULL, &out, &err), SL_OK);
+        if (strstr(err.message, cases[i][1]) == NULL) {
+            fail_msg("\"%s\" does not name%s", err.message, cases[i][1]);
+        }
+        sl_buf_deinit(&out);
+    }
+}
+
 /* Every allocation fails once: an error each time, nothing leaks, nothing crashes. */
 static void test_failed_allocations(void **state) {
     (void)state;
@@ -329,6 +349,7 @@ int main(void) {
         cmocka_unit_test(test_growing_string),
         cmocka_unit_test(test_given_limits),
         cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_messages_name_the_method),
         cmocka_unit_test(test_failed_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -376,6 +376,35 @@ static void test_strip(void **state) {
     }
 }
 
+/* What cannot fit is refused after one look for special tokens, before any word is tokenised; what
+ * they swallow takes no room. */
+static void test_strip_limits(void **state) {
+    (void)state;
+    vocab_sample_init(&sample, "gpt2", "gpt-2");
+    sample.name = "Phi-3 Mini";
+    vocab_sample_add_bytes(&sample);
+    vocab_sample_add(&sample, "<|user|>", 3, 0);
+    open_or_fail();
+    size_t len = 1 << 20;
+    char *text = malloc(len);
+    sl_ids ids;
+    sl_ids_init(&ids, 10);
+    sl_error err = {0};
+    for (int spaces = 0; spaces < 2; spaces++) {
+        memset(text, spaces != 0 ? ' ' : 'x', len);
+        memcpy(text, "x<|user|>", 9);
+        uint64_t work = sl_tokenizer_work();
+        sl_status status = sl_tokenizer_encode(tok, (sl_slice){text, len}, true, &ids, &err);
+        assert_int_equal(status, spaces != 0 ? SL_OK : SL_ERR_LIMIT);
+        assert_int_equal(ids.n, spaces != 0 ? 2 : 0);
+        assert_true(sl_tokenizer_work() - work < 2 * len); /* the look alone */
+        ids.n = 0;
+    }
+    sl_ids_deinit(&ids);
+    free(text);
+    close_all();
+}
+
 static void test_limits(void **state) {
     (void)state;
     vocab_sample_init(&sample, "gpt2", "gpt-2");
@@ -635,6 +664,7 @@ int main(void) {
         cmocka_unit_test(test_sentencepiece),
         cmocka_unit_test(test_sentencepiece_options),
         cmocka_unit_test(test_strip),
+        cmocka_unit_test(test_strip_limits),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_wrong_kind),
