@@ -388,8 +388,7 @@ static void parser_refuse_syntax(sl_http_parser *p, llhttp_errno_t code) {
         (void)parser_refuse(p, 400, "The Content-Length header is not one plain number.");
         break;
     case HPE_INVALID_TRANSFER_ENCODING:
-        (void)parser_refuse(p, 400,
-                            "The only Transfer-Encoding understood is a single 'chunked'.");
+        (void)parser_refuse(p, 400, "The only Transfer-Encoding understood is a single 'chunked'.");
         break;
     case HPE_INVALID_CHUNK_SIZE:
         if (p->machine.content_length > p->limits.body_bytes) { /* the digits so far */
