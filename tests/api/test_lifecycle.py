@@ -62,6 +62,27 @@ def test_drain_timeout_ends_streams_with_an_error(tiny_model):
         assert whole.recv(12) == b"HTTP/1.1 503"
 
 
+def test_drain_is_not_held_up_by_uploads_and_slow_readers(tiny_model):
+    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--drain-timeout", "1") as s:
+        # Some 7 MB, of which the sockets hold a part: the answer is complete, but cannot leave.
+        slow = s.post_raw("/v1/completions", {**ENDLESS, "max_tokens": 3000, "n": 4, "logprobs": 20},
+                          receive_buffer=4096)
+        s.wait_for(lambda m: m['sluice_requests_finished_total{reason="length"}'] >= 4, "the answer")
+        stream = s.post_raw("/v1/completions", {**ENDLESS, "stream": True}, receive_buffer=4096)
+        assert stream.recv(15) == b"HTTP/1.1 200 OK"
+        half = s.socket()
+        half.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        s.wait_for(lambda m: m["sluice_http_connections"] >= 4, "the upload")
+        s.terminate()
+        data = b""
+        while piece := half.recv(65536):
+            data += piece
+        assert data.startswith(b"HTTP/1.1 503") and b'"code":"shutting_down"' in data
+        assert s.process.wait(WAIT_S) == 0, s.log_text()
+        for c in (slow, stream, half):
+            c.close()
+
+
 def test_request_timeout_ends_whole_answers_streams_and_what_waits(tiny_model):
     endless = {**ENDLESS, "n": 16}  # more than any machine does in a second
     with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--parallel", "4",
