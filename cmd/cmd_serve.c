@@ -307,7 +307,7 @@ int sl_cmd_serve(int argc, char **argv) {
         {"--header-timeout", NULL, SL_FLAG_U32, &f.header_timeout_s, "SECONDS",
          "For a request's headers to arrive (default: 10).", 1, 86400, NULL},
         {"--body-timeout", NULL, SL_FLAG_U32, &f.body_timeout_s, "SECONDS",
-         "For a request's body, and 1 s more for each 16 KB that came (default: 30).", 1, 86400,
+         "For a request's body; again as long while it grows by 16 KB/s (default: 30).", 1, 86400,
          NULL},
         {"--idle-timeout", NULL, SL_FLAG_U32, &f.idle_timeout_s, "SECONDS",
          "For the next request on a connection (default: 75).", 1, 86400, NULL},

@@ -1,5 +1,6 @@
 #include "base/alloc.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,12 @@ void *sl_realloc_array(void *p, size_t n, size_t size_bytes) {
         return NULL;
     }
     return realloc(p, total == 0 ? 1 : total);
+}
+
+void sl_alloc_trim(void) {
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 char *sl_strndup(const char *text, size_t len) {

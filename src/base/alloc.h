@@ -24,6 +24,10 @@ void sl_free_aligned(void *p);
 void *sl_pages_map(size_t size_bytes, bool huge);
 void sl_pages_unmap(void *p, size_t size_bytes);
 
+/* Gives memory that was freed, but that the heap keeps for later, back to the system. Looks at the
+ * whole heap: for seldom. */
+void sl_alloc_trim(void);
+
 /* --- for tests --- */
 /* Makes the n-th allocation from now (1 = the next) return NULL; 0 switches it off. With `for_ever`
  * all later ones fail too. */

@@ -237,6 +237,10 @@ void sl_http_conn_pop(http_conn *c) {
 static void conn_show_headers(http_conn *c) {
     sl_http_exchange *x = c->head;
     const sl_http_handler *h = &c->server->options.handler;
+    if (c->server->draining) {
+        sl_http_conn_refuse(c, 503, HTTP_DRAINING_REASON);
+        return;
+    }
     if (!x->headers_shown) {
         x->headers_shown = true;
         if (h->on_headers != NULL) {
@@ -264,7 +268,7 @@ void sl_http_conn_dispatch(http_conn *c) {
             sl_http_exchange_refuse(x);
         } else if (!x->complete) {
             conn_show_headers(c);
-            if (c->head == x) {
+            if (c->head == x && x->refuse_status == 0) {
                 break;
             }
         } else {
@@ -313,12 +317,20 @@ static bool conn_line_full(const http_conn *c) {
            bytes > c->server->options.limits.body_bytes;
 }
 
-/* Keeps the sum of all bodies held; false when it is too large. */
+/* Keeps the sum of all bodies held; false when it is too large. Large bodies may not take all of
+ * it: otherwise a few clients that send large ones slowly would shut out all others. */
 static bool conn_count_body(http_conn *c, sl_http_exchange *x) {
+    sl_http_server *s = c->server;
+    uint64_t max = s->options.bodies_max;
     uint64_t now = x->request->body.cap;
-    c->server->bodies_bytes += now - x->body_counted;
+    bool grew = now > x->body_counted;
+    s->bodies_bytes += now - x->body_counted;
     x->body_counted = now;
-    return c->server->bodies_bytes <= c->server->options.bodies_max;
+    x->bytes_in = x->request->body.len;
+    if (now > max / HTTP_BODY_SMALL_PARTS) {
+        max -= max / HTTP_BODY_KEPT_PARTS;
+    }
+    return !grew || s->bodies_bytes <= max;
 }
 
 /* A new exchange for the request that the parser holds; false when the connection takes no more. */
@@ -337,6 +349,7 @@ static bool conn_enter(http_conn *c) {
     c->reading = x;
     c->headers_ns = 0;
     c->body_ns = http_now_ns();
+    c->body_begin = 0;
     return true;
 }
 

@@ -30,6 +30,7 @@ void sl_http_exchange_record(sl_http_exchange *x) {
     sl_http_record record = {.method = SL_HTTP_OTHER,
                              .peer = x->conn->peer,
                              .status = x->status,
+                             .bytes_in = x->bytes_in,
                              .bytes_out = x->bytes_out,
                              .duration_ns = http_now_ns() - x->begin_ns,
                              .user = x->user};

@@ -9,6 +9,11 @@
 #define HTTP_REJECTS_MAX 16u       /* connections beyond the limit that are told so at a time */
 #define HTTP_IDLE_KEEP_BYTES 4096u /* an idle connection keeps no larger buffer than this */
 #define HTTP_DISCARD_MAX (16u << 20) /* bytes thrown away before a connection is cut */
+/* Of bodies_max: what one body may hold and still count as small; what is kept for the small ones.
+ */
+#define HTTP_BODY_SMALL_PARTS 1024u
+#define HTTP_BODY_KEPT_PARTS 8u
+#define HTTP_DRAINING_REASON "The server is shutting down and takes no new requests."
 
 typedef struct http_conn http_conn;
 
@@ -25,7 +30,7 @@ struct sl_http_exchange {
     bool streaming;
     bool chunked;
     int status;
-    uint64_t begin_ns, bytes_out;
+    uint64_t begin_ns, bytes_in, bytes_out;
     uint64_t body_counted; /* of server->bodies_bytes */
     void *user;
 };
@@ -61,8 +66,9 @@ struct http_conn {
     uint64_t discarded_bytes;
     uint64_t begin_ns; /* first byte of the request being read; 0: none */
     uint64_t headers_ns, body_ns, idle_ns, write_ns,
-        linger_ns;     /* since when; 0: not in that phase */
-    uint64_t armed_ns; /* when the timer fires; 0: it is off */
+        linger_ns;       /* since when; 0: not in that phase. body_ns: of the present window */
+    uint64_t body_begin; /* bytes of the body that were there when the window began */
+    uint64_t armed_ns;   /* when the timer fires; 0: it is off */
     char peer[48];
 };
 

@@ -76,9 +76,23 @@ static int on_header_field_complete(llhttp_t *machine) {
     if (p->in_body) {
         return 0;
     }
-    int rc = parser_keep(p, &p->request->head, "", 1);
+    if (parser_keep(p, &p->request->head, "", 1) != 0) {
+        return -1;
+    }
+    const char *name = p->request->head.data + p->name_begin;
     p->value_begin = p->request->head.len;
-    return rc;
+    p->n_length += strcmp(name, "content-length") == 0;
+    p->n_transfer += strcmp(name, "transfer-encoding") == 0;
+    /* Before llhttp sees the value: it refuses these too, but cannot say as clearly why. */
+    if (p->n_length > 1) {
+        return parser_refuse(p, 400, "The request has more than one Content-Length header.");
+    }
+    if (p->n_length > 0 && p->n_transfer > 0) {
+        return parser_refuse(p, 400,
+                             "The request has both Content-Length and Transfer-Encoding, so where "
+                             "it ends is ambiguous: send one of them.");
+    }
+    return 0;
 }
 
 static int on_header_value(llhttp_t *machine, const char *at, size_t len) {
@@ -98,11 +112,12 @@ static bool parser_value_is(const char *value, const char *word) {
 }
 
 /* Host = uri-host [ ":" port ]; the characters that RFC 3986 allows there, nothing else. */
-static bool parser_host_valid(const char *host) {
-    for (; *host != '\0'; host++) {
-        unsigned char c = (unsigned char)*host;
+static bool parser_host_valid(const char *host, size_t len) {
+    static const char marks[] = "-._~:%[]!$&'()*+,;=";
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)host[i];
         bool alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!alnum && strchr("-._~:%[]!$&'()*+,;=", c) == NULL) {
+        if (!alnum && memchr(marks, c, sizeof(marks) - 1) == NULL) {
             return false;
         }
     }
@@ -116,16 +131,10 @@ static int parser_check_header(sl_http_parser *p, const char *name, const char *
         if (p->n_host > 1) {
             return parser_refuse(p, 400, "The request has more than one Host header.");
         }
-        if (!parser_host_valid(value)) {
+        if (!parser_host_valid(value, strlen(value))) {
             return parser_refuse(p, 400, "The Host header has a character that no host name has.");
         }
-    } else if (strcmp(name, "content-length") == 0) {
-        p->n_length++;
-        if (p->n_length > 1) {
-            return parser_refuse(p, 400, "The request has more than one Content-Length header.");
-        }
     } else if (strcmp(name, "transfer-encoding") == 0) {
-        p->n_transfer++;
         if (p->n_transfer > 1 || !parser_value_is(value, "chunked")) {
             return parser_refuse(p, 400,
                                  "The only Transfer-Encoding understood is a single 'chunked'.");
@@ -175,21 +184,28 @@ static int parser_hex(char c) {
     return -1;
 }
 
-/* Where the path begins in an origin-form or absolute-form target; SIZE_MAX for any other form. */
+/* Where path and query begin in an origin-form or absolute-form target; SIZE_MAX for any other.
+ * A server must take the absolute form (RFC 9112, 3.2.2); its authority replaces the Host header,
+ * must name a host and must not name a user (RFC 9110, 4.2). No route here depends on the host. */
 static size_t parser_path_begin(const sl_buf *target) {
     if (target->len > 0 && target->data[0] == '/') {
         return 0;
     }
-    size_t scheme = 0;
+    size_t begin = 0;
     if (target->len > 7 && strncasecmp(target->data, "http://", 7) == 0) {
-        scheme = 7;
+        begin = 7;
     } else if (target->len > 8 && strncasecmp(target->data, "https://", 8) == 0) {
-        scheme = 8;
+        begin = 8;
     } else {
         return SIZE_MAX;
     }
-    const char *slash = memchr(target->data + scheme, '/', target->len - scheme);
-    return slash == NULL ? SIZE_MAX : (size_t)(slash - target->data);
+    size_t end = begin;
+    while (end < target->len && memchr("/?#", target->data[end], 3) == NULL) {
+        end++;
+    }
+    const char *host = target->data + begin;
+    bool valid = end > begin && host[0] != ':' && parser_host_valid(host, end - begin);
+    return valid ? end : SIZE_MAX;
 }
 
 /* Splits the target into path and query, and decodes the path. */
@@ -201,12 +217,18 @@ static int parser_target(sl_http_parser *p) {
     }
     size_t i = parser_path_begin(&r->target);
     if (i == SIZE_MAX) {
-        return parser_refuse(p, 400, "The request target is not a path.");
+        return parser_refuse(p, 400, "The request target is neither a path nor an http URL.");
+    }
+    if (memchr(r->target.data, '#', r->target.len) != NULL) {
+        return parser_refuse(p, 400, "The request target has a fragment (#).");
+    }
+    if ((i == r->target.len || r->target.data[i] == '?') && parser_keep(p, &r->path, "/", 1) != 0) {
+        return -1; /* the empty path of an absolute form stands for "/" */
     }
     for (; i < r->target.len; i++) {
         char c = r->target.data[i];
-        if (c == '?' || c == '#') {
-            r->query_begin = i + (c == '?' ? 1 : 0);
+        if (c == '?') {
+            r->query_begin = i + 1;
             break;
         }
         if (c == '%') {
@@ -255,9 +277,8 @@ static int on_headers_complete(llhttp_t *machine) {
     if (r->minor == 1 && p->n_host == 0) {
         return parser_refuse(p, 400, "The request has no Host header.");
     }
-    if (p->n_transfer > 0 && (p->n_length > 0 || r->minor == 0)) {
-        return parser_refuse(p, 400,
-                             "Transfer-Encoding stands beside Content-Length, or in HTTP/1.0.");
+    if (p->n_transfer > 0 && r->minor == 0) {
+        return parser_refuse(p, 400, "HTTP/1.0 has no Transfer-Encoding.");
     }
     if (parser_target(p) != 0) {
         return -1;
@@ -292,6 +313,9 @@ static int on_chunk_header(llhttp_t *machine) {
     const size_t framing =
         6; /* one digit, and the line ends of size and data, and spare for digits */
     p->head_bytes = p->head_bytes > framing ? p->head_bytes - framing : 0;
+    if (machine->content_length > p->limits.body_bytes - p->request->body.len) {
+        return parser_refuse(p, 413, "The request body is too large.");
+    }
     return 0;
 }
 
@@ -326,6 +350,22 @@ void sl_http_parser_deinit(sl_http_parser *p) {
     p->request = NULL;
 }
 
+/* llhttp takes any number of spaces between the parts of a request line, where the grammar has one:
+ * whoever stands in front of this server might read such a line differently. False for two in a
+ * row. Looks at each byte up to the end of the line; empty lines before it are skipped. */
+static bool parser_line_valid(sl_http_parser *p, const char *data, size_t len) {
+    for (size_t i = 0; i < len && !p->line_over; i++) {
+        char c = data[i];
+        bool is_end = c == '\r' || c == '\n';
+        if (c == ' ' && p->line_last == ' ') {
+            return false;
+        }
+        p->line_over = is_end && p->line_last != '\0';
+        p->line_last = is_end ? '\0' : c;
+    }
+    return true;
+}
+
 /* The status for what llhttp itself refused. */
 static void parser_refuse_syntax(sl_http_parser *p, llhttp_errno_t code) {
     bool version_fits = p->machine.http_major == 1 && p->machine.http_minor <= 1;
@@ -348,10 +388,13 @@ static void parser_refuse_syntax(sl_http_parser *p, llhttp_errno_t code) {
         (void)parser_refuse(p, 400, "The Content-Length header is not one plain number.");
         break;
     case HPE_INVALID_TRANSFER_ENCODING:
-        (void)parser_refuse(p, 400, "The Transfer-Encoding header is not understood.");
+        (void)parser_refuse(p, 400, "The only Transfer-Encoding understood is a single 'chunked'.");
         break;
     case HPE_INVALID_CHUNK_SIZE:
-        (void)parser_refuse(p, 400, "The chunked body is broken.");
+        if (p->machine.content_length > p->limits.body_bytes) { /* the digits so far */
+            (void)parser_refuse(p, 413, "The request body is too large.");
+        }
+        (void)parser_refuse(p, 400, "The chunked body is broken."); /* the first reason stays */
         break;
     default:
         (void)parser_refuse(p, 400, "The request is not valid HTTP/1.1.");
@@ -377,6 +420,10 @@ sl_http_event sl_http_parser_feed(sl_http_parser *p, const char *data, size_t le
         }
         const char *from = data + *used_out;
         size_t left = len - *used_out;
+        if (!parser_line_valid(p, from, left)) {
+            (void)parser_refuse(p, 400, "The parts of a request line are separated by one space.");
+            return parser_bad(p);
+        }
         p->started = p->started || left > 0;
         p->head_bytes += left; /* too many: what is not header is taken out below and in on_body */
         bool was_in_body = p->in_body;
@@ -408,7 +455,8 @@ sl_http_event sl_http_parser_feed(sl_http_parser *p, const char *data, size_t le
 sl_http_request *sl_http_parser_take(sl_http_parser *p) {
     sl_http_request *r = p->request;
     p->request = NULL;
-    p->complete = p->in_body = p->started = false;
+    p->complete = p->in_body = p->started = p->line_over = false;
+    p->line_last = '\0';
     p->head_bytes = p->name_begin = p->value_begin = 0;
     return r;
 }

@@ -76,7 +76,9 @@ typedef struct sl_http_parser {
     size_t head_bytes;              /* counted against limits.header_bytes */
     size_t name_begin, value_begin; /* offsets in request->head of the header being read */
     uint32_t n_host, n_length, n_transfer;
-    bool started; /* some byte of a request has come */
+    bool started;   /* some byte of a request has come */
+    bool line_over; /* its request line has been looked at; until then ... */
+    char line_last; /* ... the byte before; '\0' at the beginning */
     bool in_body, complete, paused, failed;
     int bad_status;         /* why it was refused: an HTTP status ... */
     const char *bad_reason; /* ... and a sentence (static) */

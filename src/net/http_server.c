@@ -110,6 +110,8 @@ void sl_http_server_drain(sl_http_server *s) {
         next = c->next;
         if (sl_http_conn_is_idle(c)) {
             sl_http_conn_close(c);
+        } else if (c->reading != NULL) {
+            sl_http_conn_refuse(c, 503, HTTP_DRAINING_REASON);
         }
     }
 }
@@ -140,7 +142,9 @@ uint32_t sl_http_server_n_connections(const sl_http_server *s) {
 uint32_t sl_http_server_n_busy(const sl_http_server *s) {
     uint32_t n = 0;
     for (const http_conn *c = s->open_list; c != NULL; c = c->next) {
-        n += c->head != NULL || sl_http_conn_pending(c) > 0;
+        /* A client that is still sending a refused body would lose its answer to a reset. */
+        bool sends = c->state == HTTP_CONN_LINGER && sl_http_parser_busy(&c->parser);
+        n += c->head != NULL || sl_http_conn_pending(c) > 0 || sends;
     }
     return n;
 }

@@ -40,6 +40,7 @@ typedef struct sl_http_record {
     sl_slice path;        /* empty when the request did not parse */
     const char *peer;     /* numeric address of the client */
     int status;           /* sent; 499: the client left before an answer was complete */
+    uint64_t bytes_in;    /* of the request's body, as far as it came */
     uint64_t bytes_out;   /* of the answer, headers included */
     uint64_t duration_ns; /* from its first byte to the last byte of the answer being handed over */
     void *user; /* as set by sl_http_exchange_set_user; not to be followed after on_gone */
@@ -70,14 +71,15 @@ typedef struct sl_http_server_options {
     uint32_t pipeline_max;      /* [16] requests in line per connection */
     uint32_t header_timeout_ms; /* [10000] from a request's first byte (or the accept) to its
                                    headers' end */
-    uint32_t
-        body_timeout_ms;    /* [30000] plus the time that the bytes so far need at body_rate_min */
-    uint32_t body_rate_min; /* [16384] bytes per second */
-    uint32_t idle_timeout_ms;   /* [75000] between requests */
+    uint32_t body_timeout_ms; /* [30000] a body must be there, or have grown at body_rate_min ... */
+    uint32_t body_rate_min;   /* [16384] ... bytes per second, over each such time */
+    uint32_t idle_timeout_ms; /* [75000] between requests */
     uint32_t write_timeout_ms;  /* [30000] without a byte taken by the client */
     uint32_t linger_timeout_ms; /* [2000] for the client to read a last answer */
     size_t output_max;          /* [1 MB] of a stream, held for a client that does not read */
-    uint64_t bodies_max; /* [256 MB] of request bodies held at once, all connections; beyond: 503 */
+    /* [256 MB] of request bodies held at once, all connections; beyond: 503. The last eighth is
+     * kept for bodies of at most a thousandth (1/1024). */
+    uint64_t bodies_max;
     sl_http_handler handler;
     void *user;
 } sl_http_server_options;
@@ -91,8 +93,8 @@ SL_NODISCARD sl_status sl_http_server_bind(sl_http_server *s, const char *host, 
 SL_NODISCARD sl_status sl_http_server_listen(sl_http_server *s, sl_error *err);
 
 /* From now on each answer is the last of its connection, and connections that wait for a further
- * request are closed. New connections are still accepted, so that they can be told why nothing is
- * served. */
+ * request are closed. A request whose body is not there yet is refused with 503. New connections
+ * are still accepted, so that they can be told why nothing is served. */
 void sl_http_server_drain(sl_http_server *s);
 /* Closes the listener and every connection (unfinished exchanges: on_gone SERVER). Written output
  * is flushed as far as the sockets take it. The loop must run until it ends; then the server may be
@@ -101,7 +103,8 @@ void sl_http_server_close(sl_http_server *s);
 void sl_http_server_free(sl_http_server *s); /* after close and a run of the loop; NULL is fine */
 
 uint32_t sl_http_server_n_connections(const sl_http_server *s);
-/* Connections with something to say: an exchange under way, or output not yet taken. */
+/* Connections with something to say: an exchange under way, output not yet taken, or a refusal
+ * that a client still busy sending has yet to read (at most linger_timeout). */
 uint32_t sl_http_server_n_busy(const sl_http_server *s);
 
 /* --- one exchange ---------------------------------------------------------------------------- */

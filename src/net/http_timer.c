@@ -1,16 +1,11 @@
 /* Time limits of a connection: one timer each, which is set to the earliest deadline and looks
  * again when it fires. Deadlines are total times, never reset by a single byte (slow senders would
- * live for ever); only writing is judged by progress. All on the monotonic clock. */
+ * live for ever). Only bodies and writing are judged by progress: a body by its growth over each
+ * window of body_timeout, so that what was sent quickly earns no time for silence later. All on
+ * the monotonic clock. */
 #include "net/http_internal.h"
 
 static const uint64_t ns_per_ms = 1000000u;
-
-static uint64_t timer_body_deadline(const http_conn *c) {
-    const sl_http_server_options *o = &c->server->options;
-    uint64_t bytes = c->reading != NULL ? c->reading->request->body.len : 0;
-    uint64_t earned_ms = bytes * 1000u / o->body_rate_min;
-    return c->body_ns + (o->body_timeout_ms + earned_ms) * ns_per_ms;
-}
 
 static uint64_t timer_earlier(uint64_t a, uint64_t since, uint64_t timeout_ms) {
     if (since == 0) {
@@ -28,11 +23,20 @@ static uint64_t timer_deadline(const http_conn *c) {
     at = timer_earlier(at, c->write_ns, o->write_timeout_ms);
     at = timer_earlier(at, c->headers_ns, o->header_timeout_ms);
     at = timer_earlier(at, c->idle_ns, o->idle_timeout_ms);
-    if (c->body_ns != 0) {
-        uint64_t body = timer_body_deadline(c);
-        at = body < at ? body : at;
+    return timer_earlier(at, c->body_ns, o->body_timeout_ms);
+}
+
+/* A window is over: begins the next one if the body grew fast enough in it. */
+static bool timer_body_moves(http_conn *c, uint64_t now) {
+    const sl_http_server_options *o = &c->server->options;
+    uint64_t bytes = c->reading != NULL ? c->reading->request->body.len : 0;
+    uint64_t wanted = (uint64_t)o->body_rate_min * o->body_timeout_ms / 1000u;
+    bool moves = bytes - c->body_begin >= wanted;
+    if (moves) {
+        c->body_ns = now;
+        c->body_begin = bytes;
     }
-    return at;
+    return moves;
 }
 
 /* The socket took something since the last look: the client reads, slowly. */
@@ -74,7 +78,8 @@ static void timer_on_fire(uv_timer_t *timer) {
             return;
         }
         sl_http_conn_refuse(c, 408, "The request headers took too long to arrive.");
-    } else if (c->body_ns != 0 && timer_body_deadline(c) <= now) {
+    } else if (timer_earlier(UINT64_MAX, c->body_ns, o->body_timeout_ms) <= now &&
+               !timer_body_moves(c, now)) {
         sl_http_conn_refuse(c, 408, "The request body took too long to arrive.");
     }
     sl_http_timer_arm(c);

@@ -46,8 +46,13 @@ static serve_route route_find(sl_slice path, sl_http_method *method_out) {
 /* --- errors ---------------------------------------------------------------------------------- */
 
 const char *sl_serve_error_body(void *user, int status, const char *message, sl_buf *out) {
-    (void)user;
-    sl_api_error_json_of(status, message, out);
+    const serve_loop *l = user;
+    sl_api_error e = {.status = status};
+    if (status == 503 && l->service->state == SERVE_DRAINING) {
+        e.code = "shutting_down";
+    }
+    (void)snprintf(e.message, sizeof(e.message), "%s", message);
+    sl_api_error_json(&e, out);
     return "application/json";
 }
 
@@ -228,10 +233,14 @@ void sl_serve_on_request(void *user, sl_http_exchange *x) {
 }
 
 void sl_serve_on_record(void *user, const sl_http_record *record) {
-    const serve_loop *l = user;
+    const uint64_t large_bytes = 256u << 10; /* a body whose values may take some 10 MB */
+    serve_loop *l = user;
     sl_http_method wanted;
     serve_route route = route_find(record->path, &wanted);
     sl_serve_metrics_count(&l->service->metrics, route, record->status);
+    if (record->bytes_in >= large_bytes) {
+        sl_serve_trim_later(l);
+    }
     if (!l->service->options.access_log) {
         return;
     }

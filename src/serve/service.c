@@ -60,16 +60,26 @@ void sl_serve_fail(sl_service *s, const sl_error *err) {
     service_end(s);
 }
 
-/* Everything that ran has ended and was sent. Asked from the loop only, never from a handler. */
+/* Everything that ran has ended and was sent, or the time for it is over: then the close sends what
+ * the sockets take at once and cuts the rest. Asked from the loop only, never from a handler. */
 static void service_check_drained(sl_service *s) {
     if (s->state != SERVE_DRAINING || s->loop.n_jobs > 0) {
         return;
     }
-    uint64_t duck_ns = s->options.lame_duck_ms * SL_NS_PER_MS;
-    if (sl_clock_mono_ns() - s->stop_ns >= duck_ns && sl_http_server_n_busy(s->loop.http) == 0) {
-        sl_log(SL_LOG_INFO, "serve", "drained");
-        service_end(s);
+    uint64_t spent_ms = (sl_clock_mono_ns() - s->stop_ns) / SL_NS_PER_MS;
+    if (spent_ms < s->options.lame_duck_ms) {
+        return;
     }
+    uint32_t n_busy = sl_http_server_n_busy(s->loop.http);
+    if (n_busy > 0 && spent_ms < s->options.drain_timeout_ms) {
+        return;
+    }
+    if (n_busy > 0) {
+        sl_log(SL_LOG_WARN, "serve", "%u connections took too long to read: cut", n_busy);
+    } else {
+        sl_log(SL_LOG_INFO, "serve", "drained");
+    }
+    service_end(s);
 }
 
 static void service_begin_drain(sl_service *s) {
@@ -89,7 +99,10 @@ static void service_begin_drain(sl_service *s) {
 }
 
 void sl_service_stop(sl_service *s) {
-    atomic_store_explicit(&s->stop, true, memory_order_release);
+    /* uv_async_send does nothing while an earlier call is pending, and looks at that with a mere
+     * load, which must not come before this store: the loop could take the earlier call in between
+     * and see no stop. So an exchange, as for the runner's bits of news. */
+    (void)atomic_exchange(&s->stop, true);
     (void)uv_async_send(&s->loop.wake);
 }
 
@@ -100,15 +113,18 @@ static void loop_on_tick(uv_timer_t *timer) {
     sl_service *s = l->service;
     uint64_t now = sl_clock_mono_ns();
     sl_job_heartbeat(l, now);
+    if (l->trim_ticks > 0 && --l->trim_ticks == 0) {
+        sl_alloc_trim();
+    }
     if (s->state == SERVE_DRAINING) {
         uint64_t spent_ms = (now - s->stop_ns) / SL_NS_PER_MS;
-        if (l->n_jobs > 0 && spent_ms > s->options.drain_timeout_ms) {
+        if (l->n_jobs > 0 && spent_ms >= s->options.drain_timeout_ms) {
             sl_log(SL_LOG_WARN, "serve", "%u requests took too long to finish: cancelled",
                    l->n_open);
             sl_job_cancel_all(l);
         }
         service_check_drained(s);
-    } else if (l->n_jobs == 0) {
+    } else if (l->n_jobs == 0 && l->trim_ticks == 0) {
         (void)uv_timer_stop(&l->tick); /* an idle server does nothing at all */
         l->ticking = false;
     }
@@ -123,6 +139,16 @@ void sl_serve_tick_start(serve_loop *l) {
     if (!l->ticking || s->state == SERVE_DRAINING) {
         l->ticking = true;
         (void)uv_timer_start(&l->tick, loop_on_tick, period_ms, period_ms);
+    }
+}
+
+/* The values of one large body are many small blocks, hundreds of MB in all, among which the heap
+ * would keep what lies below the last one in use. Two ticks: until then the request has let go of
+ * them, and many such requests cost one trim a second or two. */
+void sl_serve_trim_later(serve_loop *l) {
+    if (l->trim_ticks == 0) {
+        l->trim_ticks = 2;
+        sl_serve_tick_start(l);
     }
 }
 

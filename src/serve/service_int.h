@@ -18,13 +18,14 @@ typedef struct serve_loop {
     uint32_t owner; /* of the runner's news */
     uv_loop_t uv;
     uv_async_t wake; /* news from the runner, or stop */
-    uv_timer_t tick; /* once a second while it has work: heartbeats, drain, stall */
+    uv_timer_t tick; /* once a second while it has work: heartbeats, drain, trim */
     sl_http_server *http;
     serve_job *jobs;         /* all that the runner still knows of */
     uint32_t n_jobs, n_open; /* jobs, and those of them that still owe an answer */
     sl_buf scratch;          /* one event being written */
     uint64_t next_id;
     bool ticking;
+    uint32_t trim_ticks; /* ticks until freed memory goes back to the system; 0: it need not */
 } serve_loop;
 
 typedef enum serve_state {
@@ -57,6 +58,7 @@ void sl_serve_listen(sl_service *s);                    /* the test token is the
 void sl_serve_fail(sl_service *s, const sl_error *err); /* it cannot serve: run ends with this */
 uint64_t sl_serve_random(serve_loop *l);
 void sl_serve_tick_start(serve_loop *l);
+void sl_serve_trim_later(serve_loop *l); /* something large is being freed */
 
 /* --- routes.c -------------------------------------------------------------------------------- */
 void sl_serve_on_headers(void *user, sl_http_exchange *x);

@@ -140,8 +140,7 @@ def tiny_model(tmp_path_factory):
 def server(tiny_model):
     """One server for all tests that leave it as it was."""
     with Server(tiny_model, "--ctx", "2048", "--kv-memory", "64M", "--alias", "tiny",
-                "--batch-invariant", "--header-timeout", "2", "--body-timeout", "2",
-                "--no-access-log") as s:
+                "--batch-invariant", "--no-access-log") as s:
         yield s
         assert s.process.poll() is None, s.log_text()
         s.wait_idle()

@@ -27,7 +27,7 @@ def read_stream(s):
 
 @pytest.mark.parametrize("n_tokens", [1500])
 def test_sigterm_finishes_what_runs_and_refuses_the_rest(tiny_model, n_tokens):
-    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--lame-duck", "1") as s:
+    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--lame-duck", "3") as s:
         body = {**ENDLESS, "max_tokens": n_tokens, "stream": True}
         sockets = [s.post_raw("/v1/completions", body) for _ in range(8)]
         for c in sockets:
@@ -63,16 +63,37 @@ def test_drain_timeout_ends_streams_with_an_error(tiny_model):
         assert whole.recv(12) == b"HTTP/1.1 503"
 
 
+def test_drain_is_not_held_up_by_uploads_and_slow_readers(tiny_model):
+    with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--drain-timeout", "1") as s:
+        # Some 7 MB, of which the sockets hold a part: the answer is complete, but cannot leave.
+        slow = s.post_raw("/v1/completions", {**ENDLESS, "max_tokens": 3000, "n": 4, "logprobs": 20},
+                          receive_buffer=4096)
+        s.wait_for(lambda m: m['sluice_requests_finished_total{reason="length"}'] >= 4, "the answer")
+        stream = s.post_raw("/v1/completions", {**ENDLESS, "stream": True}, receive_buffer=4096)
+        assert stream.recv(15) == b"HTTP/1.1 200 OK"
+        half = s.socket()
+        half.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        s.wait_for(lambda m: m["sluice_http_connections"] >= 4, "the upload")
+        s.terminate()
+        data = b""
+        while piece := half.recv(65536):
+            data += piece
+        assert data.startswith(b"HTTP/1.1 503") and b'"code":"shutting_down"' in data
+        assert s.process.wait(WAIT_S) == 0, s.log_text()
+        for c in (slow, stream, half):
+            c.close()
+
+
 def test_request_timeout_ends_whole_answers_streams_and_what_waits(tiny_model):
-    endless = {**ENDLESS, "n": 16}  # more than any machine does in a second
+    endless = {**ENDLESS, "n": 16}  # more than any machine does in 3 s; a token, every machine does
     with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--parallel", "4",
-                "--request-timeout", "1") as s:
+                "--request-timeout", "3") as s:
         stream = s.post_raw("/v1/completions", {**endless, "stream": True})
         assert stream.recv(15) == b"HTTP/1.1 200 OK"
         waits = s.post_raw("/v1/completions", endless)
         status, _, data = s.request("POST", "/v1/completions", endless)
         error = json.loads(data)["error"]
-        assert status == 504 and error["code"] == "request_timeout" and "1 s" in error["message"]
+        assert status == 504 and error["code"] == "request_timeout" and "3 s" in error["message"]
         data = b""
         while not data.endswith(b"\r\n0\r\n\r\n"):
             data += stream.recv(65536)

@@ -165,8 +165,21 @@ def test_slow_reader_is_given_up_and_harms_nobody(tiny_model):
         assert s.stop() == 0
 
 
-@pytest.mark.skipif(b"__asan_init" in BINARY.read_bytes() or b"__tsan_init" in BINARY.read_bytes(),
-                    reason="a sanitizer keeps freed memory")
+keeps_memory = pytest.mark.skipif(
+    b"__asan_init" in BINARY.read_bytes() or b"__tsan_init" in BINARY.read_bytes(),
+    reason="a sanitizer keeps freed memory")
+
+
+@keeps_memory
+def test_large_body_leaves_no_memory_behind(server):
+    before = server.wait_idle()["sluice_resident_memory_bytes"]
+    for prompt in ("x", 5):  # served, and refused after it was parsed
+        body = json.dumps({"max_tokens": 1, "z": [[]] * 1000000, "prompt": prompt})
+        assert server.request("POST", "/v1/completions", body)[0] == (200 if prompt == "x" else 400)
+        server.wait_for(lambda m: m["sluice_resident_memory_bytes"] <= before + (16 << 20), "its end")
+
+
+@keeps_memory
 def test_memory_does_not_grow(server):
     def burst(n):
         with concurrent.futures.ThreadPoolExecutor(16) as pool:

@@ -55,12 +55,6 @@ void sl_api_error_json(const sl_api_error *e, sl_buf *out) {
     (void)sl_buf_append_str(out, "}}");
 }
 
-void sl_api_error_json_of(int status, const char *message, sl_buf *out) {
-    sl_api_error e = {.status = status};
-    (void)snprintf(e.message, sizeof(e.message), "%s", message);
-    sl_api_error_json(&e, out);
-}
-
 const char *sl_api_shown(sl_slice text, char out[SL_API_SHOWN_MAX]) {
     (void)sl_log_escape(text.ptr, text.len, out, SL_API_SHOWN_MAX);
     return out;

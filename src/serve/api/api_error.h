@@ -26,8 +26,6 @@ SL_NODISCARD sl_status sl_api_fail(sl_api_error *e, int status, const char *code
 
 /* {"error":{"message":...,"type":...,"param":...,"code":...}} */
 void sl_api_error_json(const sl_api_error *e, sl_buf *out);
-/* The same for an error that is only a status and a sentence. */
-void sl_api_error_json_of(int status, const char *message, sl_buf *out);
 
 /* Bytes from outside as they may stand in a message: escaped and cut. Returns `out`. */
 #define SL_API_SHOWN_MAX 80

@@ -8,6 +8,7 @@
 
 typedef struct build_context {
     sl_arena *a;
+    sl_json_budget *arguments; /* of all tool calls together: they are strings, of any number */
     sl_api_error *e;
 } build_context;
 
@@ -132,7 +133,13 @@ static sl_status build_tool_call(const build_context *x, json_t *call, const cha
     if (json_is_string(arguments) && json_string_length(arguments) > 0) {
         sl_api_error inner;
         sl_slice text = {json_string_value(arguments), json_string_length(arguments)};
-        if (sl_json_body_parse(text, &parsed, &inner) != SL_OK) {
+        if (sl_json_body_parse_within(text, x->arguments, &parsed, &inner) != SL_OK) {
+            if (x->arguments->spent) {
+                return SL_API_BAD(x->e, where,
+                                  "The 'arguments' of all tool calls together have more than %d "
+                                  "keys or %d values.",
+                                  SL_JSON_KEYS_MAX, SL_JSON_VALUES_MAX);
+            }
             return SL_API_BAD(x->e, where,
                               "The 'arguments' of a tool call of '%s' are not a JSON "
                               "object.",
@@ -272,7 +279,8 @@ static sl_status build_variables(const build_context *x, json_t *kwargs, sl_valu
 
 sl_status sl_chat_request_build(const sl_api_params *p, sl_arena *a, sl_value **out,
                                 sl_api_error *e) {
-    const build_context x = {.a = a, .e = e};
+    sl_json_budget arguments = SL_JSON_BUDGET_FULL;
+    const build_context x = {.a = a, .arguments = &arguments, .e = e};
     sl_value *request = sl_value_object(a);
     sl_value *messages = sl_value_list(a);
     sl_status status = SL_OK;

@@ -11,7 +11,8 @@
 
 /* Counts depth, keys and values outside of strings; grammar is not its business. Ignored members
  * are looked at as well as known ones, since it sees bytes only. */
-static sl_status json_scan(sl_slice body, size_t *n_values_out, sl_api_error *e) {
+static sl_status json_scan(sl_slice body, sl_json_budget *left, size_t *n_values_out,
+                           sl_api_error *e) {
     size_t depth = 0, keys = 0, values = 0;
     bool in_string = false;
     for (size_t i = 0; i < body.len; i++) {
@@ -38,10 +39,13 @@ static sl_status json_scan(sl_slice body, size_t *n_values_out, sl_api_error *e)
             depth--;
         }
     }
-    if (keys > SL_JSON_KEYS_MAX || values > SL_JSON_VALUES_MAX) {
+    left->spent = keys > left->keys || values > left->values;
+    if (left->spent) {
         return SL_API_BAD(e, NULL, "The JSON body has more than %d keys or %d values.",
                           SL_JSON_KEYS_MAX, SL_JSON_VALUES_MAX);
     }
+    left->keys -= keys;
+    left->values -= values;
     *n_values_out = values + 1;
     return SL_OK;
 }
@@ -80,6 +84,12 @@ static sl_status json_syntax(const json_error_t *error, sl_api_error *e) {
 }
 
 sl_status sl_json_body_parse(sl_slice body, json_t **out, sl_api_error *e) {
+    sl_json_budget all = SL_JSON_BUDGET_FULL;
+    return sl_json_body_parse_within(body, &all, out, e);
+}
+
+sl_status sl_json_body_parse_within(sl_slice body, sl_json_budget *left, json_t **out,
+                                    sl_api_error *e) {
     if (body.len == 0) {
         return SL_API_BAD(e, NULL, "The request has no body; a JSON object is expected.");
     }
@@ -88,7 +98,7 @@ sl_status sl_json_body_parse(sl_slice body, json_t **out, sl_api_error *e) {
         return SL_API_BAD(e, NULL, "The JSON body is not valid UTF-8 at byte %zu.", valid);
     }
     size_t n_values = 0;
-    sl_status status = json_scan(body, &n_values, e);
+    sl_status status = json_scan(body, left, &n_values, e);
     if (status != SL_OK) {
         return status;
     }

@@ -132,8 +132,15 @@ static const framing_case cases[] = {
      NULL, NULL},
     {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n-1\r\nabc\r\n0\r\n\r\n", 0, 400,
      NULL, NULL},
-    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", 0, 400,
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff0", 0, 413, NULL,
+     NULL},
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", 0, 413,
      NULL, NULL},
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n800001\r\n", 0, 413, NULL, NULL},
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n800000\r\n", 0, 413,
+     NULL, NULL},
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n800000\r\n", 0, 0, NULL, NULL},
+    {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nfg", 0, 400, NULL, NULL},
     {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n", 0, 400,
      NULL, NULL},
     {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n2\nab\n0\n\n", 0, 400, NULL,
@@ -161,7 +168,29 @@ static const framing_case cases[] = {
     /* request line */
     {"FOO / HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
     {"get / HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
-    {"GET  / HTTP/1.1\r\n" HOST "\r\n", 1, 0, "/", NULL}, /* RFC 9112, 3: may be read leniently */
+    {"GET  / HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL}, /* one space: RFC 9112, 3 */
+    {"GET /  HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
+    {"GET / HTTP/1.1  \r\n" HOST "\r\n", 0, 400, NULL, NULL},
+    {"GET\t/ HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
+    {"GET / HTTP/1.1\r\n" HOST "X:  two  spaces\r\n\r\nGET  /2 HTTP/1.1\r\n" HOST "\r\n", 1, 400,
+     "/", NULL},
+    {"POST / HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\na  GET /2 HTTP/1.1\r\n" HOST "\r\n", 2, 0,
+     "/2", NULL},
+    {"GET /#part HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
+    /* absolute form: RFC 9112, 3.2.2 */
+    {"GET http://a HTTP/1.1\r\n" HOST "\r\n", 1, 0, "/", NULL},
+    {"GET http://a?x=/b HTTP/1.1\r\n" HOST "\r\n", 1, 0, "/", NULL},
+    {"GET HTTPS://a.b:8080/c?d HTTP/1.1\r\n" HOST "\r\n", 1, 0, "/c", NULL},
+    {"GET http://[::1]:80/c HTTP/1.1\r\n" HOST "\r\n", 1, 0, "/c", NULL},
+    {"OPTIONS http://a HTTP/1.1\r\n" HOST "\r\n", 1, 0, "/", NULL},
+    {"GET http:///b HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
+    {"GET http://:80/b HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
+    {"GET http:// HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
+    {"GET http://u@a/b HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
+    {"GET http://u:p@a/b HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
+    {"GET ftp://a/b HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
+    {"GET http:/b HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
+    {"GET http://a/b HTTP/1.1\r\n\r\n", 0, 400, NULL, NULL},
     {"GET nothing HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
     {"GET /%zz HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
     {"GET /%00 HTTP/1.1\r\n" HOST "\r\n", 0, 400, NULL, NULL},
@@ -188,6 +217,34 @@ static void test_framing(void **state) {
         if (c->body != NULL) {
             assert_string_equal(o.last_body, c->body);
         }
+    }
+}
+
+static void test_reasons_are_clear(void **state) {
+    (void)state;
+    static const struct {
+        const char *headers, *word;
+    } reasons[] = {
+        {"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "both"},
+        {"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", "both"},
+        {"Content-Length: 3\r\nContent-Length: 3\r\n", "more than one Content-Length"},
+        {"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "single 'chunked'"},
+        {"Content-Length: x\r\n", "one plain number"},
+    };
+    sl_http_limits limits = sl_http_limits_default();
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+        char text[256];
+        int len = snprintf(text, sizeof(text), "POST / HTTP/1.1\r\n" HOST "%s\r\n",
+                           reasons[i].headers);
+        sl_http_parser p;
+        sl_http_parser_init(&p, &limits);
+        size_t used = 0;
+        assert_int_equal(sl_http_parser_feed(&p, text, (size_t)len, &used), SL_HTTP_BAD);
+        assert_int_equal(p.bad_status, 400);
+        if (strstr(p.bad_reason, reasons[i].word) == NULL) {
+            fail_msg("case %zu: %s", i, p.bad_reason);
+        }
+        sl_http_parser_deinit(&p);
     }
 }
 
@@ -336,6 +393,7 @@ static void test_no_memory_is_a_refusal(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_framing),
+        cmocka_unit_test(test_reasons_are_clear),
         cmocka_unit_test(test_nul_in_header_is_refused),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_too_many_headers),

@@ -22,7 +22,7 @@ static sl_status render(const char *body, const char *source, sl_buf *out, sl_sp
         fail_msg("%s: %s", body, e->message);
     }
     sl_arena arena;
-    sl_arena_init(&arena, 1 << 20);
+    sl_arena_init(&arena, 4 << 20);
     sl_value *request = NULL;
     sl_status status = sl_chat_request_build(&p, &arena, &request, e);
     if (status == SL_OK) {
@@ -36,6 +36,41 @@ static sl_status render(const char *body, const char *source, sl_buf *out, sl_sp
     sl_arena_deinit(&arena);
     sl_api_params_deinit(&p);
     return status;
+}
+
+/* Arguments are strings, which the limits of the body do not see into: they share one limit. */
+static void test_arguments_are_bounded_together(void **state) {
+    (void)state;
+    for (int n_calls = 9; n_calls <= 11; n_calls += 2) {
+        sl_buf body, out;
+        sl_buf_init(&body, 4u << 20);
+        sl_buf_init(&out, 1024);
+        (void)sl_buf_append_str(&body, "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[");
+        for (int i = 0; i < n_calls; i++) {
+            (void)sl_buf_printf(&body, "%s{\"function\":{\"name\":\"f\",\"arguments\":\"{",
+                                i == 0 ? "" : ",");
+            for (int k = 0; k < 1000; k++) {
+                (void)sl_buf_printf(&body, "%s\\\"k%d\\\":1", k == 0 ? "" : ",", k);
+            }
+            (void)sl_buf_append_str(&body, "}\"}}");
+        }
+        assert_int_equal(sl_buf_append_str(&body, "]}]}"), SL_OK);
+        sl_spans spans = {0};
+        sl_api_error e = {0};
+        sl_status status = render(sl_buf_cstr(&body), "{{ messages[0].tool_calls | length }}", &out,
+                                  &spans, &e);
+        if (n_calls == 9) {
+            assert_int_equal(status, SL_OK);
+            assert_string_equal(sl_buf_cstr(&out), "9");
+        } else {
+            assert_int_equal(status, SL_ERR_ARGUMENT);
+            assert_int_equal(e.status, 400);
+            assert_non_null(strstr(e.message, "together"));
+        }
+        sl_spans_deinit(&spans);
+        sl_buf_deinit(&body);
+        sl_buf_deinit(&out);
+    }
 }
 
 static void test_values(void **state) {
@@ -172,6 +207,7 @@ static void test_small_arena_is_an_error(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),
+        cmocka_unit_test(test_arguments_are_bounded_together),
         cmocka_unit_test(test_everything_is_untrusted),
         cmocka_unit_test(test_errors_name_the_place),
         cmocka_unit_test(test_small_arena_is_an_error),
