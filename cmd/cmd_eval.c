@@ -158,9 +158,9 @@ static void print_text(const eval_report *p) {
 
 /* --- the run ---------------------------------------------------------------------------------- */
 
-/* Everything that can be refused before the weights are packed and a file is touched. */
-static sl_status eval_open(sl_loaded *l, const eval_flags *f, const sl_ids *ids, sl_eval_options *o,
-                           sl_error *err) {
+/* What is run; refused before the weights are packed and a file is touched. */
+static sl_status eval_choose(const sl_loaded *l, const eval_flags *f, const sl_ids *ids,
+                             sl_eval_options *o, sl_error *err) {
     uint32_t n_trained = l->model->plan.n_ctx_train;
     o->ctx = f->load.ctx;
     if (o->ctx > n_trained) {
@@ -177,6 +177,12 @@ static sl_status eval_open(sl_loaded *l, const eval_flags *f, const sl_ids *ids,
     SL_TRY(sl_load_check_ids(l, "--text", ids->ids, ids->n, err));
     o->n_pieces = f->n_chunks != 0 && f->n_chunks < n_pieces ? f->n_chunks : (uint32_t)n_pieces;
     o->bos = sl_tokenizer_adds_bos(l->tokenizer) ? sl_tokenizer_bos(l->tokenizer) : -1;
+    return SL_OK;
+}
+
+/* Room for the pieces of one step. */
+static sl_status eval_engine(sl_loaded *l, const eval_flags *f, const sl_eval_options *o,
+                             sl_error *err) {
     uint32_t batch = f->batch != 0 ? f->batch : (ROWS_DEFAULT + o->ctx - 1) / o->ctx;
     batch = batch < o->n_pieces ? batch : o->n_pieces;
     uint64_t rows = (uint64_t)batch * (o->ctx - 1);
@@ -187,20 +193,15 @@ static sl_status eval_open(sl_loaded *l, const eval_flags *f, const sl_ids *ids,
     return sl_load_engine(l, &options, f->load.quiet, err);
 }
 
-static sl_status eval_text(sl_loaded *l, const eval_flags *f, const sl_ids *ids,
-                           eval_display *display, sl_error *err) {
-    sl_eval_options o = {.save_path = f->save,
-                         .base_path = f->base,
-                         .resume_path = f->resume,
-                         .go_on = go_on,
-                         .user = display};
-    SL_TRY(eval_open(l, f, ids, &o, err));
-    o.model_check = f->resume != NULL ? sl_eval_model_check(l->file) : 0;
-    display->ctx = o.ctx;
+static sl_status eval_run(sl_loaded *l, const eval_flags *f, const sl_ids *ids, sl_eval_options *o,
+                          eval_display *display, sl_error *err) {
+    SL_TRY(eval_engine(l, f, o, err));
+    o->model_check = f->resume != NULL ? sl_eval_model_check(l->file) : 0;
+    display->ctx = o->ctx;
     display->is_on = !f->load.quiet && isatty(STDERR_FILENO);
     display->t_begin_ns = sl_clock_mono_ns();
-    eval_report p = {.ctx = o.ctx, .n_chunks = o.n_pieces, .n_tokens = ids->n};
-    sl_status status = sl_eval_run(l->engine, &o, ids->ids, &p.r, err);
+    eval_report p = {.ctx = o->ctx, .n_chunks = o->n_pieces, .n_tokens = ids->n};
+    sl_status status = sl_eval_run(l->engine, o, ids->ids, &p.r, err);
     wipe_line(display);
     SL_TRY(status);
     SL_TRY(sl_gguf_check_unchanged(l->file, err));
@@ -211,6 +212,21 @@ static sl_status eval_text(sl_loaded *l, const eval_flags *f, const sl_ids *ids,
         print_text(&p);
     }
     return sl_stdout_flush(err);
+}
+
+static sl_status eval_text(sl_loaded *l, const eval_flags *f, const sl_ids *ids,
+                           eval_display *display, sl_error *err) {
+    sl_eval_options o = {
+        .save_path = f->save, .resume_path = f->resume, .go_on = go_on, .user = display};
+    SL_TRY(eval_choose(l, f, ids, &o, err));
+    sl_logprob_base base = {0};
+    if (f->base != NULL) {
+        SL_TRY(sl_eval_base_open(f->base, &o, ids->ids, l->model->plan.n_vocab, &base, err));
+        o.base = &base;
+    }
+    sl_status status = eval_run(l, f, ids, &o, display, err);
+    sl_logprob_base_close(&base);
+    return status;
 }
 
 static int eval(const char *path, const eval_flags *f) {

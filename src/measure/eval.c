@@ -33,7 +33,6 @@ typedef struct eval_run {
     uint64_t n_rows;            /* scored rows so far, those of an earlier run included */
     sl_feed feed;
     sl_eval_state state;
-    sl_logprob_base base;     /* .map NULL: none */
     sl_logprob_writer writer; /* .file NULL: none */
     uint8_t *encoded;         /* [SL_LOGITS_BLOCK][row bytes], with a writer */
     eval_block block;
@@ -51,15 +50,14 @@ static uint32_t n_scored_of(const sl_eval_options *o) {
     return o->ctx - 1 - first_scored(o);
 }
 
-static int32_t fed_id(const eval_run *r, uint32_t piece, uint32_t pos) {
-    return pos == 0 && r->o->bos >= 0 ? r->o->bos : r->ids[(size_t)piece * r->o->ctx + pos];
+static int32_t fed_id(const sl_eval_options *o, const int32_t *ids, uint32_t piece, uint32_t pos) {
+    return pos == 0 && o->bos >= 0 ? o->bos : ids[(size_t)piece * o->ctx + pos];
 }
 
-static uint64_t piece_ids_check(const eval_run *r, uint32_t piece) {
-    int32_t begin = fed_id(r, piece, 0);
-    const int32_t *ids = r->ids + (size_t)piece * r->o->ctx;
+static uint64_t piece_ids_check(const sl_eval_options *o, const int32_t *ids, uint32_t piece) {
+    int32_t begin = fed_id(o, ids, piece, 0);
     uint64_t h = sl_logprob_check(0, &begin, sizeof(begin));
-    return sl_logprob_check(h, ids + 1, (r->o->ctx - 1) * sizeof(*ids));
+    return sl_logprob_check(h, ids + (size_t)piece * o->ctx + 1, (o->ctx - 1) * sizeof(*ids));
 }
 
 /* --- rows of logits --------------------------------------------------------------------------- */
@@ -82,8 +80,8 @@ static void score_rows(void *arg, uint32_t ith, uint32_t nth) {
         if (r->writer.file != NULL) {
             sl_logprob_row_encode(logits, r->n_vocab, &f->score, r->encoded + i * row_bytes);
         }
-        if (r->base.map != NULL) {
-            f->is_damaged = !sl_logprob_row_compare(sl_logprob_base_row(&r->base, piece, row),
+        if (r->o->base != NULL) {
+            f->is_damaged = !sl_logprob_row_compare(sl_logprob_base_row(r->o->base, piece, row),
                                                     logits, r->n_vocab, &f->score, &f->difference);
         }
     }
@@ -112,7 +110,7 @@ static sl_status row_ends(eval_run *r, uint32_t i, sl_error *err) {
     uint32_t row = (uint32_t)(r->n_rows % r->n_scored);
     if (f->score.max_id >= r->n_vocab) {
         return SL_FAIL(err, SL_ERR_NUMERIC,
-                       "piece %" PRIu32 " of the text: the model's logits are not finite numbers",
+                       "chunk %" PRIu32 " of the text: the model's logits are not finite numbers",
                        piece + 1);
     }
     sl_eval_sums *s = &r->state.sums[piece];
@@ -121,10 +119,10 @@ static sl_status row_ends(eval_run *r, uint32_t i, sl_error *err) {
     }
     s->nll += f->score.nll;
     s->nll2 += f->score.nll * f->score.nll;
-    if (r->base.map != NULL) {
+    if (r->o->base != NULL) {
         if (f->is_damaged) {
             return SL_FAIL(err, SL_ERR_FORMAT,
-                           "%s: row %" PRIu32 " of piece %" PRIu32 " is damaged", r->base.path,
+                           "%s: row %" PRIu32 " of chunk %" PRIu32 " is damaged", r->o->base->path,
                            row + 1, piece + 1);
         }
         s->base_nll += f->difference.base_nll;
@@ -135,7 +133,7 @@ static sl_status row_ends(eval_run *r, uint32_t i, sl_error *err) {
     if (r->writer.file != NULL) {
         size_t row_bytes = sl_logprob_row_bytes(r->n_vocab);
         if (row == 0) {
-            SL_TRY(sl_logprob_writer_piece(&r->writer, piece_ids_check(r, piece), err));
+            SL_TRY(sl_logprob_writer_piece(&r->writer, piece_ids_check(r->o, r->ids, piece), err));
         }
         SL_TRY(sl_logprob_writer_rows(&r->writer, r->encoded + i * row_bytes, row_bytes, err));
     }
@@ -182,7 +180,7 @@ static sl_step eval_fill(eval_run *r, eval_cursor *at) {
                              .n_logits = end > from ? end - from : 0};
         sl_feed_bind(f, at->piece % f->n_seq, run);
         for (uint32_t i = 0; i < take; i++) {
-            f->ids[step.n_rows + i] = fed_id(r, at->piece, at->pos + i);
+            f->ids[step.n_rows + i] = fed_id(r->o, r->ids, at->piece, at->pos + i);
         }
         step.n_rows += take;
         step.n_logits += run->n_logits;
@@ -202,8 +200,8 @@ static sl_status eval_steps(eval_run *r, sl_error *err) {
         sl_step step = eval_fill(r, &at);
         SL_TRY(sl_engine_step(r->e, &step, eval_rows, r, err));
     }
-    if (r->base.map != NULL) {
-        SL_TRY(sl_mapfile_check(r->base.map, err));
+    if (r->o->base != NULL) {
+        SL_TRY(sl_mapfile_check(r->o->base->map, err));
     }
     return SL_OK;
 }
@@ -215,34 +213,41 @@ static sl_logprob_shape shape_of(const sl_eval_options *o, uint32_t n_vocab) {
         .ctx = o->ctx, .n_vocab = n_vocab, .n_pieces = o->n_pieces, .n_scored = n_scored_of(o)};
 }
 
-uint64_t sl_eval_save_bytes(const sl_eval_options *o, uint32_t n_vocab) {
-    sl_logprob_shape s = shape_of(o, n_vocab);
-    return sl_logprob_file_bytes(&s);
-}
-
-static sl_status open_base(eval_run *r, sl_error *err) {
-    const sl_eval_options *o = r->o;
-    SL_TRY(sl_logprob_base_open(o->base_path, &r->base, err));
-    const sl_logprob_shape *s = &r->base.shape;
-    if (s->n_vocab != r->n_vocab || s->ctx != o->ctx || s->n_scored != r->n_scored) {
+static sl_status base_check(const sl_logprob_base *b, const sl_eval_options *o, const int32_t *ids,
+                            uint32_t n_vocab, sl_error *err) {
+    const sl_logprob_shape *s = &b->shape;
+    if (s->n_vocab != n_vocab || s->ctx != o->ctx || s->n_scored != n_scored_of(o)) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
                        "%s is for a vocabulary of %" PRIu32 " and --ctx %" PRIu32
                        "; this run has %" PRIu32 " and %" PRIu32,
-                       o->base_path, s->n_vocab, s->ctx, r->n_vocab, o->ctx);
+                       b->path, s->n_vocab, s->ctx, n_vocab, o->ctx);
     }
     if (s->n_pieces < o->n_pieces) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "%s has %" PRIu32 " pieces of the text, this run %" PRIu32
+                       "%s has %" PRIu32 " chunks of the text, this run %" PRIu32
                        "; give --chunks %" PRIu32,
-                       o->base_path, s->n_pieces, o->n_pieces, s->n_pieces);
+                       b->path, s->n_pieces, o->n_pieces, s->n_pieces);
     }
     for (uint32_t i = 0; i < o->n_pieces; i++) {
-        if (sl_logprob_base_ids_check(&r->base, i) != piece_ids_check(r, i)) {
+        if (sl_logprob_base_ids_check(b, i) != piece_ids_check(o, ids, i)) {
             return SL_FAIL(err, SL_ERR_ARGUMENT,
-                           "%s was made of another text: piece %" PRIu32 " has other token ids",
-                           o->base_path, i + 1);
+                           "%s was made of another text: chunk %" PRIu32 " has other token ids",
+                           b->path, i + 1);
         }
     }
+    return SL_OK;
+}
+
+sl_status sl_eval_base_open(const char *path, const sl_eval_options *o, const int32_t *ids,
+                            uint32_t n_vocab, sl_logprob_base *out, sl_error *err) {
+    sl_logprob_base b;
+    SL_TRY(sl_logprob_base_open(path, &b, err));
+    sl_status status = base_check(&b, o, ids, n_vocab, err);
+    if (status != SL_OK) {
+        sl_logprob_base_close(&b);
+        return status;
+    }
+    *out = b;
     return SL_OK;
 }
 
@@ -251,15 +256,15 @@ static uint64_t resume_key(const eval_run *r) {
     const sl_kernels *k = sl_engine_kernels(r->e);
     const uint64_t parts[] = {r->o->model_check,     r->o->ctx,
                               r->o->n_pieces,        r->n_vocab,
-                              (uint64_t)k->isa,      r->base.map != NULL,
+                              (uint64_t)k->isa,      r->o->base != NULL,
                               sl_engine_exact(r->e), (uint64_t)sl_engine_kv_type(r->e)};
     uint64_t h = sl_logprob_check(0, parts, sizeof(parts));
     for (uint32_t i = 0; i < r->o->n_pieces; i++) {
-        uint64_t check = piece_ids_check(r, i);
+        uint64_t check = piece_ids_check(r->o, r->ids, i);
         h = sl_logprob_check(h, &check, sizeof(check));
     }
-    if (r->base.map != NULL) { /* the first row stands for all: its check covers its bytes */
-        h = sl_logprob_check(h, sl_logprob_base_row(&r->base, 0, 0),
+    if (r->o->base != NULL) { /* the first row stands for all: its check covers its bytes */
+        h = sl_logprob_check(h, sl_logprob_base_row(r->o->base, 0, 0),
                              sl_logprob_row_bytes(r->n_vocab));
     }
     return h;
@@ -267,10 +272,7 @@ static uint64_t resume_key(const eval_run *r) {
 
 static sl_status open_files(eval_run *r, sl_error *err) {
     const sl_eval_options *o = r->o;
-    if (o->base_path != NULL) {
-        SL_TRY(open_base(r, err));
-    }
-    SL_TRY(sl_eval_state_init(&r->state, o->n_pieces, r->n_scored, o->base_path != NULL, err));
+    SL_TRY(sl_eval_state_init(&r->state, o->n_pieces, r->n_scored, o->base != NULL, err));
     if (o->resume_path != NULL) {
         SL_TRY(sl_eval_state_resume(&r->state, o->resume_path, resume_key(r), err));
     }
@@ -295,7 +297,6 @@ static sl_status close_files(eval_run *r, sl_status status, sl_error *err) {
             sl_logprob_file_remove(r->o->save_path);
         }
     }
-    sl_logprob_base_close(&r->base);
     sl_eval_state_deinit(&r->state);
     sl_free_aligned(r->encoded);
     return status;
@@ -307,7 +308,7 @@ static sl_status eval_check(const eval_run *r, sl_error *err) {
     const sl_eval_options *o = r->o;
     if (o->ctx < SL_EVAL_CTX_MIN || o->ctx > sl_engine_ctx_max(r->e) || o->n_pieces == 0) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "%" PRIu32 " pieces of %" PRIu32 " tokens cannot be evaluated", o->n_pieces,
+                       "%" PRIu32 " chunks of %" PRIu32 " tokens cannot be evaluated", o->n_pieces,
                        o->ctx);
     }
     for (uint64_t i = 0; i < (uint64_t)o->n_pieces * o->ctx; i++) {

@@ -11,6 +11,7 @@
 #define SL_MEASURE_EVAL_H
 
 #include "engine/engine.h"
+#include "measure/logprob_file.h"
 
 #define SL_EVAL_CTX_MIN 4u
 
@@ -24,11 +25,12 @@ typedef struct sl_eval_options {
     uint32_t ctx;      /* tokens of a piece, SL_EVAL_CTX_MIN .. the engine's ctx_max */
     uint32_t n_pieces; /* 1 .. number of ids / ctx */
     int32_t bos;       /* stands over the first id of each piece; -1: nothing does */
-    /* Files, or NULL. save: takes every log-probability (logprob_file.h). base: such a file of
-     * another run over the same ids. resume: what is done is kept there piece by piece, and found
-     * by a later call that is the same but for threads and pieces per step. A save file of a run
-     * that failed is removed, unless it can be resumed. */
-    const char *save_path, *base_path, *resume_path;
+    /* What another run over the same ids saved, or NULL; borrowed (sl_eval_base_open). */
+    const sl_logprob_base *base;
+    /* Files, or NULL. save: takes every log-probability (logprob_file.h); that of a run that failed
+     * is removed, unless it can be resumed. resume: what is done is kept there piece by piece, and
+     * found by a later call that is the same but for threads and pieces per step. */
+    const char *save_path, *resume_path;
     uint64_t model_check; /* sl_eval_model_check of what the engine runs; for resume */
     /* Asked at least once per block of logits; false ends the run with SL_ERR_CANCELLED. May be
      * NULL. */
@@ -60,7 +62,10 @@ SL_NODISCARD sl_status sl_eval_run(sl_engine *e, const sl_eval_options *o, const
 /* Tells model files apart: names, shapes and samples of all tensors. */
 uint64_t sl_eval_model_check(const sl_gguf *file);
 
-/* Size of the file that save_path would take for a model of n_vocab tokens. */
-uint64_t sl_eval_save_bytes(const sl_eval_options *o, uint32_t n_vocab);
+/* Opens a file that save_path gave, for the ctx, n_pieces and bos of `o`. SL_ERR_ARGUMENT if it is
+ * for other ids, another vocabulary or fewer pieces. */
+SL_NODISCARD sl_status sl_eval_base_open(const char *path, const sl_eval_options *o,
+                                         const int32_t *ids, uint32_t n_vocab, sl_logprob_base *out,
+                                         sl_error *err);
 
 #endif

@@ -63,7 +63,7 @@ static sl_status writer_continue(sl_logprob_writer *w, const sl_logprob_shape *s
         (uint64_t)ftello(w->file) < keep) {
         return SL_FAIL(err, SL_ERR_FORMAT,
                        "%s does not hold the %" PRIu32
-                       " pieces that were done before; begin again with a new --resume file",
+                       " chunks that were done before; begin again with a new --resume file",
                        w->path, n_done);
     }
     if (ftruncate(fileno(w->file), (off_t)keep) != 0 || fseeko(w->file, 0, SEEK_END) != 0) {
@@ -145,7 +145,7 @@ static sl_status base_check(sl_logprob_base *b, sl_error *err) {
     }
     if (sl_logprob_file_bytes(&b->shape) != size) {
         return SL_FAIL(err, SL_ERR_FORMAT,
-                       "%s: a base of %" PRIu32 " pieces has %" PRIu64
+                       "%s: a base of %" PRIu32 " chunks has %" PRIu64
                        " bytes, but the file has %zu; was it finished?",
                        b->path, b->shape.n_pieces, sl_logprob_file_bytes(&b->shape), size);
     }
