@@ -165,7 +165,7 @@ typedef struct eval_cursor {
 } eval_cursor;
 
 /* Fills one step from the cursor on. Pieces take turns in the feed's sequences. */
-static sl_step eval_fill(eval_run *r, eval_cursor *at) {
+static sl_status eval_fill(eval_run *r, eval_cursor *at, sl_step *out, sl_error *err) {
     sl_feed *f = &r->feed;
     uint32_t rows_max = sl_engine_rows_max(r->e), n_fed = r->o->ctx - 1;
     sl_step step = {.ids = f->ids, .runs = f->runs};
@@ -178,7 +178,7 @@ static sl_step eval_fill(eval_run *r, eval_cursor *at) {
                              .n_rows = take,
                              .pos0 = at->pos,
                              .n_logits = end > from ? end - from : 0};
-        sl_feed_bind(f, at->piece % f->n_seq, run);
+        SL_TRY(sl_feed_bind(f, at->piece % f->n_seq, run, err));
         for (uint32_t i = 0; i < take; i++) {
             f->ids[step.n_rows + i] = fed_id(r->o, r->ids, at->piece, at->pos + i);
         }
@@ -187,7 +187,8 @@ static sl_step eval_fill(eval_run *r, eval_cursor *at) {
         at->pos = end == n_fed ? 0 : end;
         at->piece += end == n_fed ? 1 : 0;
     }
-    return step;
+    *out = step;
+    return SL_OK;
 }
 
 static sl_status eval_steps(eval_run *r, sl_error *err) {
@@ -197,7 +198,8 @@ static sl_status eval_steps(eval_run *r, sl_error *err) {
         if (!eval_goes_on(r)) {
             return SL_FAIL(err, SL_ERR_CANCELLED, "interrupted");
         }
-        sl_step step = eval_fill(r, &at);
+        sl_step step;
+        SL_TRY(eval_fill(r, &at, &step, err));
         SL_TRY(sl_engine_step(r->e, &step, eval_rows, r, err));
     }
     if (r->o->base != NULL) {
