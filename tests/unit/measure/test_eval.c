@@ -1,5 +1,5 @@
-/* eval scores what its header says, the same for any batch, threads and interruptions; its files are
- * checked. */
+/* eval scores what its header says, the same for any batch, threads and interruptions; its files
+ * are checked. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
