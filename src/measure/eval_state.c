@@ -186,7 +186,7 @@ void sl_eval_state_result(sl_eval_state *s, sl_eval_result *out) {
                                                                     : 0.0,
                             .ppl = exp(mean),
                             .has_base = s->kl != NULL};
-    if (out->has_base) {
+    if (s->kl != NULL && s->delta_p != NULL) {
         out->kl = spread_of(s->kl, n_rows);
         out->delta_p = spread_of(s->delta_p, n_rows);
         out->same_top = (double)all.n_same / n;
