@@ -177,6 +177,7 @@ static sl_status eval_fill(eval_run *r, eval_cursor *at, sl_step *out, sl_error 
         *run = (sl_step_run){.row_begin = step.n_rows,
                              .n_rows = take,
                              .pos0 = at->pos,
+                             .n_known = r->o->ctx,
                              .n_logits = end > from ? end - from : 0};
         SL_TRY(sl_feed_bind(f, at->piece % f->n_seq, run, err));
         for (uint32_t i = 0; i < take; i++) {

@@ -343,16 +343,17 @@ def is_accompaniment(path):
 
 @line("new-arch", "the last architecture added: one new file, the list, tests and documents")
 def new_arch():
-    listing = ("src/model/arch/arch.h", "src/model/arch/arch_list.c")
+    folder = "src/model/arch/"
+    listing = [folder + name for name in ("arch.h", "arch_list.c", "arch_list.inc.h")]
+    no_arch = ("arch_list.c", "blocks.c")  # these two describe no architecture
     added = git("log", "-1", "--diff-filter=A", "--format=%H", "--",
-                ":(glob)src/model/arch/*.c",
-                ":(exclude)src/model/arch/arch_list.c").strip()
+                f":(glob){folder}*.c", *(f":(exclude){folder}{name}" for name in no_arch)).strip()
     if not added:
         raise NotHere("the history holds no commit that adds an architecture")
     changes = [row.split("\t") for row in
                git("show", "--format=", "--name-status", "--no-renames", added).splitlines() if row]
     new = [path for state, path in changes
-           if state == "A" and path.startswith("src/model/arch/") and path not in listing]
+           if state == "A" and path.startswith(folder) and path not in listing]
     others = [path for _, path in changes
               if path not in new and path not in listing and not is_accompaniment(path)]
     figure = f"{added[:12]}: new {some(new)}; {len(changes)} files in all"
