@@ -14,6 +14,7 @@ typedef struct logits_flags {
     sl_load_flags load;
     sl_flag_list ids;
     bool last;
+    uint32_t chunk;   /* tokens of one pass; 0: the engine's own */
     const char *path; /* "-": standard output */
 } logits_flags;
 
@@ -54,6 +55,7 @@ static sl_status logits_open(sl_loaded *l, const logits_flags *f, sl_error *err)
     SL_TRY(sl_load_check_ids(l, "--ids", f->ids.v, f->ids.n, err));
     options.ctx_max = n;
     options.runs_max = 1;
+    options.rows_max = f->chunk;
     SL_TRY(sl_load_fit_kv(l, 1, n, &options, err));
     return sl_load_engine(l, &options, f->load.quiet, err);
 }
@@ -132,6 +134,10 @@ int sl_cmd_logits(int argc, char **argv) {
          "Where to write the rows; - is standard output.", 0, 0, NULL},
         {"--exact", NULL, SL_FLAG_BOOL, &f.load.exact, NULL,
          "Activations and KV in float32 (default); --no-exact computes as in serving.", 0, 0, NULL},
+        {"--chunk", NULL, SL_FLAG_U32, &f.chunk, "N",
+         "Tokens that go through the model at a time; the rows are the same for any (default: "
+         "512).",
+         1, 16384, NULL},
         SL_LOAD_FLAG_BATCH_INVARIANT(&f.load),
         SL_LOAD_FLAG_THREADS(&f.load),
         SL_LOAD_FLAG_PIN(&f.load),

@@ -23,6 +23,7 @@ static const subcommand subcommands[] = {
     {"serve", sl_cmd_serve, "Serve a model over the OpenAI API."},
     {"inspect", sl_cmd_inspect, "Show what a model file holds, its memory and its plan."},
     {"bench", sl_cmd_bench, "Measure prompt and generation speed."},
+    {"eval", sl_cmd_eval, "Measure how well a model predicts a text (perplexity, KL)."},
     {"tokenize", sl_cmd_tokenize, "Turn text on standard input into token ids."},
     {"detokenize", sl_cmd_detokenize, "Turn token ids on standard input into text."},
     {"render", sl_cmd_render, "Apply a chat template to a conversation."},

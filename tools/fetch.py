@@ -3,6 +3,7 @@
 
     tools/fetch.py llhttp      sources of the HTTP/1.1 parser        -> prints their directory
     tools/fetch.py model       SmolLM2-135M-Instruct, Q4_1           -> prints the directory
+    tools/fetch.py gemma       Gemma-3-270m, Q4_K_M                  -> prints the directory
     tools/fetch.py vocab       vocabularies and templates for tests  -> prints the directory
     tools/fetch.py llamacpp    llama.cpp's sources, for comparisons  -> prints the directory
     tools/fetch.py venv NAME   virtual environment of tools/requirements/NAME.txt -> its python
@@ -156,24 +157,37 @@ def unpack(path, part, place):
         raise FetchError(f"{path.name} holds nothing under {part['strip']}")
 
 
+def join(part, place):
+    """Makes one file of those that packages had to be cut into; they are removed."""
+    for name, pieces in part.get("join", {}).items():
+        with open(place / name, "wb") as out:
+            for piece in pieces:
+                with open(place / piece, "rb") as file:
+                    shutil.copyfileobj(file, out, READ_BYTES)
+                (place / piece).unlink()
+
+
 def fetch(root, pins, name):
     part = pins["parts"][name]
-    pin = pins["packages"][part["package"]]
+    packages = part["packages"] if "packages" in part else [part["package"]]
+    pinned = [pins["packages"][package] for package in packages]
     place = root / part["directory"]
-    # The pin is written into the finished directory: a new pin makes a new directory.
-    stamp = json.dumps([pin, part], sort_keys=True)
+    # The pins are written into the finished directory: a new pin makes a new directory.
+    stamp = json.dumps([*pinned, part], sort_keys=True)
     ready = place / ".ready"
     if ready.is_file() and ready.read_text() == stamp:
         return place
-    package = download(root, part["package"], pin)
+    files = [download(root, package, pin) for package, pin in zip(packages, pinned)]
     with tempfile.TemporaryDirectory(dir=root, prefix="tmp-") as scratch:
         new = pathlib.Path(scratch, "new")
         new.mkdir()
-        say(f"unpacking {package.name}")
-        unpack(package, part, new)
+        for file in files:
+            say(f"unpacking {file.name}")
+            unpack(file, part, new)
+        join(part, new)
         for file, digest in part.get("sha256", {}).items():
             if sha256_of(new / file) != digest:
-                raise FetchError(f"{file} in {package.name} has another SHA-256 than pinned")
+                raise FetchError(f"{file} in {files[-1].name} has another SHA-256 than pinned")
         (new / ".ready").write_text(stamp)
         if place.exists():
             os.replace(place, pathlib.Path(scratch, "old"))

@@ -286,6 +286,14 @@ uint32_t sl_engine_runs_max(const sl_engine *e) {
     return e->options.runs_max;
 }
 
+bool sl_engine_exact(const sl_engine *e) {
+    return e->options.exact;
+}
+
+sl_kv_type sl_engine_kv_type(const sl_engine *e) {
+    return e->options.kv_type;
+}
+
 void sl_engine_memory_now(const sl_engine *e, sl_engine_memory *out) {
     *out = e->memory;
 }

@@ -72,6 +72,8 @@ const sl_kv_groups *sl_engine_kv_groups(const sl_engine *e);
 uint32_t sl_engine_ctx_max(const sl_engine *e);
 uint32_t sl_engine_rows_max(const sl_engine *e);
 uint32_t sl_engine_runs_max(const sl_engine *e);
+bool sl_engine_exact(const sl_engine *e);
+sl_kv_type sl_engine_kv_type(const sl_engine *e);
 void sl_engine_memory_now(const sl_engine *e, sl_engine_memory *out);
 
 #endif

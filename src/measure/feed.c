@@ -64,6 +64,17 @@ static sl_status feed_extend(sl_feed *f, uint32_t s, uint32_t n_done, uint32_t n
     return SL_OK;
 }
 
+sl_status sl_feed_bind(sl_feed *f, uint32_t s, sl_step_run *run, sl_error *err) {
+    if (run->pos0 == 0) {
+        sl_kv_seq_restart(f->kv, s);
+    }
+    SL_TRY(feed_extend(f, s, run->pos0, run->pos0 + run->n_rows, err));
+    for (uint32_t g = 0; g < sl_kv_groups_of(f->kv)->n; g++) {
+        run->tables[g] = sl_kv_seq_table(f->kv, s, g);
+    }
+    return SL_OK;
+}
+
 /* What is still to be fed: token i of sequence s. */
 typedef struct feed_cursor {
     uint32_t s, i;
@@ -83,10 +94,7 @@ static sl_status feed_fill(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t 
                              .pos0 = pos0 + at->i,
                              .n_known = pos0 + n,
                              .owner = at->s};
-        SL_TRY(feed_extend(f, at->s, run->pos0, run->pos0 + take, err));
-        for (uint32_t g = 0; g < sl_kv_groups_of(f->kv)->n; g++) {
-            run->tables[g] = sl_kv_seq_table(f->kv, at->s, g);
-        }
+        SL_TRY(sl_feed_bind(f, at->s, run, err));
         for (uint32_t i = 0; i < take; i++) {
             f->ids[step->n_rows + i] = ids[(size_t)at->s * n + at->i + i];
         }
@@ -116,11 +124,6 @@ sl_status sl_feed_tokens(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t po
                          sl_feed_logits logits, sl_logits_fn fn, void *user, sl_error *err) {
     feed_cursor at = {0};
     feed_rows rows = {.fn = fn, .user = user};
-    if (pos0 == 0) {
-        for (uint32_t s = 0; s < f->n_seq; s++) {
-            sl_kv_seq_restart(f->kv, s);
-        }
-    }
     while (at.s < f->n_seq) {
         sl_step step;
         SL_TRY(feed_fill(f, ids, n, pos0, logits, &at, &step, err));

@@ -1,5 +1,5 @@
 /* Feeds a fixed set of sequences straight into an engine, step by step, without a scheduler: what
- * `logits` and `bench` need. Owned by one thread, which owns the engine too. */
+ * `logits`, `bench` and `eval` need. Owned by one thread, which owns the engine too. */
 #ifndef SL_MEASURE_FEED_H
 #define SL_MEASURE_FEED_H
 
@@ -30,6 +30,11 @@ void sl_feed_deinit(sl_feed *f);
 SL_NODISCARD sl_status sl_feed_tokens(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0,
                                       sl_feed_logits logits, sl_logits_fn fn, void *user,
                                       sl_error *err);
+
+/* For steps that a caller fills itself: gives the run, whose pos0 and n_rows are set, the pages and
+ * block tables of sequence s. pos0 0 begins the sequence anew. Once per sequence and step, in the
+ * order of the positions. */
+SL_NODISCARD sl_status sl_feed_bind(sl_feed *f, uint32_t s, sl_step_run *run, sl_error *err);
 
 /* Whether every sequence still holds what a row at position n sees: layers with a window give back
  * what they have left behind. */

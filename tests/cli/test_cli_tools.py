@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from conftest import NO_LIMITS, refused, sluice
+from conftest import NO_LIMITS, misused, refused, sluice
 
 
 def floats(data):
@@ -67,6 +67,15 @@ def test_logits_long(tiny, tmp_path):
     assert far(rows[-300:], last) == 0
     some = logits(tiny, ids[:700], tmp_path / "c", "--last")
     assert far(rows[699 * 300:700 * 300], some) < 1e-4
+
+
+def test_logits_any_chunk(quant_model, tmp_path):
+    ids = list(range(20, 90))
+    for mode in ("--exact", "--no-exact"):
+        whole = logits(quant_model, ids, tmp_path / "a", mode)
+        for chunk in ("1", "7", "64"):
+            assert logits(quant_model, ids, tmp_path / "b", mode, "--chunk", chunk) == whole
+    misused(sluice("logits", quant_model, "--ids", "1", "--out", "x", "--chunk", "0"), "--chunk")
 
 
 def test_logits_refuses(quant_model, tmp_path):

@@ -14,16 +14,11 @@ import tempfile
 import time
 
 import showlib
-from showlib import GOLDEN, ROOT, SLUICE, NotHere, line, need, say
+from showlib import GOLDEN, ROOT, SLUICE, NotHere, line, need
 
 LOGITS_LIMIT = 1e-3           # golden models against the reference, --exact
-GREEDY_GAP = 0.01
-SMOLLM2_LIMIT = 1e-2          # first-token top-20 against reference_f32, --exact
-SMOLLM2_GAP = 0.02
-DEFAULT_RATIO = 1.1           # default mode against llama.cpp's error
 STREAMS = 32
 RESIDENT_GROWTH_BYTES = 2 << 20
-FUZZ_SECONDS = 600
 DECODE_RATIO, USERS_RATIO = 0.9, 2.0
 
 
@@ -104,27 +99,6 @@ def golden_models():
             yield folder, file, golden
 
 
-def golden_case_error(file, case, all_rows, level):
-    """Largest difference of any logit that the reference knows, over every position."""
-    rows = showlib.logits(file, case["prompt"], "--exact", level=level)
-    worst = showlib.max_difference(rows[-1], showlib.floats_b64(case["last_logits_b64"]))
-    for row, ids, values in zip(rows, case["top5_ids"], case["top5_logits"]):
-        worst = max(worst, showlib.max_difference([row[i] for i in ids], values))
-    if case["id"] == "p17" and all_rows:
-        for row, wanted in zip(rows, all_rows, strict=True):
-            worst = max(worst, showlib.max_difference(row, wanted))
-    return worst
-
-
-def golden_greedy_wrong(file, case, level):
-    wanted = case["greedy"]
-    answer = json.loads(showlib.sluice(
-        "run", file, "--ids", ",".join(map(str, case["prompt"])), "-n", len(wanted), "--temp", 0,
-        "--exact", "--ignore-eos", "--json", level=level))
-    sure = showlib.first_small_gap(case["greedy_gap"], GREEDY_GAP)
-    return answer["ids"][:sure] != wanted[:sure]
-
-
 @line("golden", "golden llama models, --exact, every level: logits within 1e-3, same greedy tokens")
 def golden():
     levels = showlib.isa_levels()
@@ -134,8 +108,8 @@ def golden():
         for level in levels:
             for case in data["cases"]:
                 name = f"{file.name} {case['id']} {level}"
-                worst = max(worst, (golden_case_error(file, case, all_rows, level), name))
-                if golden_greedy_wrong(file, case, level):
+                worst = max(worst, (showlib.golden_case_error(file, case, all_rows, level), name))
+                if showlib.golden_greedy_wrong(file, case, level):
                     wrong.append(name)
                 n_cases += 1
     figure = (f"{n_cases} cases at {', '.join(levels)}: largest difference {worst[0]:.1e} "
@@ -152,67 +126,22 @@ def blocks():
                     if "blocks.json" in path.read_text()), None)
     if program is None:
         raise NotHere("no unit test reads blocks.json")
-    showlib.check(["tools/build.sh", "release", program.stem], timeout=900)
-    done = subprocess.run([next((ROOT / "build").rglob(program.stem))], cwd=ROOT,
-                          capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "SLUICE_SHARED": str(showlib.SHARED)})
-    text = done.stdout + done.stderr
-    passed = len(re.findall(r"\[\s+OK \]", text))
-    return f"{program.stem}: {passed} tests passed", done.returncode == 0 and passed > 0
+    return showlib.unit_test(program.stem)
 
 
 # --- SmolLM2 ---------------------------------------------------------------------------------
 
-def smollm2_cases():
-    return json.loads(need(GOLDEN / "real" / "smollm2.json").read_text())["cases"]
-
-
-def top20_difference(ours, reference):
-    """Over the ids of the reference's top 20 that `ours` (id -> log-prob) knows."""
-    return max(abs(ours[i] - value) for i, value in reference["first_top20"] if i in ours)
-
-
 @line("smollm2-exact", "SmolLM2, --exact: first-token top-20 within 1e-2, greedy tokens")
 def smollm2_exact():
-    model, worst, wrong = showlib.smollm2(), 0.0, []
-    cases = smollm2_cases()
-    for case in cases:
-        reference = case["reference_f32"]
-        row = showlib.log_softmax(showlib.logits(model, case["prompt_ids"], "--exact", last=True)[0])
-        worst = max(worst, top20_difference(dict(enumerate(row)), reference))
-        answer = json.loads(showlib.sluice(
-            "run", model, "--ids", ",".join(map(str, case["prompt_ids"])), "-n",
-            len(reference["tokens"]), "--temp", 0, "--exact", "--ignore-eos", "--json"))
-        sure = showlib.first_small_gap(reference["gap"], SMOLLM2_GAP)
-        if answer["ids"][:sure] != reference["tokens"][:sure]:
-            wrong.append(case["id"])
-    return (f"{len(cases)} prompts: largest difference {worst:.1e}, greedy differs in {len(wrong)}",
-            worst <= SMOLLM2_LIMIT and not wrong)
+    return showlib.first_token_exact(showlib.smollm2(), "smollm2.json")
 
 
 @line("smollm2-default", "SmolLM2, default mode: mean top-20 difference at most 1.1 x llama.cpp's")
 def smollm2_default():
-    model, ours, ours_all, theirs = showlib.smollm2(), [], [], []
-    for case in smollm2_cases():
-        reference, rival = case["reference_f32"], dict(case["llama_cpp_quantised"]["first_top20"])
-        row = showlib.log_softmax(
-            showlib.logits(model, case["prompt_ids"], "--no-exact", last=True)[0])
-        best = sorted(range(len(row)), key=lambda i: -row[i])[:20]
-        ours.append(top20_difference({i: row[i] for i in best}, reference))
-        ours_all.append(top20_difference(dict(enumerate(row)), reference))
-        theirs.append(top20_difference(rival, reference))
-    mean = [sum(values) / len(values) for values in (ours, ours_all, theirs)]
-    # llama.cpp's figure knows only the ids of its own top 20; ours is taken the same way. The one
-    # over all of the reference's ids is the stricter, and is held to the same limit.
-    return (f"ours {mean[0]:.3f} (all ids {mean[1]:.3f}), llama.cpp {mean[2]:.3f}: "
-            f"{max(mean[:2]) / mean[2]:.2f} x", max(mean[:2]) <= DEFAULT_RATIO * mean[2])
+    return showlib.first_token_default(showlib.smollm2(), "smollm2.json")
 
 
 # --- tokenizers ------------------------------------------------------------------------------
-
-def tokenize(file, text, *options):
-    return json.loads(showlib.sluice("tokenize", file, *options, stdin=text))
-
 
 def tokenizer_cases():
     """(file, text, options, ids, must round-trip) of every case of the tokenizers named."""
@@ -235,21 +164,7 @@ def tokenizer_cases():
 
 @line("tokenizers", "tokenizers of GPT-2, SmolLM, Llama 3, Llama 2: every case exact")
 def tokenizers():
-    def one(case):
-        file, text, options, ids, back = case
-        wrong = tokenize(file, text, *options) != ids
-        lost = back and not wrong and showlib.sluice(
-            "detokenize", file, stdin=json.dumps(ids).encode()).removesuffix(b"\n") not in \
-            (text, text.removesuffix(b"\n"))
-        return wrong, lost, (file.name, text, options)
-    with concurrent.futures.ThreadPoolExecutor(showlib.n_cpus()) as pool:
-        results = list(pool.map(one, tokenizer_cases()))
-    wrong = [name for bad, _, name in results if bad]
-    lost = [name for _, bad, name in results if bad]
-    for name in (wrong + lost)[:5]:
-        say(f"differs: {name}")
-    return (f"{len(results)} cases, {len(wrong)} wrong, {len(lost)} do not come back",
-            bool(results) and not wrong and not lost)
+    return showlib.tokenizer_verdict(tokenizer_cases())
 
 
 # --- the server ------------------------------------------------------------------------------
@@ -318,13 +233,6 @@ def memory():
 
 # --- speed -----------------------------------------------------------------------------------
 
-def rival_binaries():
-    try:
-        return pathlib.Path(showlib.check(["tools/build_llamacpp.sh"], timeout=3600).decode().strip())
-    except RuntimeError as error:
-        raise NotHere(f"llama.cpp could not be built: {error}") from error
-
-
 def users_rate(port, n_prompt, n_gen, model):
     """Total tokens per second of 32 users, each one completion of n_prompt + n_gen tokens."""
     def one(i):
@@ -349,7 +257,7 @@ def ours_bench(model, *options):
 
 @line("decode", "one-stream decode at least 0.9 x llama.cpp's (llama-bench, depth 512)")
 def decode():
-    model, rival = showlib.smollm2(), rival_binaries()
+    model, rival = showlib.smollm2(), showlib.rival_binaries()
     theirs = 0.0
     for flash in ("0", "1"):
         rows = json.loads(showlib.check(
@@ -364,7 +272,7 @@ def decode():
 
 @line("users", "32 users x (128 + 64) total tokens/s at least 2 x llama.cpp's server")
 def users():
-    model, rival, threads = showlib.smollm2(), rival_binaries(), showlib.n_cpus()
+    model, rival, threads = showlib.smollm2(), showlib.rival_binaries(), showlib.n_cpus()
     with showlib.sluice_server("--threads", threads) as (port, _):
         name = json.loads(showlib.get(port, "/v1/models")[1])["data"][0]["id"]
         users_rate(port, 128, 8, name)
@@ -381,7 +289,7 @@ def users():
 
 @line("batched", "batch of 32 x (128 + 64), no server: total tokens/s against llama-batched-bench")
 def batched():
-    model, rival, threads = showlib.smollm2(), rival_binaries(), showlib.n_cpus()
+    model, rival, threads = showlib.smollm2(), showlib.rival_binaries(), showlib.n_cpus()
     row = ours_bench(model, "--prompt", 128, "--gen", 64, "--batch", STREAMS, "--depth", 0,
                      "--reps", 3)[0]
     total = STREAMS * (128 + 64)
@@ -399,18 +307,8 @@ def batched():
 
 @line("fuzz", "fuzz targets: 10 minutes each without a finding (docs/fuzz-record.tsv)")
 def fuzz():
-    targets = sorted(p.stem.removeprefix("fuzz_") for p in (ROOT / "tests/fuzz").glob("fuzz_*.c"))
-    done = {}
-    path = need(ROOT / "docs" / "fuzz-record.tsv")
-    for row in path.read_text().splitlines():
-        fields = row.split("\t")
-        if len(fields) >= 4 and fields[1].isdigit() and int(fields[1]) >= FUZZ_SECONDS:
-            done[fields[0]] = fields[3]
-    missing = [name for name in targets if name not in done]
-    figure = ", ".join(f"{name} at {done[name]}" for name in targets if name in done)
-    if missing:
-        figure += f"; not yet: {' '.join(missing)} (make fuzz SECONDS=600)"
-    return figure, bool(targets) and not missing
+    return showlib.fuzz_record(
+        p.stem.removeprefix("fuzz_") for p in (ROOT / "tests/fuzz").glob("fuzz_*.c"))
 
 
 def sanitized(word):

@@ -4,6 +4,7 @@ reference data. Standard library only."""
 import array
 import base64
 import collections
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -23,6 +24,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHARED = pathlib.Path(os.environ.get("SLUICE_SHARED") or ROOT.parent / "shared")
 GOLDEN = SHARED / "golden"
 SLUICE = pathlib.Path(os.environ.get("SLUICE_BINARY") or ROOT / "build" / "sluice")
+
+GREEDY_GAP = 0.01        # golden models: tokens before the first smaller gap must agree
+FIRST_TOKEN_LIMIT = 1e-2  # real models, --exact: top-20 log-probabilities against reference_f32
+FIRST_TOKEN_GAP = 0.02    # and greedy tokens before the first smaller gap
+DEFAULT_RATIO = 1.1       # default mode against llama.cpp's own error
+FUZZ_SECONDS = 600
 
 Line = collections.namedtuple("Line", "name title function")
 LINES = []
@@ -165,6 +172,43 @@ def smollm2():
     return fetched("model") / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
+def gemma():
+    return fetched("gemma") / "gemma-3-270m-q4_k_m.gguf"
+
+
+def rival_binaries():
+    """Where llama.cpp's programs are, built if need be."""
+    try:
+        return pathlib.Path(check(["tools/build_llamacpp.sh"], timeout=3600).decode().strip())
+    except RuntimeError as error:
+        raise NotHere(f"llama.cpp could not be built: {error}") from error
+
+
+def unit_test(name):
+    """Builds and runs a test program; returns (figure, passed)."""
+    check(["tools/build.sh", "release", name], timeout=1800)
+    done = subprocess.run([next((ROOT / "build").rglob(name))], cwd=ROOT, capture_output=True,
+                          text=True, timeout=900, env={**os.environ, "SLUICE_SHARED": str(SHARED)})
+    text = done.stdout + done.stderr
+    passed, skipped = (len(re.findall(rf"\[\s+{word} \]", text)) for word in ("OK", "SKIPPED"))
+    figure = f"{name}: {passed} tests passed" + (f", {skipped} skipped" if skipped else "")
+    return figure, done.returncode == 0 and passed > 0
+
+
+def fuzz_record(targets):
+    """Whether each target ran long enough by docs/fuzz-record.tsv; returns (figure, passed)."""
+    targets, done = sorted(targets), {}
+    for row in need(ROOT / "docs" / "fuzz-record.tsv").read_text().splitlines():
+        fields = row.split("\t")
+        if len(fields) >= 4 and fields[1].isdigit() and int(fields[1]) >= FUZZ_SECONDS:
+            done[fields[0]] = fields[3]
+    missing = [name for name in targets if name not in done]
+    figure = ", ".join(f"{name} at {done[name]}" for name in targets if name in done)
+    if missing:
+        figure += f"; not yet: {' '.join(missing)} (make fuzz SECONDS=600)"
+    return figure, bool(targets) and not missing
+
+
 # --- numbers ---------------------------------------------------------------------------------
 
 def floats(data):
@@ -228,6 +272,110 @@ def logits(model, ids, *options, level=None, last=False):
 def first_small_gap(gaps, limit):
     """How many greedy tokens must agree: those before the first gap below the limit."""
     return next((i for i, gap in enumerate(gaps) if gap < limit), len(gaps))
+
+
+# --- golden cases ----------------------------------------------------------------------------
+
+def golden_case_error(file, case, all_rows, level=None):
+    """Largest difference of any logit that the reference knows, over every position."""
+    rows = logits(file, case["prompt"], "--exact", level=level)
+    worst = max_difference(rows[-1], floats_b64(case["last_logits_b64"]))
+    if "top5_ids" in case:
+        for row, ids, values in zip(rows, case["top5_ids"], case["top5_logits"], strict=True):
+            worst = max(worst, max_difference([row[i] for i in ids], values))
+    if case["id"] == "p17" and all_rows:
+        for row, wanted in zip(rows, all_rows, strict=True):
+            worst = max(worst, max_difference(row, wanted))
+    return worst
+
+
+def greedy_ids(file, ids, count, *options, level=None):
+    answer = json.loads(sluice("run", file, "--ids", ",".join(map(str, ids)), "-n", count, "--temp",
+                               0, "--ignore-eos", "--json", *options, level=level, timeout=1800))
+    return answer["ids"]
+
+
+def golden_greedy_wrong(file, case, level=None):
+    wanted = case["greedy"]
+    ids = greedy_ids(file, case["prompt"], len(wanted), "--exact", level=level)
+    sure = first_small_gap(case["greedy_gap"], GREEDY_GAP)
+    return ids[:sure] != wanted[:sure]
+
+
+def real_golden(name):
+    return json.loads(need(GOLDEN / "real" / name).read_text())
+
+
+def top20_difference(ours, reference):
+    """Over the ids of the reference's top 20 that `ours` (id -> log-prob) knows."""
+    return max(abs(ours[i] - value) for i, value in reference["first_top20"] if i in ours)
+
+
+def first_token_exact(model, golden):
+    """(figure, passed) of a real model's --exact mode against its float32 reference."""
+    worst, wrong, cases = 0.0, [], real_golden(golden)["cases"]
+    for case in cases:
+        reference = case["reference_f32"]
+        row = log_softmax(logits(model, case["prompt_ids"], "--exact", last=True)[0])
+        worst = max(worst, top20_difference(dict(enumerate(row)), reference))
+        wanted = reference["tokens"]
+        ids = greedy_ids(model, case["prompt_ids"], len(wanted), "--exact")
+        sure = first_small_gap(reference["gap"], FIRST_TOKEN_GAP)
+        if ids[:sure] != wanted[:sure]:
+            wrong.append(case["id"])
+    return (f"{len(cases)} prompts: largest difference {worst:.1e}, greedy differs in {len(wrong)}",
+            worst <= FIRST_TOKEN_LIMIT and not wrong)
+
+
+def first_token_default(model, golden):
+    """(figure, passed) of a real model's default mode: its error against llama.cpp's."""
+    ours, ours_all, theirs = [], [], []
+    for case in real_golden(golden)["cases"]:
+        reference, rival = case["reference_f32"], dict(case["llama_cpp_quantised"]["first_top20"])
+        row = log_softmax(logits(model, case["prompt_ids"], "--no-exact", last=True)[0])
+        best = sorted(range(len(row)), key=lambda i: -row[i])[:20]
+        ours.append(top20_difference({i: row[i] for i in best}, reference))
+        ours_all.append(top20_difference(dict(enumerate(row)), reference))
+        theirs.append(top20_difference(rival, reference))
+    mean = [sum(values) / len(values) for values in (ours, ours_all, theirs)]
+    # llama.cpp's figure knows only the ids of its own top 20; ours is taken the same way. The one
+    # over all of the reference's ids is the stricter, and is held to the same limit.
+    return (f"ours {mean[0]:.3f} (all ids {mean[1]:.3f}), llama.cpp {mean[2]:.3f}: "
+            f"{max(mean[:2]) / mean[2]:.2f} x", max(mean[:2]) <= DEFAULT_RATIO * mean[2])
+
+
+def tokenize(file, text, *options):
+    return json.loads(sluice("tokenize", file, *options, stdin=text))
+
+
+def tokenizer_verdict(cases):
+    """cases: (file, text, options, ids, must come back); returns (figure, passed)."""
+    def one(case):
+        file, text, options, ids, back = case
+        try:
+            wrong = tokenize(file, text, *options) != ids
+            lost = back and not wrong and sluice(
+                "detokenize", file, stdin=json.dumps(ids).encode()).removesuffix(b"\n") not in \
+                (text, text.removesuffix(b"\n"))
+        except RuntimeError:  # this version does not know the tokenizer
+            wrong, lost = True, False
+        return wrong, lost, file.name, (text, options)
+    with concurrent.futures.ThreadPoolExecutor(n_cpus()) as pool:
+        results = list(pool.map(one, cases))
+    wrong = [(name, case) for bad, _, name, case in results if bad]
+    lost = [(name, case) for _, bad, name, case in results if bad]
+    for name, case in (wrong + lost)[:5]:
+        say(f"differs: {name} {case}")
+    figure = f"{len(results)} cases, {len(wrong)} wrong, {len(lost)} do not come back"
+    if wrong or lost:
+        figure += f" ({some(sorted({name for name, _ in wrong + lost}))})"
+    return figure, bool(results) and not wrong and not lost
+
+
+def some(names, most=8):
+    """The first names of a list, for a figure."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 # --- servers and clients ---------------------------------------------------------------------

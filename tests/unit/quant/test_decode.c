@@ -127,18 +127,16 @@ static bool check_entry(const char *name, const json_t *entry) {
 }
 
 static void check_file(json_t *root) {
-    static const char *const required[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0",
-                                           "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"};
     const char *name;
     json_t *entry;
+    size_t n = 0;
     json_object_foreach(root, name, entry) {
-        check_entry(name, entry);
+        if (!check_entry(name, entry)) {
+            fail_msg("%s does not decode", name);
+        }
+        n++;
     }
-    for (size_t i = 0; i < sizeof(required) / sizeof(required[0]); i++) {
-        entry = json_object_get(root, required[i]);
-        assert_non_null(entry);
-        assert_true(check_entry(required[i], entry));
-    }
+    assert_true(n >= 20);
     json_decref(root);
 }
 
