@@ -259,15 +259,89 @@ static sl_status open_eog(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     return SL_OK;
 }
 
+/* Texts that stand for the end of a text, or for the parts of one to be filled in. Files call them
+ * user-defined or normal; as content they are plain text all the same, and in a template they are
+ * the token. */
+static void open_named(sl_tokenizer *t) {
+    static const char *const NAMES[] = {
+        "<eos>",
+        "</s>",
+        "_<EOT>",
+        "<|tool_response>",
+        "<\xEF\xBD\x9C"
+        "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+        "<|fim_prefix|>",
+        "<fim-prefix>",
+        "<fim_prefix>",
+        "<\xEF\xBD\x9C"
+        "fim\xE2\x96\x81"
+        "begin\xEF\xBD\x9C>",
+        "<PRE>",
+        "\xE2\x96\x81<PRE>",
+        "<|code_prefix|>",
+        "<|prefix|>",
+        "<|fim_suffix|>",
+        "<fim-suffix>",
+        "<fim_suffix>",
+        "<\xEF\xBD\x9C"
+        "fim\xE2\x96\x81hole\xEF\xBD\x9C>",
+        "<SUF>",
+        "\xE2\x96\x81<SUF>",
+        "<|code_suffix|>",
+        "<|suffix|>",
+        "<|fim_middle|>",
+        "<fim-middle>",
+        "<fim_middle>",
+        "<\xEF\xBD\x9C"
+        "fim\xE2\x96\x81"
+        "end\xEF\xBD\x9C>",
+        "<MID>",
+        "\xE2\x96\x81<MID>",
+        "<|code_middle|>",
+        "<|middle|>",
+        "<|fim_pad|>",
+        "<fim-pad>",
+        "<fim_pad>",
+        "<PAD>",
+        "[PAD]",
+        "<|fim_repo|>",
+        "<|repo_name|>",
+        "<fim-repo>",
+        "<REPO>",
+        "<reponame>",
+        "<|file_sep|>"};
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+        int32_t id = sl_tokenizer_find(t, sl_slice_of(NAMES[i]));
+        if (id >= 0) {
+            t->tokens[id].is_named = true;
+        }
+    }
+    /* Two families whose </s> is a piece of HTML. */
+    int32_t markup = sl_tokenizer_find(t, sl_slice_of("</s>"));
+    if (markup >= 0 && (sl_tokenizer_find(t, sl_slice_of("<|tool_response>")) >= 0 ||
+                        sl_tokenizer_find(t, sl_slice_of("<|plamo:eos|>")) >= 0)) {
+        t->tokens[markup].is_named = false;
+        if (t->tokens[markup].type == SL_TOKEN_USER) {
+            t->tokens[markup].type = SL_TOKEN_NORMAL;
+        }
+    }
+}
+
+static bool open_is_special(const sl_token *token) {
+    return token->len > 0 &&
+           (token->is_named || token->type == SL_TOKEN_CONTROL || token->type == SL_TOKEN_UNKNOWN ||
+            token->type == SL_TOKEN_USER);
+}
+
 /* The automaton over the texts of all special tokens. */
 static sl_status open_special(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
+    open_named(t);
     size_t n = 0, n_bytes = 0;
     for (uint32_t id = 0; id < t->n_vocab; id++) {
-        uint8_t type = t->tokens[id].type;
-        bool special = type == SL_TOKEN_CONTROL || type == SL_TOKEN_UNKNOWN ||
-                       type == SL_TOKEN_USER;
+        bool special = open_is_special(&t->tokens[id]);
         n += special;
         n_bytes += special ? t->tokens[id].len : 0;
+        t->strips = t->strips || t->tokens[id].strip != 0;
     }
     if (n_bytes > SL_SPECIAL_BYTES_MAX) {
         return SL_FAIL(err, SL_ERR_LIMIT,
@@ -280,13 +354,12 @@ static sl_status open_special(sl_tokenizer *t, const sl_gguf *file, sl_error *er
     n = 0;
     for (uint32_t id = 0; id < t->n_vocab && texts != NULL; id++) {
         const sl_token *token = &t->tokens[id];
-        if (token->len > 0 && (token->type == SL_TOKEN_CONTROL || token->type == SL_TOKEN_UNKNOWN ||
-                               token->type == SL_TOKEN_USER)) {
+        if (open_is_special(token)) {
             texts[n++] = (sl_special_text){.text = {token->text, token->len},
                                            .id = (int32_t)id,
-                                           .user = token->type == SL_TOKEN_USER};
+                                           .user = token->type == SL_TOKEN_USER &&
+                                                   !token->is_named};
         }
-        t->strips = t->strips || token->strip != 0;
     }
     status = status == SL_OK ? sl_special_build(&t->special, texts, n, n_bytes) : status;
     sl_free(texts);
