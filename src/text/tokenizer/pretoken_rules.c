@@ -333,7 +333,20 @@ size_t sl_pretoken_digits_from_end(sl_pretoken_piece *p, size_t pos) {
     return pos + (n % 3 == 0 ? 3 : n % 3);
 }
 
-/* \d{1,3}(?=(?:\d{3})*\b): the same where the run ends a word */
+/* (?=([0-9]{3})+(?![0-9])): the same of ASCII digits; the piece is numbers alone */
+size_t sl_pretoken_ascii_digits_from_end(sl_pretoken_piece *p, size_t pos) {
+    if (pos >= p->number_end) {
+        p->number_end = pos;
+        while (code_at(p, p->number_end) - '0' <= 9) {
+            p->number_end++;
+            p->work++;
+        }
+    }
+    size_t n = p->number_end - pos;
+    return n == 0 ? pos : pos + (n % 3 == 0 ? 3 : n % 3);
+}
+
+/* \d{1,3}(?=(?:\d{3})*\b): numbers by three from the end of their run, where that ends a word */
 size_t sl_pretoken_digits_of_word(sl_pretoken_piece *p, size_t pos) {
     if (!is_any(p, pos, SL_CHAR_NUMBER)) {
         return pos;

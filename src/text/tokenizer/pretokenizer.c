@@ -58,7 +58,7 @@ static const sl_pretokenizer PRETOKENIZERS[] = {
      .adds_bos = true},
     {.names = {"bloom", "gpt3-finnish", "poro-chat"}, .stages = {sl_pretoken_bloom}},
     {.names = {"viking"}, .stages = {sl_pretoken_bloom, sl_pretoken_digit}},
-    {.names = {"superbpe"}, .stages = {sl_pretoken_digits_from_end}},
+    {.names = {"superbpe"}, .stages = {sl_pretoken_digits, sl_pretoken_ascii_digits_from_end}},
     {.names = {"deepseek-llm"},
      .stages = {sl_pretoken_line_break, sl_pretoken_space_cased, sl_pretoken_space_marks,
                 sl_pretoken_space_at_end, sl_pretoken_han_hangul, sl_pretoken_digits}},

@@ -86,6 +86,7 @@ size_t sl_pretoken_digit(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_digits(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_digits_1_3(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_digits_from_end(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_ascii_digits_from_end(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_digits_of_word(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_ascii_digits_3(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_lines(sl_pretoken_piece *p, size_t pos);

@@ -106,7 +106,7 @@ PRE = {
     "kimi-k2": [KIMI],
     "chameleon": ["<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\t\n]|    |  )", r"\p{N}",
                   r"[\p{P}!-/:-@\[-`{-~]", GPT2],
-    "superbpe": [FROM_END],
+    "superbpe": [r"\p{N}+", r"(?=([0-9]{3})+(?![0-9]))"],
     "spark2_5": [r"\p{N}{1,3}", HAN_KANA, SPARK, r"\p{N}"],
     "afmoe": [FROM_END, SPACELESS, DEEPSEEK3],
 }
