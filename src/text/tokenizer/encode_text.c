@@ -3,9 +3,11 @@
 #include "text/tokenizer/tokenizer_internal.h"
 
 sl_status sl_encode_byte_tokens(const sl_tokenizer *t, const char *text, size_t len, sl_ids *ids) {
-    for (size_t i = 0; i < len; i++) {
-        if (t->byte_symbol[(unsigned char)text[i]] == SL_NO_SYMBOL) {
-            return t->unk < 0 ? SL_OK : sl_ids_push(ids, t->unk);
+    if (t->byte_missing) {
+        for (size_t i = 0; i < len; i++) {
+            if (t->byte_symbol[(unsigned char)text[i]] == SL_NO_SYMBOL) {
+                return t->unk < 0 ? SL_OK : sl_ids_push(ids, t->unk);
+            }
         }
     }
     sl_status status = SL_OK;

@@ -32,20 +32,12 @@ sl_status sl_spm_load(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     SL_TRY(
         sl_gguf_bool_or(file, "tokenizer.ggml.add_space_prefix", true, &t->add_space_prefix, err));
     t->split_at_space = true;
-    for (uint32_t b = 0; b < 256; b++) {
-        t->byte_symbol[b] = SL_NO_SYMBOL;
-    }
-    for (uint32_t id = t->n_vocab; id-- > 0;) { /* backwards: the first of several stays */
-        const sl_token *token = &t->tokens[id];
-        if (token->type == SL_TOKEN_BYTE) {
-            t->byte_symbol[token->byte] = id;
-        } else if (sl_token_is_plain(token) && sl_token_spans_space(token)) {
+    for (uint32_t id = 0; id < t->n_vocab; id++) {
+        if (sl_token_is_plain(&t->tokens[id]) && sl_token_spans_space(&t->tokens[id])) {
             t->split_at_space = false;
         }
     }
-    for (uint32_t b = 0; b < 256; b++) {
-        t->byte_missing = t->byte_missing || t->byte_symbol[b] == SL_NO_SYMBOL;
-    }
+    sl_load_byte_tokens(t);
     if (t->byte_missing) {
         /* An unknown character is one token, or none at all. */
         t->token_bytes_max = t->unk < 0 ? 0 : t->token_bytes_max < 4 ? 4 : t->token_bytes_max;

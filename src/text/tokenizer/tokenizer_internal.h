@@ -94,11 +94,16 @@ sl_status sl_bpe_load(sl_tokenizer *t, const sl_gguf *file, sl_error *err);
 sl_status sl_spm_load(sl_tokenizer *t, const sl_gguf *file, sl_error *err);
 sl_status sl_unigram_load(sl_tokenizer *t, const sl_gguf *file, sl_error *err);
 sl_status sl_wordpiece_load(sl_tokenizer *t, const sl_gguf *file, sl_error *err);
+/* Before texts are looked up: brings a vocabulary that is spelt as BERT's own into GGUF's
+ * spelling. */
+sl_status sl_wordpiece_respell(sl_tokenizer *t, const char *path, sl_error *err);
 
 /* vocab_load.c: parts of it. The scores go to t->scores; the trie gets the tokens that is_word. */
 sl_status sl_load_scores(sl_tokenizer *t, const sl_gguf *file, sl_error *err);
 sl_status sl_load_trie(sl_tokenizer *t, const char *path, bool (*is_word)(const sl_token *),
                        sl_error *err);
+/* Which byte tokens there are: t->byte_symbol, t->byte_missing. */
+void sl_load_byte_tokens(sl_tokenizer *t);
 /* True if the text has U+2581 right after another character: then spaces are no borders of
  * words. */
 bool sl_token_spans_space(const sl_token *token);

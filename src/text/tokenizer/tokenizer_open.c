@@ -79,7 +79,8 @@ static bool open_is_eog_name(const sl_token *token) {
 /* A vocabulary without types still has byte tokens (where it is not spelt in bytes) and ends: by
  * their texts. */
 static void open_guess_types(sl_tokenizer *t) {
-    bool has_bytes = t->family == SL_TOKENIZER_SPM || (t->pre != NULL && t->pre->is_raw);
+    bool has_bytes = t->family == SL_TOKENIZER_SPM || t->family == SL_TOKENIZER_UNIGRAM ||
+                     (t->pre != NULL && t->pre->is_raw);
     for (uint32_t id = 0; id < t->n_vocab; id++) {
         int byte = has_bytes ? open_byte_value(&t->tokens[id]) : -1;
         if (byte >= 0) {
@@ -263,53 +264,52 @@ static sl_status open_eog(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
  * user-defined or normal; as content they are plain text all the same, and in a template they are
  * the token. */
 static void open_named(sl_tokenizer *t) {
-    static const char *const NAMES[] = {
-        "<eos>",
-        "</s>",
-        "_<EOT>",
-        "<|tool_response>",
-        "<\xEF\xBD\x9C"
-        "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
-        "<|fim_prefix|>",
-        "<fim-prefix>",
-        "<fim_prefix>",
-        "<\xEF\xBD\x9C"
-        "fim\xE2\x96\x81"
-        "begin\xEF\xBD\x9C>",
-        "<PRE>",
-        "\xE2\x96\x81<PRE>",
-        "<|code_prefix|>",
-        "<|prefix|>",
-        "<|fim_suffix|>",
-        "<fim-suffix>",
-        "<fim_suffix>",
-        "<\xEF\xBD\x9C"
-        "fim\xE2\x96\x81hole\xEF\xBD\x9C>",
-        "<SUF>",
-        "\xE2\x96\x81<SUF>",
-        "<|code_suffix|>",
-        "<|suffix|>",
-        "<|fim_middle|>",
-        "<fim-middle>",
-        "<fim_middle>",
-        "<\xEF\xBD\x9C"
-        "fim\xE2\x96\x81"
-        "end\xEF\xBD\x9C>",
-        "<MID>",
-        "\xE2\x96\x81<MID>",
-        "<|code_middle|>",
-        "<|middle|>",
-        "<|fim_pad|>",
-        "<fim-pad>",
-        "<fim_pad>",
-        "<PAD>",
-        "[PAD]",
-        "<|fim_repo|>",
-        "<|repo_name|>",
-        "<fim-repo>",
-        "<REPO>",
-        "<reponame>",
-        "<|file_sep|>"};
+    static const char *const NAMES[] = {"<eos>",
+                                        "</s>",
+                                        "_<EOT>",
+                                        "<|tool_response>",
+                                        "<\xEF\xBD\x9C"
+                                        "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+                                        "<|fim_prefix|>",
+                                        "<fim-prefix>",
+                                        "<fim_prefix>",
+                                        "<\xEF\xBD\x9C"
+                                        "fim\xE2\x96\x81"
+                                        "begin\xEF\xBD\x9C>",
+                                        "<PRE>",
+                                        "\xE2\x96\x81<PRE>",
+                                        "<|code_prefix|>",
+                                        "<|prefix|>",
+                                        "<|fim_suffix|>",
+                                        "<fim-suffix>",
+                                        "<fim_suffix>",
+                                        "<\xEF\xBD\x9C"
+                                        "fim\xE2\x96\x81hole\xEF\xBD\x9C>",
+                                        "<SUF>",
+                                        "\xE2\x96\x81<SUF>",
+                                        "<|code_suffix|>",
+                                        "<|suffix|>",
+                                        "<|fim_middle|>",
+                                        "<fim-middle>",
+                                        "<fim_middle>",
+                                        "<\xEF\xBD\x9C"
+                                        "fim\xE2\x96\x81"
+                                        "end\xEF\xBD\x9C>",
+                                        "<MID>",
+                                        "\xE2\x96\x81<MID>",
+                                        "<|code_middle|>",
+                                        "<|middle|>",
+                                        "<|fim_pad|>",
+                                        "<fim-pad>",
+                                        "<fim_pad>",
+                                        "<PAD>",
+                                        "[PAD]",
+                                        "<|fim_repo|>",
+                                        "<|repo_name|>",
+                                        "<fim-repo>",
+                                        "<REPO>",
+                                        "<reponame>",
+                                        "<|file_sep|>"};
     for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
         int32_t id = sl_tokenizer_find(t, sl_slice_of(NAMES[i]));
         if (id >= 0) {
@@ -328,9 +328,8 @@ static void open_named(sl_tokenizer *t) {
 }
 
 static bool open_is_special(const sl_token *token) {
-    return token->len > 0 &&
-           (token->is_named || token->type == SL_TOKEN_CONTROL || token->type == SL_TOKEN_UNKNOWN ||
-            token->type == SL_TOKEN_USER);
+    return token->len > 0 && (token->is_named || token->type == SL_TOKEN_CONTROL ||
+                              token->type == SL_TOKEN_UNKNOWN || token->type == SL_TOKEN_USER);
 }
 
 /* The automaton over the texts of all special tokens. */
@@ -480,6 +479,9 @@ static sl_status open_all(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     SL_TRY(open_tokens(t, file, err));
     SL_TRY(open_check_rows(t, file, err));
     SL_TRY(open_types(t, file, err));
+    if (t->family == SL_TOKENIZER_WORDPIECE) {
+        SL_TRY(sl_wordpiece_respell(t, sl_gguf_path(file), err));
+    }
     SL_TRY(open_map(t, file, err));
     if (t->family == SL_TOKENIZER_BPE) {
         SL_TRY(sl_bpe_load(t, file, err)); /* the pre-tokeniser decides about BOS */

@@ -66,14 +66,18 @@ static void unigram_search(const unigram_run *r, unigram_state *states) {
     }
 }
 
-static sl_status unigram_push(unigram_run *r, uint32_t id) {
-    bool unknown = id == SL_NO_SYMBOL;
-    bool again = unknown && r->is_unknown;
-    r->is_unknown = unknown;
-    if (unknown) {
-        return again || r->t->unk < 0 ? SL_OK : sl_ids_push(r->ids, r->t->unk);
+/* One step of the best way: word[from..to). Unknown text is its byte tokens if there are such, or
+ * the unknown token, once for a run. */
+static sl_status unigram_push(unigram_run *r, uint32_t id, uint32_t from, uint32_t to) {
+    bool again = r->is_unknown;
+    r->is_unknown = id == SL_NO_SYMBOL;
+    if (!r->is_unknown) {
+        return sl_ids_push(r->ids, (int32_t)id);
     }
-    return sl_ids_push(r->ids, (int32_t)id);
+    if (again && r->t->byte_missing) {
+        return SL_OK;
+    }
+    return sl_encode_byte_tokens(r->t, r->word.data + from, to - from, r->ids);
 }
 
 /* Tokenises what the word holds and empties it. */
@@ -97,8 +101,10 @@ static sl_status unigram_flush(unigram_run *r) {
         at = from;
     }
     sl_status status = SL_OK;
+    uint32_t from = 0;
     for (uint32_t at = next; at != 0 && status == SL_OK; at = states[at].from) {
-        status = unigram_push(r, states[at].id);
+        status = unigram_push(r, states[at].id, from, at);
+        from = at;
     }
     r->word.len = 0;
     return status;

@@ -54,6 +54,7 @@ sl_status sl_unigram_load(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
                            err));
     SL_TRY(unigram_load_charsmap(t, file, err));
     unigram_set_scores(t);
+    sl_load_byte_tokens(t);
     t->split_at_space = true;
     for (uint32_t id = 0; id < t->n_vocab; id++) {
         if (unigram_is_word(&t->tokens[id]) && sl_token_spans_space(&t->tokens[id])) {

@@ -45,6 +45,20 @@ sl_status sl_load_scores(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     return SL_OK;
 }
 
+void sl_load_byte_tokens(sl_tokenizer *t) {
+    for (uint32_t b = 0; b < 256; b++) {
+        t->byte_symbol[b] = SL_NO_SYMBOL;
+    }
+    for (uint32_t id = t->n_vocab; id-- > 0;) { /* backwards: the first of several stays */
+        if (t->tokens[id].type == SL_TOKEN_BYTE) {
+            t->byte_symbol[t->tokens[id].byte] = id;
+        }
+    }
+    for (uint32_t b = 0; b < 256; b++) {
+        t->byte_missing = t->byte_missing || t->byte_symbol[b] == SL_NO_SYMBOL;
+    }
+}
+
 bool sl_token_spans_space(const sl_token *token) {
     for (uint32_t i = 1; i + 3 <= token->len; i++) {
         if (memcmp(token->text + i, SL_SPACE_MARK, 3) == 0 &&

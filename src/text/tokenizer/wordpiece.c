@@ -1,7 +1,8 @@
 /* WordPiece (Schuster and Nakajima, 2012; Devlin et al., BERT, 2018): text is folded, cut into
  * words at white space, punctuation and Han characters, and a word is written by the longest token
  * at each place, or by the unknown token alone where that does not reach its end. In GGUF a token
- * that begins a word begins with U+2581, one that continues it with nothing. Time is linear in the
+ * that begins a word begins with U+2581, one that continues it with nothing; in BERT's own spelling
+ * with nothing, and with ##. Time is linear in the
  * text, the longest token being bounded. Loading: the opening thread; encoding: any thread. */
 #include "base/error.h"
 #include "base/utf8.h"
@@ -11,6 +12,38 @@
 
 static bool wordpiece_is_word(const sl_token *token) {
     return token->len > 0 && sl_token_is_plain(token);
+}
+
+static bool wordpiece_begins(const sl_token *token, const char *part) {
+    size_t len = strlen(part);
+    return wordpiece_is_word(token) && token->len >= len && memcmp(token->text, part, len) == 0;
+}
+
+sl_status sl_wordpiece_respell(sl_tokenizer *t, const char *path, sl_error *err) {
+    bool is_own = false; /* BERT's spelling */
+    for (uint32_t id = 0; id < t->n_vocab; id++) {
+        if (wordpiece_begins(&t->tokens[id], SL_SPACE_MARK)) {
+            return SL_OK;
+        }
+        is_own = is_own || wordpiece_begins(&t->tokens[id], "##");
+    }
+    for (uint32_t id = 0; is_own && id < t->n_vocab; id++) {
+        sl_token *token = &t->tokens[id];
+        if (wordpiece_begins(token, "##") && token->len > 2) {
+            token->text += 2;
+            token->len -= 2;
+        } else if (wordpiece_is_word(token)) {
+            char *text = sl_arena_alloc(&t->texts, (size_t)token->len + 3);
+            if (text == NULL) {
+                return SL_FAIL(err, SL_ERR_MEMORY, "%s: no memory for the vocabulary", path);
+            }
+            memcpy(text, SL_SPACE_MARK, 3);
+            memcpy(text + 3, token->text, token->len);
+            token->text = text;
+            token->len += 3;
+        }
+    }
+    return SL_OK;
 }
 
 sl_status sl_wordpiece_load(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {

@@ -8,7 +8,7 @@ the library `tokenizers` with that pre-tokeniser's published expression over the
 raw.json: a BPE of characters with byte fallback (as Gemma 4 has it), and the ids by `tokenizers`.
 spm.json: a SentencePiece BPE of 500 tokens with byte fallback, and the ids by `sentencepiece`.
 unigram.json: a Unigram vocabulary with a small character map of its own, and the ids by `sentencepiece`;
-the same once more where runs of spaces are kept.
+the same once more where runs of spaces are kept and unknown characters are bytes.
 wordpiece.json: a WordPiece vocabulary, in GGUF's spelling, and the ids by `tokenizers`, with and without
 lower-casing. Scripts whose decomposition goes beyond marks (Hangul) or whose vowel signs are spacing marks
 (Devanagari) are left out: GGUF's reference drops there what `tokenizers` keeps.
@@ -195,7 +195,7 @@ def make_unigram(texts, joins_spaces):
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(TRAIN.split("\n")), model_writer=out, vocab_size=420, hard_vocab_limit=False, model_type="unigram",
             normalization_rule_tsv=rules, remove_extra_whitespaces=joins_spaces, add_dummy_prefix=True,
-            character_coverage=0.98, num_threads=1, minloglevel=2, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+            character_coverage=0.98, num_threads=1, minloglevel=2, byte_fallback=not joins_spaces, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
     proto = sentencepiece_model_pb2.ModelProto.FromString(out.getvalue())
     sp = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
     n = sp.get_piece_size()
@@ -204,7 +204,7 @@ def make_unigram(texts, joins_spaces):
     texts = [t for t in texts if "\0" not in t and (t == "" or t.strip(" \t\r\n\u3000\u00a0\u200b\ufeff"))]
     return {"source": "sentencepiece 0.2.3", "tokens": [sp.id_to_piece(i) for i in range(n)],
             "scores": [sp.get_score(i) for i in range(n)],
-            "types": [2 if sp.is_unknown(i) else 3 if sp.is_control(i) else 1 for i in range(n)],
+            "types": [2 if sp.is_unknown(i) else 3 if sp.is_control(i) else 6 if sp.is_byte(i) else 1 for i in range(n)],
             "charsmap": base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode(),
             "joins_spaces": joins_spaces, "texts": texts, "ids": [sp.encode(t) for t in texts]}
 

@@ -142,6 +142,16 @@ static void test_unigram_keeps_spaces(void **state) {
     EXPECT("a  a", false, false, 7, 3, 7);
     EXPECT(" a", false, false, 3, 7);
     EXPECT("a b", false, false, 3, 10);
+    EXPECT("xy", false, false, 3, 2);
+    close_all();
+    start_unigram();
+    for (unsigned b = 0; b < 256; b++) { /* 10 + byte: unknown text is bytes */
+        snprintf(sample.bytes[b], sizeof(sample.bytes[b]), "<0x%02X>", b);
+        vocab_sample_add(&sample, sample.bytes[b], 6, 0);
+    }
+    open_or_fail();
+    EXPECT("xy\xFF", false, false, 3, 10 + 'x', 10 + 'y', 10 + 0xEF, 10 + 0xBF, 10 + 0xBD);
+    EXPECT_TEXT(false, "xy", 3, 10 + 'x', 10 + 'y');
     close_all();
     start_unigram();
     sample.add_prefix = 0;
@@ -255,6 +265,26 @@ static void test_wordpiece_options(void **state) {
     sample.strips = 1;
     open_or_fail();
     EXPECT("A \xC3\xA9", false, false, 10, 13);
+    close_all();
+}
+
+/* The spelling of BERT's own files. */
+static void test_wordpiece_spelling(void **state) {
+    (void)state;
+    vocab_sample_init(&sample, "bert", NULL);
+    sample.no_merges = true;
+    vocab_sample_add(&sample, "[CLS]", 3, 0);
+    vocab_sample_add(&sample, "[SEP]", 3, 0);
+    vocab_sample_add(&sample, "[UNK]", 2, 0);
+    vocab_sample_add(&sample, "un", 1, 0);
+    vocab_sample_add(&sample, "##able", 1, 0);
+    vocab_sample_add(&sample, "able", 1, 0);
+    vocab_sample_add(&sample, "#", 1, 0);
+    open_or_fail();
+    EXPECT("unable able", true, false, 0, 3, 4, 5, 1);
+    EXPECT("##able", false, false, 6, 6, 5);
+    EXPECT_TEXT(false, " unable able", 3, 4, 5);
+    assert_int_equal(sl_tokenizer_find(tok, sl_slice_of("able")), 4); /* as it is spelt now */
     close_all();
 }
 
@@ -400,6 +430,7 @@ int main(void) {
                                        cmocka_unit_test(test_charsmap),
                                        cmocka_unit_test(test_wordpiece),
                                        cmocka_unit_test(test_wordpiece_options),
+                                       cmocka_unit_test(test_wordpiece_spelling),
                                        cmocka_unit_test(test_raw),
                                        cmocka_unit_test(test_named),
                                        cmocka_unit_test(test_answers_in_parts),
