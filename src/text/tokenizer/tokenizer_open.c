@@ -64,10 +64,10 @@ static sl_status open_tokens(sl_tokenizer *t, const sl_gguf *file, sl_error *err
  * yet no other text means them: they are made control tokens, so that content cannot spell them. */
 static bool open_is_eog_name(const sl_token *token) {
     static const char *const NAMES[] = {
-        "<|im_end|>",         "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>",
-        "<|endoftext|>",      "<|return|>", "<|call|>",   "<turn|>",       "<|end_of_text|>",
-        "<end_of_utterance>", "<EOT>",      "[EOT]",      "[EOS]",         "<|flush|>",
-        "<|calls|>",          "[e~["};
+        "<|im_end|>",         "<|eot_id|>", "<|eom_id|>",      "<end_of_turn>", "<|end|>",
+        "<|endoftext|>",      "<|return|>", "<|call|>",        "<turn|>",       "<|end_of_text|>",
+        "<end_of_utterance>", "<EOT>",      "[EOT]",           "[EOS]",         "<|flush|>",
+        "<|calls|>",          "[e~[",       "<|tool_response>"};
     for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
         if (sl_slice_eq_str((sl_slice){token->text, token->len}, NAMES[i])) {
             return true;
@@ -241,7 +241,7 @@ static sl_status open_eog(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     int32_t eot, eom;
     SL_TRY(open_id(t, file, "tokenizer.ggml.eot_token_id", &eot, err));
     SL_TRY(open_id(t, file, "tokenizer.ggml.eom_token_id", &eom, err));
-    t->eog = sl_realloc_array(NULL, 32, sizeof(*t->eog)); /* texts are unique: at most 3 + 17 */
+    t->eog = sl_realloc_array(NULL, 32, sizeof(*t->eog)); /* texts are unique: at most 3 + 18 */
     if (t->eog == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY, "%s: no memory for the vocabulary", sl_gguf_path(file));
     }
@@ -264,52 +264,27 @@ static sl_status open_eog(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
  * user-defined or normal; as content they are plain text all the same, and in a template they are
  * the token. */
 static void open_named(sl_tokenizer *t) {
-    static const char *const NAMES[] = {"<eos>",
-                                        "</s>",
-                                        "_<EOT>",
-                                        "<|tool_response>",
-                                        "<\xEF\xBD\x9C"
-                                        "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
-                                        "<|fim_prefix|>",
-                                        "<fim-prefix>",
-                                        "<fim_prefix>",
-                                        "<\xEF\xBD\x9C"
-                                        "fim\xE2\x96\x81"
-                                        "begin\xEF\xBD\x9C>",
-                                        "<PRE>",
-                                        "\xE2\x96\x81<PRE>",
-                                        "<|code_prefix|>",
-                                        "<|prefix|>",
-                                        "<|fim_suffix|>",
-                                        "<fim-suffix>",
-                                        "<fim_suffix>",
-                                        "<\xEF\xBD\x9C"
-                                        "fim\xE2\x96\x81hole\xEF\xBD\x9C>",
-                                        "<SUF>",
-                                        "\xE2\x96\x81<SUF>",
-                                        "<|code_suffix|>",
-                                        "<|suffix|>",
-                                        "<|fim_middle|>",
-                                        "<fim-middle>",
-                                        "<fim_middle>",
-                                        "<\xEF\xBD\x9C"
-                                        "fim\xE2\x96\x81"
-                                        "end\xEF\xBD\x9C>",
-                                        "<MID>",
-                                        "\xE2\x96\x81<MID>",
-                                        "<|code_middle|>",
-                                        "<|middle|>",
-                                        "<|fim_pad|>",
-                                        "<fim-pad>",
-                                        "<fim_pad>",
-                                        "<PAD>",
-                                        "[PAD]",
-                                        "<|fim_repo|>",
-                                        "<|repo_name|>",
-                                        "<fim-repo>",
-                                        "<REPO>",
-                                        "<reponame>",
-                                        "<|file_sep|>"};
+    static const char *const NAMES[] = {
+        "<eos>",           "</s>",
+        "_<EOT>",          "<\uFF5Cend\u2581of\u2581sentence\uFF5C>",
+        "<|fim_prefix|>",  "<fim-prefix>",
+        "<fim_prefix>",    "<\uFF5Cfim\u2581begin\uFF5C>",
+        "<PRE>",           "\u2581<PRE>",
+        "<|code_prefix|>", "<|prefix|>",
+        "<|fim_suffix|>",  "<fim-suffix>",
+        "<fim_suffix>",    "<\uFF5Cfim\u2581hole\uFF5C>",
+        "<SUF>",           "\u2581<SUF>",
+        "<|code_suffix|>", "<|suffix|>",
+        "<|fim_middle|>",  "<fim-middle>",
+        "<fim_middle>",    "<\uFF5Cfim\u2581end\uFF5C>",
+        "<MID>",           "\u2581<MID>",
+        "<|code_middle|>", "<|middle|>",
+        "<|fim_pad|>",     "<fim-pad>",
+        "<fim_pad>",       "<PAD>",
+        "[PAD]",           "<|fim_repo|>",
+        "<|repo_name|>",   "<fim-repo>",
+        "<REPO>",          "<reponame>",
+        "<|file_sep|>"};
     for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
         int32_t id = sl_tokenizer_find(t, sl_slice_of(NAMES[i]));
         if (id >= 0) {
