@@ -1,13 +1,16 @@
 /* Fuzz target: the first byte says what the rest is.
  *   'v': a GGUF file; if it opens as a vocabulary, a fixed text goes through it and back
- *   'b', 's': text for a byte-level and a SentencePiece vocabulary; it must come back as it went
- *   (capitals: special texts are recognised, with nothing promised about the way back)
+ *   'c': a precompiled character map; if it opens, a fixed text goes through it
+ *   'b', 's', 'r', 'u', 'w': text for a byte-level, SentencePiece, raw, Unigram and WordPiece
+ *   vocabulary; in the first three it must come back as it went (capitals: special texts are
+ *   recognised, with nothing promised about the way back)
  * What is streamed must be valid UTF-8 whatever the ids. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/utf8.h"
+#include "text/tokenizer/charsmap.h"
 #include "text/tokenizer/detokenizer.h"
 
 #include "../unit/text/tokenizer/vocab_samples.h"
@@ -20,54 +23,93 @@ static void require(int holds) {
     }
 }
 
-static sl_tokenizer *open_sample(bool spm) {
-    static vocab_sample samples[2]; /* the files live as long as the program */
-    static sl_gguf *files[2];
-    vocab_sample *s = &samples[spm];
-    vocab_sample_init(s, spm ? "llama" : "gpt2", spm ? NULL : "llama-bpe");
-    if (spm) {
-        vocab_sample_add_spm(s);
-        static const char *const words[] = {"\xE2\x96\x81",
-                                            "\xE2\x96\x81\xE2\x96\x81",
-                                            "a",
-                                            "b",
-                                            "ab",
-                                            "ba",
-                                            ("\xE2\x96\x81"
-                                             "a"),
-                                            "aa",
-                                            "aaaa",
-                                            "\xC3\xA9",
-                                            "abab"};
-        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-            vocab_sample_add(s, words[i], 1, -(float)i);
-        }
-        s->no_merges = true;
-    } else {
-        vocab_sample_add_bytes(s);
-        static const char *const rules[] = {"a b",   "b a", "a a",        "aa aa",
-                                            "ab ab", "1 2", "\xC4\xA0 a", "x yz"};
-        static const char *const words[] = {"ab",
-                                            "ba",
-                                            "aa",
-                                            "aaaa",
-                                            "abab",
-                                            "12",
-                                            ("\xC4\xA0"
-                                             "a")};
-        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-            vocab_sample_add(s, words[i], 1, 0);
-        }
-        for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
-            vocab_sample_merge(s, rules[i]);
-        }
+#define MARK "\xE2\x96\x81"
+
+static void fill_bpe(vocab_sample *s) {
+    vocab_sample_init(s, "gpt2", "llama-bpe");
+    vocab_sample_add_bytes(s);
+    static const char *const rules[] = {"a b",   "b a", "a a",        "aa aa",
+                                        "ab ab", "1 2", "\xC4\xA0 a", "x yz"};
+    static const char *const words[] = {"ab",
+                                        "ba",
+                                        "aa",
+                                        "aaaa",
+                                        "abab",
+                                        "12",
+                                        ("\xC4\xA0"
+                                         "a")};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        vocab_sample_add(s, words[i], 1, 0);
     }
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        vocab_sample_merge(s, rules[i]);
+    }
+}
+
+static const char *const WORDS[] = {
+    MARK,   MARK MARK,  "a",    "b",      "ab",     "ba",     (MARK "a"),          "aa",
+    "aaaa", "\xC3\xA9", "abab", MARK "'", MARK ".", MARK "s", MARK "\xE4\xBD\xA0", "12"};
+#define N_WORDS (sizeof(WORDS) / sizeof(WORDS[0]))
+
+static void fill_raw(vocab_sample *s) {
+    vocab_sample_init(s, "gemma4", NULL);
+    vocab_sample_add_spm(s);
+    static const char *const rules[] = {"a b",   "b a",     "a a",        "aa aa",
+                                        "ab ab", MARK " a", MARK " " MARK};
+    for (size_t i = 0; i < N_WORDS; i++) {
+        vocab_sample_add(s, WORDS[i], 1, 0);
+    }
+    vocab_sample_add(s, "\n\n", 1, 0);
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        vocab_sample_merge(s, rules[i]);
+    }
+}
+
+static void fill_spm(vocab_sample *s) {
+    vocab_sample_init(s, "llama", NULL);
+    vocab_sample_add_spm(s);
+    for (size_t i = 0; i < N_WORDS; i++) {
+        vocab_sample_add(s, WORDS[i], 1, -(float)i);
+    }
+    s->no_merges = true;
+}
+
+static void fill_unigram(vocab_sample *s) {
+    vocab_sample_init(s, "t5", NULL);
+    vocab_sample_add(s, "<pad>", 3, 0);
+    vocab_sample_add(s, "</s>", 3, 0);
+    vocab_sample_add(s, "<unk>", 2, 0);
+    for (size_t i = 0; i < N_WORDS; i++) {
+        vocab_sample_add(s, WORDS[i], 1, -(float)i);
+    }
+    s->add_prefix = s->joins_spaces = 1;
+    s->no_merges = true;
+}
+
+static void fill_wordpiece(vocab_sample *s) {
+    vocab_sample_init(s, "bert", NULL);
+    vocab_sample_add(s, "[UNK]", 2, 0);
+    vocab_sample_add(s, "[CLS]", 3, 0);
+    vocab_sample_add(s, "[SEP]", 3, 0);
+    for (size_t i = 0; i < N_WORDS; i++) {
+        vocab_sample_add(s, WORDS[i], 1, 0);
+    }
+    s->no_merges = true;
+}
+
+static sl_tokenizer *open_sample(size_t kind) {
+    static void (*const fill[])(vocab_sample *) = {fill_bpe, fill_spm, fill_raw, fill_unigram,
+                                                   fill_wordpiece};
+    static vocab_sample samples[5]; /* the files live as long as the program */
+    static sl_gguf *files[5];
+    vocab_sample *s = &samples[kind];
+    fill[kind](s);
     vocab_sample_add(s, "<|im_start|>", 3, 0);
     vocab_sample_add(s, "<|im_end|>", 3, 0);
     vocab_sample_add(s, "<|im", 3, 0);
     sl_tokenizer *t;
     require(vocab_sample_write(s) == 0);
-    require(vocab_sample_open(s, &files[spm], &t, NULL) == SL_OK);
+    require(vocab_sample_open(s, &files[kind], &t, NULL) == SL_OK);
     return t;
 }
 
@@ -139,39 +181,55 @@ static void open_vocabulary(const uint8_t *data, size_t size) {
     sl_gguf_close(file);
 }
 
+/* Whatever opens as a map answers for every place of a text, and never with more than there is. */
+static void open_charsmap(const uint8_t *data, size_t size) {
+    static const char text[] = "ab\xC3\xA9 \xEF\xBC\xA1 e\xCC\x81\xFF";
+    sl_charsmap map;
+    if (sl_charsmap_open(&map, data, size) != SL_OK) {
+        return;
+    }
+    for (size_t i = 0; i < sizeof(text) - 1; i++) {
+        sl_slice value = {NULL, 0};
+        uint64_t work = 0;
+        size_t n = sl_charsmap_find(&map, text + i, sizeof(text) - 1 - i, &value, &work);
+        require(n <= sizeof(text) - 1 - i && value.len <= SL_CHARSMAP_VALUE_MAX);
+    }
+}
+
+static bool has_mark(sl_slice text) {
+    for (size_t i = 0; i + 3 <= text.len; i++) {
+        if (memcmp(text.ptr + i, MARK, 3) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static sl_tokenizer *bpe, *spm;
-    if (bpe == NULL) {
-        bpe = open_sample(false);
-        spm = open_sample(true);
+    static const char kinds[] = "bsruw";
+    static sl_tokenizer *tokenizers[5];
+    for (size_t i = 0; i < 5 && tokenizers[i] == NULL; i++) {
+        tokenizers[i] = open_sample(i);
     }
     if (size == 0) {
         return 0;
     }
     sl_slice text = {(const char *)data + 1, size - 1};
-    switch (data[0]) {
-    case 'v':
+    if (data[0] == 'v') {
         open_vocabulary(data + 1, size - 1);
-        break;
-    case 'b':
-        there_and_back(bpe, text, false, true);
-        break;
-    case 'B':
-        there_and_back(bpe, text, true, true);
-        closed_spans(bpe, text);
-        break;
-    case 's': {
-        bool has_mark = false; /* U+2581 itself comes back as a space */
-        for (size_t i = 0; i + 3 <= text.len; i++) {
-            has_mark = has_mark || memcmp(text.ptr + i, "\xE2\x96\x81", 3) == 0;
+    } else if (data[0] == 'c') {
+        open_charsmap(data + 1, size - 1);
+    } else {
+        char kind = (char)(data[0] | 0x20);
+        const char *at = strchr(kinds, kind);
+        size_t i = at == NULL || kind == '\0' ? 0 : (size_t)(at - kinds);
+        bool parse = (data[0] & 0x20) == 0;
+        /* U+2581 itself comes back as a space. */
+        bool exact = i == 0 || (i < 3 && !parse && !has_mark(text));
+        there_and_back(tokenizers[i], text, parse, exact);
+        if (parse) {
+            closed_spans(tokenizers[i], text);
         }
-        there_and_back(spm, text, false, !has_mark);
-        break;
-    }
-    default:
-        there_and_back(spm, text, true, false);
-        closed_spans(spm, text);
-        break;
     }
     return 0;
 }

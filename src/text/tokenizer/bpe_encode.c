@@ -123,28 +123,72 @@ static void bpe_merge_all(const sl_tokenizer *t, bpe_node *nodes, sl_merge_heap 
     }
 }
 
-static sl_status bpe_merge_long(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word,
-                                sl_ids *ids) {
-    if (!sl_encode_scratch_room(&s->nodes, &s->nodes_bytes, word.len, sizeof(bpe_node)) ||
-        !sl_encode_scratch_room(&s->heap, &s->heap_bytes, word.len, 2 * sizeof(uint64_t))) {
-        return SL_ERR_MEMORY;
-    }
+/* Merges nodes[0..n), whose symbols are set, until no rule fits. */
+static void bpe_merge_nodes(const sl_tokenizer *t, sl_encode_scratch *s, uint32_t n) {
     bpe_node *nodes = s->nodes;
     sl_merge_heap heap = {.keys = s->heap};
-    uint32_t n = (uint32_t)word.len;
     for (uint32_t i = 0; i < n; i++) {
-        nodes[i] = (bpe_node){.symbol = t->byte_symbol[(unsigned char)word.ptr[i]],
-                              .prev = i == 0 ? UINT32_MAX : i - 1,
-                              .next = i + 1 < n ? i + 1 : UINT32_MAX};
+        nodes[i].prev = i == 0 ? UINT32_MAX : i - 1;
+        nodes[i].next = i + 1 < n ? i + 1 : UINT32_MAX;
     }
     for (uint32_t i = 0; i < n; i++) {
         bpe_queue_pair(t, nodes, i, &heap);
     }
     bpe_merge_all(t, nodes, &heap);
     s->work += heap.work + n;
+}
+
+static bool bpe_room(sl_encode_scratch *s, size_t n) {
+    return sl_encode_scratch_room(&s->nodes, &s->nodes_bytes, n, sizeof(bpe_node)) &&
+           sl_encode_scratch_room(&s->heap, &s->heap_bytes, n, 2 * sizeof(uint64_t));
+}
+
+static sl_status bpe_merge_long(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word,
+                                sl_ids *ids) {
+    if (!bpe_room(s, word.len)) {
+        return SL_ERR_MEMORY;
+    }
+    bpe_node *nodes = s->nodes;
+    for (size_t i = 0; i < word.len; i++) {
+        nodes[i].symbol = t->byte_symbol[(unsigned char)word.ptr[i]];
+    }
+    bpe_merge_nodes(t, s, (uint32_t)word.len);
     sl_status status = SL_OK;
     for (uint32_t i = 0; i != UINT32_MAX && status == SL_OK; i = nodes[i].next) {
         status = bpe_emit(t, nodes[i].symbol, ids);
+    }
+    return status;
+}
+
+/* A word of a raw vocabulary, merged from its characters. What is no token in the end is written in
+ * byte tokens. */
+static sl_status bpe_merge_raw(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word,
+                               sl_ids *ids) {
+    if (!bpe_room(s, word.len)) {
+        return SL_ERR_MEMORY;
+    }
+    bpe_node *nodes = s->nodes;
+    uint32_t n = 0;
+    for (size_t i = 0; i < word.len; n++) {
+        uint32_t code;
+        size_t len = sl_utf8_decode(word.ptr + i, word.len - i, &code);
+        len = len == 0 ? 1 : len;
+        nodes[n].symbol = sl_token_map_find(&t->by_text, t->tokens, word.ptr + i, len, &s->work);
+        i += len;
+    }
+    bpe_merge_nodes(t, s, n);
+    sl_status status = SL_OK;
+    size_t from = 0;
+    for (uint32_t i = 0; i != UINT32_MAX && status == SL_OK; i = nodes[i].next) {
+        uint32_t symbol = nodes[i].symbol, code;
+        size_t len = symbol != SL_NO_SYMBOL
+                         ? t->tokens[symbol].len
+                         : sl_utf8_decode(word.ptr + from, word.len - from, &code);
+        len = len == 0 ? 1 : len;
+        status = symbol < t->n_vocab && sl_token_is_plain(&t->tokens[symbol])
+                     ? sl_ids_push(ids, (int32_t)symbol)
+                     : sl_encode_byte_tokens(t, word.ptr + from, len, ids);
+        from += len;
     }
     return status;
 }
@@ -170,6 +214,18 @@ static uint32_t bpe_find_word(const sl_tokenizer *t, sl_encode_scratch *s, sl_sl
     return id < t->n_vocab && sl_token_is_plain(&t->tokens[id]) ? id : SL_NO_SYMBOL;
 }
 
+/* A run of line breaks that is a token stays whole, whatever the merges say. */
+static sl_status bpe_encode_raw_word(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word,
+                                     sl_ids *ids) {
+    if (word.ptr[0] == '\n' && word.len <= SL_TOKEN_BYTES_MAX) {
+        uint32_t id = sl_token_map_find(&t->by_text, t->tokens, word.ptr, word.len, &s->work);
+        if (id < t->n_vocab && sl_token_is_plain(&t->tokens[id])) {
+            return sl_ids_push(ids, (int32_t)id);
+        }
+    }
+    return bpe_merge_raw(t, s, word, ids);
+}
+
 /* Invalid bytes that have no token of their own are read as U+FFFD. */
 static sl_status bpe_replace_invalid(const sl_tokenizer *t, sl_encode_scratch *s, const sl_char *ch,
                                      size_t n, sl_slice *word) {
@@ -192,6 +248,9 @@ static sl_status bpe_replace_invalid(const sl_tokenizer *t, sl_encode_scratch *s
 
 static sl_status bpe_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word,
                                  sl_ids *ids) {
+    if (t->pre->is_raw) {
+        return bpe_encode_raw_word(t, s, word, ids);
+    }
     if (t->pre->ignore_merges) {
         uint32_t id = bpe_find_word(t, s, word);
         if (id != SL_NO_SYMBOL) {
@@ -203,6 +262,9 @@ static sl_status bpe_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl
 }
 
 sl_status sl_bpe_encode(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice text, sl_ids *ids) {
+    if (t->pre->is_raw && !sl_encode_mark_spaces(s, text, false, &text)) {
+        return SL_ERR_MEMORY;
+    }
     if (!sl_encode_scratch_room(&s->chars, &s->chars_bytes, text.len, sizeof(sl_char))) {
         return SL_ERR_MEMORY;
     }

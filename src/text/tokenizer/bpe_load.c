@@ -19,6 +19,9 @@ typedef struct bpe_loader {
 
 static sl_status bpe_load_pre(sl_tokenizer *t, const sl_gguf *file, sl_error *err) {
     sl_slice name;
+    if (t->pre != NULL) {
+        return SL_OK; /* the kind of tokenizer has decided */
+    }
     SL_TRY(sl_gguf_string_or_none(file, KEY_PRE, &name, err));
     if (name.len == 0) {
         name = sl_slice_of("default");
@@ -26,7 +29,9 @@ static sl_status bpe_load_pre(sl_tokenizer *t, const sl_gguf *file, sl_error *er
     t->pre = sl_pretokenizer_find(name);
     if (t->pre == NULL) {
         return SL_FAIL(err, SL_ERR_UNSUPPORTED,
-                       "%s: the pre-tokeniser '%.*s' (" KEY_PRE ") is not known to this version",
+                       "%s: the pre-tokeniser '%.*s' (" KEY_PRE
+                       ") is not known to this version; update, or name one that cuts text alike, "
+                       "such as 'llama-bpe' or 'qwen2', when the model is converted",
                        sl_gguf_path(file), name.len > 64 ? 64 : (int)name.len, name.ptr);
     }
     return SL_OK;
@@ -65,8 +70,27 @@ static sl_status bpe_intern(bpe_loader *l, const char *text, size_t len, uint32_
     return SL_OK;
 }
 
+/* Raw vocabularies have tokens <0x00> to <0xFF> for bytes of characters that are no tokens. */
+static void bpe_load_byte_tokens(bpe_loader *l) {
+    sl_tokenizer *t = l->t;
+    for (uint32_t b = 0; b < 256; b++) {
+        static const char digits[] = "0123456789ABCDEF";
+        const char text[6] = {'<', '0', 'x', digits[b >> 4], digits[b & 15], '>'};
+        uint32_t id = sl_token_map_find(&t->by_text, t->tokens, text, sizeof(text), &l->work);
+        t->byte_symbol[b] = id; /* none is SL_NO_SYMBOL */
+        t->byte_missing = t->byte_missing || id == SL_NO_SYMBOL;
+    }
+    if (t->byte_missing) {
+        t->token_bytes_max = 0; /* characters may vanish */
+    }
+}
+
 static sl_status bpe_load_bytes(bpe_loader *l, sl_error *err) {
     sl_tokenizer *t = l->t;
+    if (t->pre->is_raw) {
+        bpe_load_byte_tokens(l);
+        return SL_OK;
+    }
     for (uint32_t b = 0; b < 256; b++) {
         char text[4];
         size_t len = sl_utf8_encode(sl_byte_level_code((uint8_t)b), text);

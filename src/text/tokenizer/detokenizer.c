@@ -181,8 +181,7 @@ sl_status sl_detokenizer_push(sl_detokenizer *d, int32_t id, sl_buf *out, bool *
                               sl_error *err) {
     if (!d->stopped) {
         SL_TRY(detokenizer_prepare(d, err));
-        SL_TRY(
-            sl_tokenizer_decode_one(d->tok, id, d->show_special, &d->at_start, &d->pending, err));
+        SL_TRY(sl_tokenizer_decode_one(d->tok, id, d->show_special, &d->state, &d->pending, err));
         SL_TRY(detokenizer_release(d, false, out, err));
     }
     *stopped_out = d->stopped;
@@ -190,5 +189,9 @@ sl_status sl_detokenizer_push(sl_detokenizer *d, int32_t id, sl_buf *out, bool *
 }
 
 sl_status sl_detokenizer_finish(sl_detokenizer *d, sl_buf *out, sl_error *err) {
-    return d->stopped ? SL_OK : detokenizer_release(d, true, out, err);
+    if (d->stopped) {
+        return SL_OK;
+    }
+    SL_TRY(sl_tokenizer_decode_end(&d->state, &d->pending, err));
+    return detokenizer_release(d, true, out, err);
 }

@@ -13,7 +13,8 @@ typedef struct sl_detokenizer {
     const sl_tokenizer *tok;
     sl_slice stops[SL_STOP_MAX]; /* borrowed from the request */
     size_t n_stops;
-    bool at_start, show_special, stopped;
+    bool show_special, stopped;
+    sl_decode_state state;
     /* Decoded, not yet given out: n_text bytes of text, then at most 3 bytes of a character. */
     sl_buf pending;
     size_t n_text;
@@ -22,10 +23,10 @@ typedef struct sl_detokenizer {
 } sl_detokenizer;
 
 /* Nothing is allocated here. Text goes on after a prompt: a caller that decodes from the very
- * beginning of a text sets at_start to true afterwards (see sl_tokenizer_decode). Stop strings are
- * UTF-8; empty ones are ignored, one that is too long or too many of them make the first push fail
- * with SL_ERR_ARGUMENT. The text ends before the stop string that is complete first, or the longest
- * of those that end together. */
+ * beginning of a text sets state.at_start to true afterwards (see sl_tokenizer_decode). Stop
+ * strings are UTF-8; empty ones are ignored, one that is too long or too many of them make the
+ * first push fail with SL_ERR_ARGUMENT. The text ends before the stop string that is complete
+ * first, or the longest of those that end together. */
 void sl_detokenizer_init(sl_detokenizer *d, const sl_tokenizer *tok, const sl_slice *stops,
                          size_t n_stops, bool show_special);
 void sl_detokenizer_deinit(sl_detokenizer *d);

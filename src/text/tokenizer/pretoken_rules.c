@@ -1,51 +1,11 @@
 /* The matchers of pre-tokenisers: one function per regular expression, written by hand so that each
  * runs in time linear in its piece. A position in a piece enters, the end of the match there
- * leaves. No state beyond the piece; any thread.
+ * leaves. No state beyond the piece; any thread. Those that ask for scripts are in
+ * pretoken_script.c.
  *
- * Runs of white space are where a backtracking engine goes quadratic; here the end of the run that
- * was looked at last is kept in the piece. */
-#include "text/tokenizer/pretokenizer.h"
-
-#define WORD_MASK (SL_CHAR_LETTER | SL_CHAR_NUMBER)
-#define NOT_OTHER (SL_CHAR_SPACE | SL_CHAR_LETTER | SL_CHAR_NUMBER)
-
-typedef struct char_range {
-    uint32_t first, last;
-} char_range;
-
-static uint32_t code_at(const sl_pretoken_piece *p, size_t pos) {
-    return pos < p->end ? p->ch[pos] & SL_CHAR_CODE : UINT32_MAX;
-}
-
-static bool is_any(const sl_pretoken_piece *p, size_t pos, uint32_t mask) {
-    return pos < p->end && (p->ch[pos] & mask) != 0;
-}
-
-static bool is_none(const sl_pretoken_piece *p, size_t pos, uint32_t mask) {
-    return pos < p->end && (p->ch[pos] & mask) == 0;
-}
-
-static bool is_line_break(uint32_t code) {
-    return code == '\r' || code == '\n';
-}
-
-/* End of the run of characters with (any: true) or without one of the classes, from `pos`. */
-static size_t run_end(sl_pretoken_piece *p, size_t pos, uint32_t mask, bool any) {
-    size_t i = pos;
-    while (i < p->end && ((p->ch[i] & mask) != 0) == any) {
-        i++;
-    }
-    p->work += i - pos;
-    return i;
-}
-
-/* End of the run of white space that `pos` lies in. */
-static size_t space_run_end(sl_pretoken_piece *p, size_t pos) {
-    if (pos >= p->space_end) {
-        p->space_end = run_end(p, pos, SL_CHAR_SPACE, true);
-    }
-    return p->space_end;
-}
+ * Runs of white space and of digits are where a backtracking engine goes quadratic; here the end of
+ * the run that was looked at last is kept in the piece. */
+#include "text/tokenizer/pretoken_match.h"
 
 /* \s+(?!\S)|\s+ */
 static size_t match_spaces(sl_pretoken_piece *p, size_t pos) {
@@ -61,12 +21,8 @@ static size_t match_to_line_break(sl_pretoken_piece *p, size_t pos) {
     if (!is_any(p, pos, SL_CHAR_SPACE)) {
         return pos;
     }
-    size_t end = space_run_end(p, pos);
-    while (end > pos && !is_line_break(p->ch[end - 1] & SL_CHAR_CODE)) {
-        end--;
-        p->work++;
-    }
-    return end;
+    (void)space_run_end(p, pos);
+    return p->break_end > pos ? p->break_end : pos;
 }
 
 /* 's|'t|'re|'ve|'m|'ll|'d, with capitals too if `fold` */
@@ -98,21 +54,25 @@ size_t sl_pretoken_gpt2(sl_pretoken_piece *p, size_t pos) {
     if (is_any(p, start, SL_CHAR_NUMBER)) {
         return run_end(p, start, SL_CHAR_NUMBER, true);
     }
-    if (is_none(p, start, NOT_OTHER)) {
-        return run_end(p, start, NOT_OTHER, false);
+    if (is_none(p, start, SL_CHAR_NOT_OTHER)) {
+        return run_end(p, start, SL_CHAR_NOT_OTHER, false);
     }
     return match_spaces(p, pos);
 }
 
-/* ` ?[^\s\p{L}\p{N}]+[\r\n]*`, with classes `none` in place of the negated ones, and `/` in the
- * tail if `slash` */
-static size_t match_other(sl_pretoken_piece *p, size_t pos, uint32_t none, bool slash) {
+/* What may follow a run of other characters: [\r\n]*, [\r\n/]*, [\r\n/]? */
+typedef enum other_tail { TAIL_BREAKS, TAIL_BREAKS_SLASHES, TAIL_ONE } other_tail;
+
+/* ` ?[^\s\p{L}\p{N}]+` and a tail, with classes `none` in place of the negated ones */
+static size_t match_other(sl_pretoken_piece *p, size_t pos, uint32_t none, other_tail tail) {
     size_t start = code_at(p, pos) == ' ' ? pos + 1 : pos;
     if (!is_none(p, start, none)) {
         return pos;
     }
     size_t end = run_end(p, start, none, false);
-    while (is_line_break(code_at(p, end)) || (slash && code_at(p, end) == '/')) {
+    size_t end_max = tail == TAIL_ONE ? end + 1 : SIZE_MAX;
+    while (end < end_max &&
+           (is_line_break(code_at(p, end)) || (tail != TAIL_BREAKS && code_at(p, end) == '/'))) {
         end++;
         p->work++;
     }
@@ -136,7 +96,7 @@ static size_t match_digits(const sl_pretoken_piece *p, size_t pos, size_t max) {
 
 /* `[^\r\n\p{L}\p{N}]?` + a run of the classes `letters` */
 static size_t match_letters(sl_pretoken_piece *p, size_t pos, uint32_t letters) {
-    if (is_none(p, pos, WORD_MASK) && !is_line_break(code_at(p, pos)) &&
+    if (is_none(p, pos, SL_CHAR_WORD) && !is_line_break(code_at(p, pos)) &&
         is_any(p, pos + 1, letters)) {
         return run_end(p, pos + 1, letters, true);
     }
@@ -149,7 +109,7 @@ static size_t match_llama3(sl_pretoken_piece *p, size_t pos, uint32_t letters, s
     size_t end = match_contraction(p, pos, true);
     end = end > pos ? end : match_letters(p, pos, letters);
     end = end > pos ? end : match_digits(p, pos, digits_max);
-    end = end > pos ? end : match_other(p, pos, letters | NOT_OTHER, false);
+    end = end > pos ? end : match_other(p, pos, letters | SL_CHAR_NOT_OTHER, TAIL_BREAKS);
     return end > pos ? end : match_blank(p, pos);
 }
 
@@ -162,24 +122,90 @@ size_t sl_pretoken_qwen2(sl_pretoken_piece *p, size_t pos) {
     return match_llama3(p, pos, SL_CHAR_LETTER, 1);
 }
 
+/* As Qwen 2 without the contractions. */
+size_t sl_pretoken_ufakzeka(sl_pretoken_piece *p, size_t pos) {
+    size_t end = match_letters(p, pos, SL_CHAR_LETTER);
+    end = end > pos ? end : match_digits(p, pos, 1);
+    end = end > pos ? end : match_other(p, pos, SL_CHAR_NOT_OTHER, TAIL_BREAKS);
+    return end > pos ? end : match_blank(p, pos);
+}
+
+/* As Qwen 2, but line breaks are no part of what follows: ` ?[^\s\p{L}\p{N}\r\n]+` */
+size_t sl_pretoken_seed_coder(sl_pretoken_piece *p, size_t pos) {
+    size_t end = match_contraction(p, pos, true);
+    end = end > pos ? end : match_letters(p, pos, SL_CHAR_LETTER);
+    end = end > pos ? end : match_digits(p, pos, 1);
+    if (end == pos) {
+        size_t start = code_at(p, pos) == ' ' ? pos + 1 : pos;
+        end = is_none(p, start, SL_CHAR_NOT_OTHER) ? run_end(p, start, SL_CHAR_NOT_OTHER, false)
+                                                   : match_blank(p, pos);
+    }
+    return end;
+}
+
+/* As Llama 3, but white space without a line break goes by powers of two:
+ * \s{512}(?!\S)|\s{256}(?!\S)|...|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1} */
+size_t sl_pretoken_jais2(sl_pretoken_piece *p, size_t pos) {
+    size_t end = match_contraction(p, pos, true);
+    end = end > pos ? end : match_letters(p, pos, SL_CHAR_LETTER);
+    end = end > pos ? end : match_digits(p, pos, 3);
+    end = end > pos ? end : match_other(p, pos, SL_CHAR_NOT_OTHER, TAIL_BREAKS);
+    end = end > pos ? end : match_to_line_break(p, pos);
+    if (end > pos || !is_any(p, pos, SL_CHAR_SPACE)) {
+        return end;
+    }
+    size_t n = space_run_end(p, pos) - pos;
+    n -= p->space_end < p->end && n > 1; /* the last one belongs to what follows */
+    size_t part = 512;
+    while (part > n) {
+        part /= 2;
+    }
+    return pos + part;
+}
+
+/* \p{L}\p{M}*(?: \p{L}\p{M}*)* and more of it: words with single spaces between */
+static size_t words_end(sl_pretoken_piece *p, size_t pos) {
+    size_t i = pos;
+    while (is_any(p, i, SL_CHAR_LETTER) ||
+           (i > pos && (is_any(p, i, SL_CHAR_MARK) ||
+                        (code_at(p, i) == ' ' && is_any(p, i + 1, SL_CHAR_LETTER))))) {
+        i++;
+    }
+    p->work += i - pos;
+    return i;
+}
+
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}
+ * | ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+ */
+size_t sl_pretoken_exaone_moe(sl_pretoken_piece *p, size_t pos) {
+    size_t end = match_contraction(p, pos, true);
+    if (end > pos) {
+        return end;
+    }
+    bool prefix = is_none(p, pos, SL_CHAR_WORD) && !is_line_break(code_at(p, pos)) &&
+                  is_any(p, pos + 1, SL_CHAR_LETTER);
+    end = words_end(p, prefix ? pos + 1 : pos);
+    end = end > pos ? end : match_digits(p, pos, 1);
+    end = end > pos ? end : match_other(p, pos, SL_CHAR_NOT_OTHER, TAIL_ONE);
+    return end > pos ? end : match_blank(p, pos);
+}
+
 /* As Qwen 2, but [\p{L}\p{M}]+ for letters. */
 size_t sl_pretoken_qwen35(sl_pretoken_piece *p, size_t pos) {
     return match_llama3(p, pos, SL_CHAR_LETTER | SL_CHAR_MARK, 1);
 }
 
-/* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}] */
-static bool is_upper_set(const sl_pretoken_piece *p, size_t pos) {
-    return is_any(p, pos, SL_CHAR_LETTER | SL_CHAR_MARK) && is_none(p, pos, SL_CHAR_LOWER);
+/* [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}] (upper) or [\p{Ll}\p{Lm}\p{Lo}\p{M}], without Han characters if
+ * `no_han` */
+static bool is_cased(const sl_pretoken_piece *p, size_t pos, bool upper, bool no_han) {
+    return is_any(p, pos, SL_CHAR_LETTER | SL_CHAR_MARK) &&
+           is_none(p, pos, upper ? SL_CHAR_LOWER : SL_CHAR_UPPER) &&
+           !(no_han && sl_pretoken_is_han(code_at(p, pos)));
 }
 
-/* [\p{Ll}\p{Lm}\p{Lo}\p{M}] */
-static bool is_lower_set(const sl_pretoken_piece *p, size_t pos) {
-    return is_any(p, pos, SL_CHAR_LETTER | SL_CHAR_MARK) && is_none(p, pos, SL_CHAR_UPPER);
-}
-
-static size_t cased_run(sl_pretoken_piece *p, size_t pos, bool upper) {
+static size_t cased_run(sl_pretoken_piece *p, size_t pos, bool upper, bool no_han) {
     size_t i = pos;
-    while (upper ? is_upper_set(p, i) : is_lower_set(p, i)) {
+    while (is_cased(p, i, upper, no_han)) {
         i++;
     }
     p->work += i - pos;
@@ -189,14 +215,14 @@ static size_t cased_run(sl_pretoken_piece *p, size_t pos, bool upper) {
 /* UPPER*LOWER+ from `pos`. Letters without case are in both sets: when no small letter follows the
  * run, it is given back up to and without its last such letter. After that only capitals are left
  * of the run, so a run is walked back at most twice. */
-static size_t match_upper_lower(sl_pretoken_piece *p, size_t pos) {
-    size_t upper_end = cased_run(p, pos, true);
-    if (is_lower_set(p, upper_end)) {
-        return cased_run(p, upper_end, false);
+static size_t match_upper_lower(sl_pretoken_piece *p, size_t pos, bool no_han) {
+    size_t upper_end = cased_run(p, pos, true, no_han);
+    if (is_cased(p, upper_end, false, no_han)) {
+        return cased_run(p, upper_end, false, no_han);
     }
     for (size_t i = upper_end; i > pos; i--) {
         p->work++;
-        if (is_lower_set(p, i - 1)) {
+        if (is_cased(p, i - 1, false, no_han)) {
             return i;
         }
     }
@@ -204,21 +230,21 @@ static size_t match_upper_lower(sl_pretoken_piece *p, size_t pos) {
 }
 
 /* UPPER+LOWER* from `pos` */
-static size_t match_upper(sl_pretoken_piece *p, size_t pos) {
-    size_t end = cased_run(p, pos, true);
-    return end > pos ? cased_run(p, end, false) : pos;
+static size_t match_upper(sl_pretoken_piece *p, size_t pos, bool no_han) {
+    size_t end = cased_run(p, pos, true, no_han);
+    return end > pos ? cased_run(p, end, false, no_han) : pos;
 }
 
 /* [^\r\n\p{L}\p{N}]?UPPER*LOWER+ | [^\r\n\p{L}\p{N}]?UPPER+LOWER* */
-static size_t match_cased_word(sl_pretoken_piece *p, size_t pos) {
-    bool prefix = is_none(p, pos, WORD_MASK) && !is_line_break(code_at(p, pos));
-    size_t (*const forms[2])(sl_pretoken_piece *, size_t) = {match_upper_lower, match_upper};
+static size_t match_cased_word(sl_pretoken_piece *p, size_t pos, bool no_han) {
+    bool prefix = is_none(p, pos, SL_CHAR_WORD) && !is_line_break(code_at(p, pos));
+    size_t (*const forms[2])(sl_pretoken_piece *, size_t, bool) = {match_upper_lower, match_upper};
     for (size_t i = 0; i < 2; i++) {
-        size_t end = prefix ? forms[i](p, pos + 1) : pos;
+        size_t end = prefix ? forms[i](p, pos + 1, no_han) : pos;
         if (prefix && end > pos + 1) {
             return end;
         }
-        end = forms[i](p, pos);
+        end = forms[i](p, pos, no_han);
         if (end > pos) {
             return end;
         }
@@ -227,12 +253,12 @@ static size_t match_cased_word(sl_pretoken_piece *p, size_t pos) {
 }
 
 static size_t match_o200k(sl_pretoken_piece *p, size_t pos, bool contractions, size_t digits_max) {
-    size_t end = match_cased_word(p, pos);
+    size_t end = match_cased_word(p, pos, false);
     if (end > pos) {
         return contractions ? match_contraction(p, end, true) : end;
     }
     end = match_digits(p, pos, digits_max);
-    end = end > pos ? end : match_other(p, pos, NOT_OTHER, true);
+    end = end > pos ? end : match_other(p, pos, SL_CHAR_NOT_OTHER, TAIL_BREAKS_SLASHES);
     return end > pos ? end : match_blank(p, pos);
 }
 
@@ -242,6 +268,30 @@ static size_t match_o200k(sl_pretoken_piece *p, size_t pos, bool contractions, s
  * |\s*[\r\n]+|\s+(?!\S)|\s+ */
 size_t sl_pretoken_o200k(sl_pretoken_piece *p, size_t pos) {
     return match_o200k(p, pos, true, 3);
+}
+
+/* As o200k with \p{N} alone. */
+size_t sl_pretoken_youtu(sl_pretoken_piece *p, size_t pos) {
+    return match_o200k(p, pos, true, 1);
+}
+
+/* [\p{Han}]+, then as o200k, but words are without Han characters and `/` is no line break */
+size_t sl_pretoken_kimi(sl_pretoken_piece *p, size_t pos) {
+    size_t end = pos;
+    while (sl_pretoken_is_han(code_at(p, end))) {
+        end++;
+    }
+    p->work += end - pos;
+    if (end > pos) {
+        return end;
+    }
+    end = match_cased_word(p, pos, true);
+    if (end > pos) {
+        return match_contraction(p, end, true);
+    }
+    end = match_digits(p, pos, 3);
+    end = end > pos ? end : match_other(p, pos, SL_CHAR_NOT_OTHER, TAIL_BREAKS);
+    return end > pos ? end : match_blank(p, pos);
 }
 
 /* As o200k without contractions and with \p{N} alone. */
@@ -272,6 +322,98 @@ size_t sl_pretoken_ascii_digits_3(sl_pretoken_piece *p, size_t pos) {
         }
     }
     return pos + 3;
+}
+
+/* Digits by three, counted from the end of their run. */
+size_t sl_pretoken_digits_from_end(sl_pretoken_piece *p, size_t pos) {
+    if (!is_any(p, pos, SL_CHAR_NUMBER)) {
+        return pos;
+    }
+    size_t n = number_run_end(p, pos) - pos;
+    return pos + (n % 3 == 0 ? 3 : n % 3);
+}
+
+/* (?=([0-9]{3})+(?![0-9])): the same of ASCII digits; the piece is numbers alone */
+size_t sl_pretoken_ascii_digits_from_end(sl_pretoken_piece *p, size_t pos) {
+    if (pos >= p->number_end) {
+        p->number_end = pos;
+        while (code_at(p, p->number_end) - '0' <= 9) {
+            p->number_end++;
+            p->work++;
+        }
+    }
+    size_t n = p->number_end - pos;
+    return n == 0 ? pos : pos + (n % 3 == 0 ? 3 : n % 3);
+}
+
+/* \d{1,3}(?=(?:\d{3})*\b): numbers by three from the end of their run, where that ends a word */
+size_t sl_pretoken_digits_of_word(sl_pretoken_piece *p, size_t pos) {
+    if (!is_any(p, pos, SL_CHAR_NUMBER)) {
+        return pos;
+    }
+    size_t end = number_run_end(p, pos);
+    bool goes_on = is_any(p, end, SL_CHAR_LETTER | SL_CHAR_MARK) || code_at(p, end) == '_';
+    return goes_on ? pos : sl_pretoken_digits_from_end(p, pos);
+}
+
+/* [^\n]+|\n+ */
+size_t sl_pretoken_lines(sl_pretoken_piece *p, size_t pos) {
+    bool breaks = code_at(p, pos) == '\n';
+    size_t end = pos + 1;
+    while (end < p->end && (code_at(p, end) == '\n') == breaks) {
+        end++;
+    }
+    p->work += end - pos;
+    return end;
+}
+
+/* <sentinel:[0-9]+> */
+size_t sl_pretoken_sentinel(sl_pretoken_piece *p, size_t pos) {
+    static const char name[] = "<sentinel:";
+    size_t i = 0;
+    while (name[i] != '\0' && code_at(p, pos + i) == (unsigned char)name[i]) {
+        i++;
+    }
+    size_t end = pos + i;
+    while (name[i] == '\0' && code_at(p, end) - '0' <= 9) {
+        end++;
+    }
+    p->work += end - pos;
+    return end > pos + sizeof(name) - 1 && code_at(p, end) == '>' ? end + 1 : pos;
+}
+
+/* IMGIMG[A-I]{1,4}Z */
+size_t sl_pretoken_image(sl_pretoken_piece *p, size_t pos) {
+    static const char name[] = "IMGIMG";
+    for (size_t i = 0; name[i] != '\0'; i++) {
+        if (code_at(p, pos + i) != (unsigned char)name[i]) {
+            return pos;
+        }
+    }
+    size_t begin = pos + sizeof(name) - 1, end = begin;
+    while (end - begin < 4 && code_at(p, end) - 'A' <= 'I' - 'A') {
+        end++;
+    }
+    return end > begin && code_at(p, end) == 'Z' ? end + 1 : pos;
+}
+
+/* [\t\n]|    |  : a tab, a line break, four spaces or two */
+size_t sl_pretoken_indent(sl_pretoken_piece *p, size_t pos) {
+    if (code_at(p, pos) == '\t' || code_at(p, pos) == '\n') {
+        return pos + 1;
+    }
+    size_t n = 0;
+    while (n < 4 && code_at(p, pos + n) == ' ') {
+        n++;
+    }
+    return n == 4 ? pos + 4 : n >= 2 ? pos + 2 : pos;
+}
+
+/* [\p{P}!-/:-@\[-`{-~] */
+size_t sl_pretoken_mark(sl_pretoken_piece *p, size_t pos) {
+    uint32_t c = code_at(p, pos);
+    bool ascii = c > 0x20 && c < 0x7F && is_any(p, pos, SL_CHAR_PUNCT | SL_CHAR_SYMBOL);
+    return ascii || is_any(p, pos, SL_CHAR_PUNCT) ? pos + 1 : pos;
 }
 
 /* [\p{P}\$\+<=>\^~\|]+ and, with `tick`, the grave accent */
@@ -352,96 +494,6 @@ size_t sl_pretoken_space_punct(sl_pretoken_piece *p, size_t pos) {
     return match_space_run(p, pos, SL_CHAR_PUNCT);
 }
 
-/* End of the run of characters in sorted ranges, from `pos`. */
-static size_t range_run_end(sl_pretoken_piece *p, size_t pos, const char_range *ranges, size_t n) {
-    size_t i = pos;
-    for (; i < p->end; i++) {
-        uint32_t code = code_at(p, i);
-        size_t low = 0, high = n; /* the first range that ends at or after the code */
-        while (low < high) {
-            size_t mid = (low + high) / 2;
-            if (ranges[mid].last < code) {
-                low = mid + 1;
-            } else {
-                high = mid;
-            }
-        }
-        if (low == n || ranges[low].first > code) {
-            break;
-        }
-    }
-    p->work += i - pos;
-    return i;
-}
-
-/* \s? + a run of characters in ranges */
-static size_t match_space_ranges(sl_pretoken_piece *p, size_t pos, const char_range *ranges,
-                                 size_t n) {
-    if (is_any(p, pos, SL_CHAR_SPACE)) {
-        size_t end = range_run_end(p, pos + 1, ranges, n);
-        if (end > pos + 1) {
-            return end;
-        }
-    }
-    return range_run_end(p, pos, ranges, n);
-}
-
-#define N_RANGES(ranges) (sizeof(ranges) / sizeof((ranges)[0]))
-
-/* Letters with case, as DeepSeek's tokenizer lists them. */
-static const char_range CASED_LETTERS[] = {
-    {0x41, 0x5A},       {0x61, 0x7A},       {0xB5, 0xB5},       {0xC0, 0xD6},
-    {0xD8, 0xF6},       {0xF8, 0x1BA},      {0x1BC, 0x1BF},     {0x1C4, 0x293},
-    {0x295, 0x2AF},     {0x370, 0x373},     {0x376, 0x377},     {0x37B, 0x37D},
-    {0x37F, 0x37F},     {0x386, 0x386},     {0x388, 0x38A},     {0x38C, 0x38C},
-    {0x38E, 0x3A1},     {0x3A3, 0x3F5},     {0x3F7, 0x481},     {0x48A, 0x52F},
-    {0x531, 0x556},     {0x10A0, 0x10C5},   {0x13A0, 0x13F5},   {0x13F8, 0x13FD},
-    {0x1C90, 0x1CBA},   {0x1CBD, 0x1CBF},   {0x1D00, 0x1D2B},   {0x1D6B, 0x1D77},
-    {0x1D79, 0x1D9A},   {0x1E00, 0x1F15},   {0x1F18, 0x1F1D},   {0x1F20, 0x1F45},
-    {0x1F48, 0x1F4D},   {0x1F50, 0x1F57},   {0x1F59, 0x1F59},   {0x1F5B, 0x1F5B},
-    {0x1F5D, 0x1F5D},   {0x1F5F, 0x1F7D},   {0x1F80, 0x1FB4},   {0x1FB6, 0x1FBC},
-    {0x1FBE, 0x1FBE},   {0x1FC2, 0x1FC4},   {0x1FC6, 0x1FCC},   {0x1FD0, 0x1FD3},
-    {0x1FD6, 0x1FDB},   {0x1FE0, 0x1FEC},   {0x1FF2, 0x1FF4},   {0x1FF6, 0x1FFC},
-    {0x2102, 0x2102},   {0x2107, 0x2107},   {0x210A, 0x2113},   {0x2115, 0x2115},
-    {0x2119, 0x211D},   {0x2124, 0x2124},   {0x2126, 0x2126},   {0x2128, 0x2128},
-    {0x212A, 0x212D},   {0x212F, 0x2134},   {0x2139, 0x2139},   {0x213C, 0x213F},
-    {0x2145, 0x2149},   {0x214E, 0x214E},   {0x2183, 0x2184},   {0x2C00, 0x2C7B},
-    {0x2C7E, 0x2CE4},   {0x2CEB, 0x2CEE},   {0x2CF2, 0x2CF3},   {0xA640, 0xA66D},
-    {0xA680, 0xA69B},   {0xA722, 0xA76F},   {0xA771, 0xA787},   {0xA78B, 0xA78E},
-    {0xAB70, 0xABBF},   {0xFB00, 0xFB06},   {0xFB13, 0xFB17},   {0xFF21, 0xFF3A},
-    {0xFF41, 0xFF5A},   {0x10400, 0x1044F}, {0x104B0, 0x104D3}, {0x104D8, 0x104FB},
-    {0x10C80, 0x10CB2}, {0x10CC0, 0x10CF2}, {0x118A0, 0x118DF}, {0x1E900, 0x1E943},
-};
-
-/* \s?[A-Za-z...]+ */
-size_t sl_pretoken_space_cased(sl_pretoken_piece *p, size_t pos) {
-    return match_space_ranges(p, pos, CASED_LETTERS, N_RANGES(CASED_LETTERS));
-}
-
-/* \s?[!-/:-~ and their wide, quoting and ideographic forms]+ */
-size_t sl_pretoken_space_marks(sl_pretoken_piece *p, size_t pos) {
-    static const char_range MARKS[] = {{'!', '/'},       {':', '~'},       {0x2018, 0x201F},
-                                       {0x3000, 0x3002}, {0xFF01, 0xFF0F}, {0xFF1A, 0xFF5E}};
-    return match_space_ranges(p, pos, MARKS, N_RANGES(MARKS));
-}
-
-/* \s+$ */
-size_t sl_pretoken_space_at_end(sl_pretoken_piece *p, size_t pos) {
-    return is_any(p, pos, SL_CHAR_SPACE) && space_run_end(p, pos) == p->end ? p->end : pos;
-}
-
-/* [U+4E00-U+9FA5 U+0800-U+4E00 U+AC00-U+D7FF]+ */
-size_t sl_pretoken_han_hangul(sl_pretoken_piece *p, size_t pos) {
-    static const char_range RANGES[] = {{0x800, 0x9FA5}, {0xAC00, 0xD7FF}};
-    return range_run_end(p, pos, RANGES, N_RANGES(RANGES));
-}
-
-/* [U+4E00-U+9FA5 U+3040-U+309F U+30A0-U+30FF]+ */
-size_t sl_pretoken_han_kana(sl_pretoken_piece *p, size_t pos) {
-    static const char_range RANGES[] = {{0x3040, 0x30FF}, {0x4E00, 0x9FA5}};
-    return range_run_end(p, pos, RANGES, N_RANGES(RANGES));
-}
-
 static bool is_ascii_letter(uint32_t code) {
     return code != UINT32_MAX && (code | 0x20) - 'a' < 26;
 }
@@ -458,10 +510,8 @@ static size_t match_mark_ascii_word(sl_pretoken_piece *p, size_t pos) {
     return end > pos + 1 ? end : pos;
 }
 
-/* [ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+
- * | ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+
- * |\s+(?!\S)|\s+ */
-size_t sl_pretoken_deepseek3(sl_pretoken_piece *p, size_t pos) {
+/* [ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+ */
+static size_t match_deepseek3(sl_pretoken_piece *p, size_t pos) {
     const uint32_t letters = SL_CHAR_LETTER | SL_CHAR_MARK;
     const uint32_t marks = SL_CHAR_PUNCT | SL_CHAR_SYMBOL;
     size_t end = match_mark_ascii_word(p, pos);
@@ -476,13 +526,29 @@ size_t sl_pretoken_deepseek3(sl_pretoken_piece *p, size_t pos) {
         return run_end(p, pos, letters, true);
     }
     size_t start = code_at(p, pos) == ' ' ? pos + 1 : pos;
-    if (is_any(p, start, marks)) {
-        end = run_end(p, start, marks, true);
+    return is_any(p, start, marks) ? run_end(p, start, marks, true) : pos;
+}
+
+/* [ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+
+ * | ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+
+ * |\s+(?!\S)|\s+ */
+size_t sl_pretoken_deepseek3(sl_pretoken_piece *p, size_t pos) {
+    size_t end = match_deepseek3(p, pos);
+    if (end == pos) {
+        return match_blank(p, pos);
+    }
+    if (is_any(p, end - 1, SL_CHAR_PUNCT | SL_CHAR_SYMBOL)) { /* the third form alone ends so */
         while (is_line_break(code_at(p, end))) {
             end++;
             p->work++;
         }
-        return end;
     }
-    return match_blank(p, pos);
+    return end;
+}
+
+/* As DeepSeek 3, but each line break is alone: ` ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+` at the end */
+size_t sl_pretoken_spark(sl_pretoken_piece *p, size_t pos) {
+    size_t end = match_deepseek3(p, pos);
+    end = end > pos ? end : sl_pretoken_line_break(p, pos);
+    return end > pos ? end : match_spaces(p, pos);
 }

@@ -32,7 +32,9 @@ typedef uint32_t sl_char;
 typedef struct sl_pretoken_piece {
     const sl_char *ch;
     size_t begin, end;
-    size_t space_end; /* where the run of white space that was looked at last ends, 0: none yet */
+    /* Where the run of white space, and of numbers, that was looked at last ends; 0: none yet. */
+    size_t space_end, number_end;
+    size_t break_end; /* end of the last line break of that white space, 0: it has none */
     uint64_t work;    /* characters looked at */
 } sl_pretoken_piece;
 
@@ -40,13 +42,15 @@ typedef struct sl_pretoken_piece {
 typedef size_t (*sl_pretoken_match)(sl_pretoken_piece *p, size_t pos);
 
 #define SL_PRETOKEN_STAGES 6
-#define SL_PRETOKEN_NAMES 24
+#define SL_PRETOKEN_NAMES 24 /* of one row */
 
 typedef struct sl_pretokenizer {
     const char *names[SL_PRETOKEN_NAMES];         /* the first one is shown; NULL ends the list */
     sl_pretoken_match stages[SL_PRETOKEN_STAGES]; /* NULL ends the list */
     bool ignore_merges; /* a word that is a token as a whole is not merged up */
     bool adds_bos;      /* when the file does not say */
+    bool always_bos;    /* whatever the file says */
+    bool is_raw; /* words are merged from characters, not from bytes; spaces are written U+2581 */
 } sl_pretokenizer;
 
 /* NULL if there is none of this name. */
@@ -70,23 +74,42 @@ size_t sl_pretoken_gpt2(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_llama3(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_qwen2(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_qwen35(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_ufakzeka(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_seed_coder(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_jais2(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_exaone_moe(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_o200k(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_youtu(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_kimi(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_tekken(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_digit(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_digits(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_digits_1_3(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_digits_from_end(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_ascii_digits_from_end(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_digits_of_word(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_ascii_digits_3(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_lines(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_sentinel(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_image(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_indent(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_mark(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_punct_default(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_punct_falcon(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_bloom(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_line_break(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_space_letters(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_space_punct(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_deepseek3(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_spark(sl_pretoken_piece *p, size_t pos);
+/* pretoken_script.c: those that ask for scripts. */
 size_t sl_pretoken_space_cased(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_space_marks(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_space_at_end(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_han_hangul(sl_pretoken_piece *p, size_t pos);
 size_t sl_pretoken_han_kana(sl_pretoken_piece *p, size_t pos);
-size_t sl_pretoken_deepseek3(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_spaceless(sl_pretoken_piece *p, size_t pos);
+size_t sl_pretoken_youtu_scripts(sl_pretoken_piece *p, size_t pos);
+bool sl_pretoken_is_han(uint32_t code); /* the script Han */
 
 #endif

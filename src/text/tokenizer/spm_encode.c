@@ -7,8 +7,6 @@
 #include "text/tokenizer/merge_heap.h"
 #include "text/tokenizer/tokenizer_internal.h"
 
-#define SPACE_MARK "\xE2\x96\x81" /* U+2581 */
-
 typedef struct spm_node {
     uint32_t start, len; /* bytes of the word */
     uint32_t prev, next; /* UINT32_MAX: none */
@@ -70,20 +68,6 @@ static void spm_merge_all(spm_merger *m) {
     }
 }
 
-/* Text that is no token: its bytes, or the unknown token once where a byte has none. */
-static sl_status spm_emit_bytes(const sl_tokenizer *t, const char *text, size_t len, sl_ids *ids) {
-    for (size_t i = 0; i < len; i++) {
-        if (t->byte_symbol[(unsigned char)text[i]] == SL_NO_SYMBOL) {
-            return t->unk < 0 ? SL_OK : sl_ids_push(ids, t->unk);
-        }
-    }
-    sl_status status = SL_OK;
-    for (size_t i = 0; i < len && status == SL_OK; i++) {
-        status = sl_ids_push(ids, (int32_t)t->byte_symbol[(unsigned char)text[i]]);
-    }
-    return status;
-}
-
 static sl_status spm_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice word,
                                  sl_ids *ids) {
     if (!sl_encode_scratch_room(&s->nodes, &s->nodes_bytes, word.len, sizeof(spm_node)) ||
@@ -114,13 +98,13 @@ static sl_status spm_encode_word(const sl_tokenizer *t, sl_encode_scratch *s, sl
         const spm_node *node = &m.nodes[i];
         status = node->id != SL_NO_SYMBOL
                      ? sl_ids_push(ids, (int32_t)node->id)
-                     : spm_emit_bytes(t, word.ptr + node->start, node->len, ids);
+                     : sl_encode_byte_tokens(t, word.ptr + node->start, node->len, ids);
     }
     return status;
 }
 
 static bool spm_is_mark(sl_slice text, size_t i) {
-    return i + 3 <= text.len && memcmp(text.ptr + i, SPACE_MARK, 3) == 0;
+    return i + 3 <= text.len && memcmp(text.ptr + i, SL_SPACE_MARK, 3) == 0;
 }
 
 /* End of the word at `begin`: where a mark follows another character. */
@@ -138,29 +122,6 @@ static size_t spm_word_end(const sl_tokenizer *t, sl_slice text, size_t begin) {
     return i;
 }
 
-/* The text with its spaces (and the one in front) as marks, in scratch memory. */
-static bool spm_mark_spaces(sl_encode_scratch *s, sl_slice text, bool add_prefix, sl_slice *out) {
-    if (!sl_encode_scratch_room(&s->bytes, &s->bytes_bytes, text.len + 1, 3)) {
-        return false;
-    }
-    char *p = s->bytes;
-    size_t len = 0;
-    if (add_prefix) {
-        memcpy(p, SPACE_MARK, 3);
-        len = 3;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] == ' ') {
-            memcpy(p + len, SPACE_MARK, 3);
-            len += 3;
-        } else {
-            p[len++] = text.ptr[i];
-        }
-    }
-    *out = (sl_slice){p, len};
-    return true;
-}
-
 sl_status sl_spm_encode(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice text, bool add_prefix,
                         sl_ids *ids) {
     sl_status status = sl_encode_check_room(t, text.len, ids);
@@ -168,10 +129,9 @@ sl_status sl_spm_encode(const sl_tokenizer *t, sl_encode_scratch *s, sl_slice te
         return status;
     }
     sl_slice marked;
-    if (!spm_mark_spaces(s, text, add_prefix, &marked)) {
+    if (!sl_encode_mark_spaces(s, text, add_prefix, &marked)) {
         return SL_ERR_MEMORY;
     }
-    s->work += marked.len;
     for (size_t begin = 0; begin < marked.len;) {
         size_t end = spm_word_end(t, marked, begin);
         sl_slice word = {marked.ptr + begin, end - begin};

@@ -19,6 +19,7 @@ typedef struct sl_token {
     uint8_t type;  /* sl_token_type */
     uint8_t strip; /* SL_TOKEN_LSTRIP | SL_TOKEN_RSTRIP */
     uint8_t byte;  /* the value of a SL_TOKEN_BYTE */
+    bool is_named; /* found like a control token, written like any other */
 } sl_token;
 
 typedef struct sl_token_slot {

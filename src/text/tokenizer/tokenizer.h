@@ -41,8 +41,9 @@ SL_NODISCARD sl_status sl_tokenizer_encode(const sl_tokenizer *t, sl_slice text,
 SL_NODISCARD sl_status sl_tokenizer_encode_spans(const sl_tokenizer *t, sl_slice text,
                                                  const sl_spans *closed, sl_ids *ids,
                                                  sl_error *err);
-/* The file's own rule around one sequence: BOS before, EOS (or SEP) after, where it asks for
- * them. */
+/* The file's own rule around one sequence: BOS before, EOS after, where it asks for them; around
+ * one of WordPiece always [CLS] and [SEP]. This is what an encoder's text is to be tokenised
+ * with. */
 SL_NODISCARD sl_status sl_tokenizer_encode_full(const sl_tokenizer *t, sl_slice text,
                                                 bool add_special, bool parse_special, sl_ids *ids,
                                                 sl_error *err);
@@ -54,8 +55,14 @@ SL_NODISCARD sl_status sl_tokenizer_decode(const sl_tokenizer *t, const int32_t 
                                            bool at_start, bool show_special, sl_buf *out,
                                            sl_error *err);
 
+/* What a decoder that takes the ids of a text one by one remembers between them. */
+typedef struct sl_decode_state {
+    bool at_start;  /* see sl_tokenizer_decode; cleared by a token with text */
+    bool has_quote; /* WordPiece: an apostrophe waits for what follows it */
+} sl_decode_state;
+
 uint32_t sl_tokenizer_n_vocab(const sl_tokenizer *t);
-const char *sl_tokenizer_kind(const sl_tokenizer *t); /* "bpe/smollm", "spm", ... */
+const char *sl_tokenizer_kind(const sl_tokenizer *t); /* "bpe/smollm", "spm", "unigram", ... */
 /* As stored in the file; {NULL, 0} if outside. */
 sl_slice sl_tokenizer_text(const sl_tokenizer *t, int32_t id);
 bool sl_tokenizer_is_control(const sl_tokenizer *t, int32_t id);

@@ -1,5 +1,7 @@
-/* Ids to bytes. Any thread. Control and unknown tokens are silent unless asked for; nothing is
- * cleaned up or joined, so that what encoding took apart comes back byte for byte. */
+/* Ids to bytes. Any thread. Control and unknown tokens are silent unless asked for. Nothing is
+ * cleaned up or joined, so that what encoding took apart comes back byte for byte; but of
+ * WordPiece, which forgets where spaces were, words come back with a space before each but for the
+ * usual punctuation. */
 #include "base/error.h"
 #include "base/utf8.h"
 #include "text/tokenizer/tokenizer_internal.h"
@@ -47,28 +49,89 @@ static void decode_marked(const sl_token *token, bool strip, sl_buf *out) {
     out->len += n;
 }
 
+static bool decode_begins(sl_slice text, const char *part) {
+    size_t len = strlen(part);
+    return text.len >= len && memcmp(text.ptr, part, len) == 0;
+}
+
+/* Is the text behind an apostrophe a contraction that goes without a space before it? */
+static bool decode_is_contraction(sl_slice rest) {
+    return decode_begins(rest, "s") || decode_begins(rest, "m") || decode_begins(rest, "re") ||
+           decode_begins(rest, "ve");
+}
+
+/* U+2581 at the beginning is a space, but not before . , ! ? 's 'm 're 've. An apostrophe between
+ * words has no space on either side; before anything else it has one, so it waits for what
+ * comes. */
+static void decode_wordpiece(sl_decode_state *state, const sl_token *token, sl_buf *out) {
+    sl_slice rest = {token->text, token->len};
+    bool space = decode_begins(rest, SL_SPACE_MARK);
+    if (space) {
+        rest = (sl_slice){rest.ptr + 3, rest.len - 3};
+    }
+    bool closes = rest.len > 0 && memchr("?!.,", rest.ptr[0], 4) != NULL;
+    if (state->has_quote) {
+        state->has_quote = false;
+        bool between = space && !closes;
+        bool joined = between || (!space && decode_is_contraction(rest));
+        sl_buf_append_str(out, joined ? "'" : " '");
+        sl_buf_append(out, rest.ptr, rest.len);
+        return;
+    }
+    if (space && sl_slice_eq_str(rest, "'")) {
+        state->has_quote = true;
+        return;
+    }
+    bool contraction = decode_begins(rest, "'") &&
+                       decode_is_contraction((sl_slice){rest.ptr + 1, rest.len - 1});
+    if (space && !closes && !contraction) {
+        sl_buf_append_char(out, ' ');
+    }
+    sl_buf_append(out, rest.ptr, rest.len);
+}
+
+sl_status sl_tokenizer_decode_end(sl_decode_state *state, sl_buf *out, sl_error *err) {
+    if (state->has_quote) {
+        state->has_quote = false;
+        sl_buf_append_str(out, " '");
+    }
+    return out->status == SL_OK ? SL_OK : SL_FAIL(err, out->status, "no room for a text's end");
+}
+
+/* Control, unknown and user-defined tokens stand for themselves. */
+static void decode_special(const sl_token *token, bool show_special, sl_decode_state *state,
+                           sl_buf *out) {
+    if (token->type != SL_TOKEN_USER && !show_special) {
+        return;
+    }
+    if (state->has_quote) {
+        state->has_quote = false;
+        sl_buf_append_str(out, " '");
+    }
+    sl_buf_append(out, token->text, token->len);
+}
+
 sl_status sl_tokenizer_decode_one(const sl_tokenizer *t, int32_t id, bool show_special,
-                                  bool *at_start_io, sl_buf *out, sl_error *err) {
+                                  sl_decode_state *state, sl_buf *out, sl_error *err) {
     if (id < 0 || (uint32_t)id >= t->n_vocab) {
         return SL_FAIL(err, SL_ERR_ARGUMENT, "token id %d is outside the vocabulary of %u tokens",
                        (int)id, (unsigned)t->n_vocab);
     }
     const sl_token *token = &t->tokens[id];
-    if (token->type == SL_TOKEN_CONTROL || token->type == SL_TOKEN_UNKNOWN) {
-        if (show_special) {
-            sl_buf_append(out, token->text, token->len);
-        }
-    } else if (token->type == SL_TOKEN_USER) {
-        sl_buf_append(out, token->text, token->len);
+    if (token->type == SL_TOKEN_CONTROL || token->type == SL_TOKEN_UNKNOWN ||
+        token->type == SL_TOKEN_USER) {
+        decode_special(token, show_special, state, out);
     } else {
         if (token->type == SL_TOKEN_BYTE) {
             sl_buf_append_char(out, (char)token->byte);
-        } else if (t->family == SL_TOKENIZER_SPM) {
-            decode_marked(token, *at_start_io && t->add_space_prefix, out);
+        } else if (sl_tokenizer_is_marked(t)) {
+            decode_marked(token, state->at_start && t->add_space_prefix, out);
+        } else if (t->family == SL_TOKENIZER_WORDPIECE) {
+            decode_wordpiece(state, token, out);
         } else {
             decode_byte_level(token, out);
         }
-        *at_start_io = false;
+        state->at_start = false;
     }
     return out->status == SL_OK
                ? SL_OK
@@ -78,12 +141,14 @@ sl_status sl_tokenizer_decode_one(const sl_tokenizer *t, int32_t id, bool show_s
 sl_status sl_tokenizer_decode(const sl_tokenizer *t, const int32_t *ids, size_t n, bool at_start,
                               bool show_special, sl_buf *out, sl_error *err) {
     size_t len_before = out->len;
-    for (size_t i = 0; i < n; i++) {
-        sl_status status = sl_tokenizer_decode_one(t, ids[i], show_special, &at_start, out, err);
-        if (status != SL_OK) {
-            out->len = len_before;
-            return status;
-        }
+    sl_decode_state state = {.at_start = at_start};
+    sl_status status = SL_OK;
+    for (size_t i = 0; i < n && status == SL_OK; i++) {
+        status = sl_tokenizer_decode_one(t, ids[i], show_special, &state, out, err);
     }
-    return SL_OK;
+    if (status == SL_OK) {
+        status = sl_tokenizer_decode_end(&state, out, err);
+    }
+    out->len = status == SL_OK ? out->len : len_before;
+    return status;
 }

@@ -100,8 +100,16 @@ static sl_status encode_plain(encode_job *job, sl_slice text) {
     }
     bool prefix = t->add_space_prefix && job->after_special;
     job->after_special = false;
-    return t->family == SL_TOKENIZER_SPM ? sl_spm_encode(t, &job->scratch, text, prefix, job->ids)
-                                         : sl_bpe_encode(t, &job->scratch, text, job->ids);
+    switch (t->family) {
+    case SL_TOKENIZER_SPM:
+        return sl_spm_encode(t, &job->scratch, text, prefix, job->ids);
+    case SL_TOKENIZER_UNIGRAM:
+        return sl_unigram_encode(t, &job->scratch, text, job->ids);
+    case SL_TOKENIZER_WORDPIECE:
+        return sl_wordpiece_encode(t, &job->scratch, text, job->ids);
+    default:
+        return sl_bpe_encode(t, &job->scratch, text, job->ids);
+    }
 }
 
 /* The plain text before hit i (behind the last one for i = n), less what special tokens swallow. */

@@ -326,7 +326,7 @@ static void test_text_start(void **state) {
     for (int start = 0; start < 2; start++) {
         sl_detokenizer d;
         sl_detokenizer_init(&d, t, NULL, 0, false);
-        d.at_start = start != 0;
+        d.state.at_start = start != 0;
         sl_buf out;
         sl_buf_init(&out, 1 << 20);
         bool stopped;

@@ -2,8 +2,9 @@
  * - $SLUICE_SHARED (default ../shared) /golden/tok: vocab_cases and extra_cases, vocabularies
  * beside them, in $SLUICE_VOCAB_DIR (ggml-vocab-NAME.gguf) or $SLUICE_MODEL_DIR (smollm2, gemma3
  * model files);
- * - .../golden/arch: tokenizer_cases of each small model. Every case must be exact; a vocabulary of
- * a kind that is not supported yet is named and counted. Without the shared folder the test is
+ * - .../golden/arch: tokenizer_cases of each small model. Every case must be exact, and every kind
+ *   of
+ * vocabulary supported. Without the shared folder the test is
  * skipped: test_tokenizer_small.c has cases of its own. */
 #include <dirent.h>
 #include <jansson.h>
@@ -229,6 +230,7 @@ static void test_vocabularies(void **state) {
     printf("%d vocabularies, %d exact, %d wrong; %d not supported yet, %d without a file\n",
            n_vocabularies, n_exact, n_wrong, n_unsupported, n_missing);
     assert_int_equal(n_wrong, 0);
+    assert_int_equal(n_unsupported, 0);
     assert_true(n_exact > 0);
 }
 
@@ -274,6 +276,7 @@ static void test_small_models(void **state) {
     printf("%d model files, %d exact, %d wrong; %d not supported yet\n", n_vocabularies, n_exact,
            n_wrong, n_unsupported);
     assert_int_equal(n_wrong, 0);
+    assert_int_equal(n_unsupported, 0);
     assert_true(n_exact > 0);
 }
 

@@ -1,6 +1,6 @@
 /* The compact reference cases in tests/golden/tok (made by tests/golden/make/make_tok.py with other
- * tokenisers): one byte-level vocabulary under every pre-tokeniser, one SentencePiece vocabulary.
- * Stands alone. */
+ * tokenisers): one byte-level vocabulary under every pre-tokeniser, and at least one of every other
+ * family. Stands alone. */
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,12 +57,34 @@ static int count_wrong(const sl_tokenizer *t, const char *what, const json_t *te
     return n_wrong;
 }
 
-static void fill_tokens(const json_t *root) {
+/* Tokens, and types, scores and merges where there are some. */
+static void fill_sample(const json_t *root) {
+    const json_t *types = json_object_get(root, "types"), *scores = json_object_get(root, "scores");
     size_t i;
-    json_t *token;
-    json_array_foreach(json_object_get(root, "tokens"), i, token) {
-        vocab_sample_add(&sample, json_string_value(token), 1, 0);
+    json_t *one;
+    json_array_foreach(json_object_get(root, "tokens"), i, one) {
+        int32_t type = types == NULL ? 1 : (int32_t)json_integer_value(json_array_get(types, i));
+        vocab_sample_add(&sample, json_string_value(one), type,
+                         (float)json_number_value(json_array_get(scores, i)));
     }
+    sample.no_merges = json_object_get(root, "merges") == NULL;
+    json_array_foreach(json_object_get(root, "merges"), i, one) {
+        vocab_sample_merge(&sample, json_string_value(one));
+    }
+}
+
+/* Opens the sample, runs all texts and closes it. Returns how many are wrong. */
+static int run_sample(const char *what, const json_t *root, const json_t *ids, bool comes_back) {
+    sl_gguf *file;
+    sl_tokenizer *t;
+    sl_error err = {0};
+    assert_int_equal(vocab_sample_write(&sample), 0);
+    if (vocab_sample_open(&sample, &file, &t, &err) != SL_OK) {
+        fail_msg("%s", err.message);
+    }
+    int n_wrong = count_wrong(t, what, json_object_get(root, "texts"), ids, comes_back);
+    vocab_sample_close(&sample, file, t);
+    return n_wrong;
 }
 
 static void test_byte_level(void **state) {
@@ -73,56 +95,94 @@ static void test_byte_level(void **state) {
     int n_wrong = 0, n_kinds = 0;
     json_object_foreach(json_object_get(root, "ids"), pre, ids) {
         vocab_sample_init(&sample, "gpt2", pre);
-        fill_tokens(root);
-        size_t i;
-        json_t *rule;
-        json_array_foreach(json_object_get(root, "merges"), i, rule) {
-            vocab_sample_merge(&sample, json_string_value(rule));
-        }
-        sl_gguf *file;
-        sl_tokenizer *t;
-        sl_error err = {0};
-        assert_int_equal(vocab_sample_write(&sample), 0);
-        if (vocab_sample_open(&sample, &file, &t, &err) != SL_OK) {
-            fail_msg("%s", err.message);
-        }
-        n_wrong += count_wrong(t, pre, json_object_get(root, "texts"), ids, true);
+        fill_sample(root);
+        n_wrong += run_sample(pre, root, ids, true);
         n_kinds++;
-        vocab_sample_close(&sample, file, t);
     }
     json_decref(root);
     assert_int_equal(n_wrong, 0);
-    assert_true(n_kinds >= 10);
+    assert_true(n_kinds >= 25);
+}
+
+static void test_raw(void **state) {
+    (void)state;
+    json_t *root = load("tests/golden/tok/raw.json");
+    vocab_sample_init(&sample, "gemma4", NULL);
+    fill_sample(root);
+    assert_int_equal(run_sample("raw", root, json_object_get(root, "ids"), false), 0);
+    json_decref(root);
 }
 
 static void test_sentencepiece(void **state) {
     (void)state;
     json_t *root = load("tests/golden/tok/spm.json");
     vocab_sample_init(&sample, "llama", NULL);
-    fill_tokens(root);
-    for (size_t i = 0; i < sample.n_tokens; i++) {
-        sample.types[i] = (int32_t)json_integer_value(
-            json_array_get(json_object_get(root, "types"), i));
-        sample.scores[i] = (float)json_number_value(
-            json_array_get(json_object_get(root, "scores"), i));
-    }
-    sample.no_merges = true;
-    sl_gguf *file;
-    sl_tokenizer *t;
-    sl_error err = {0};
-    assert_int_equal(vocab_sample_write(&sample), 0);
-    if (vocab_sample_open(&sample, &file, &t, &err) != SL_OK) {
-        fail_msg("%s", err.message);
-    }
-    assert_int_equal(
-        count_wrong(t, "spm", json_object_get(root, "texts"), json_object_get(root, "ids"), false),
-        0);
-    vocab_sample_close(&sample, file, t);
+    fill_sample(root);
+    assert_int_equal(run_sample("spm", root, json_object_get(root, "ids"), false), 0);
     json_decref(root);
 }
 
+static uint32_t base64_digit(char c) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = strchr(digits, c);
+    return at == NULL || c == '\0' ? 0 : (uint32_t)(at - digits);
+}
+
+/* Four digits are three bytes; `out` has room for them all. Returns how many bytes there are. */
+static size_t base64_decode(const char *text, uint8_t *out) {
+    size_t n = 0, len = strlen(text);
+    assert_int_equal(len % 4, 0);
+    for (size_t i = 0; i < len; i += 4) {
+        uint32_t bits = base64_digit(text[i]) << 18 | base64_digit(text[i + 1]) << 12 |
+                        base64_digit(text[i + 2]) << 6 | base64_digit(text[i + 3]);
+        out[n++] = (uint8_t)(bits >> 16);
+        out[n++] = (uint8_t)(bits >> 8);
+        out[n++] = (uint8_t)bits;
+    }
+    size_t padding = len == 0 ? 0 : (size_t)(text[len - 1] == '=') + (text[len - 2] == '=');
+    return n - padding;
+}
+
+static void check_unigram(const char *path) {
+    json_t *root = load(path);
+    static uint8_t charsmap[8192];
+    vocab_sample_init(&sample, "t5", "default");
+    fill_sample(root);
+    const char *text = json_string_value(json_object_get(root, "charsmap"));
+    assert_true(strlen(text) < sizeof(charsmap));
+    sample.charsmap = charsmap;
+    sample.n_charsmap = base64_decode(text, charsmap);
+    sample.add_prefix = 1;
+    sample.joins_spaces = json_is_true(json_object_get(root, "joins_spaces"));
+    assert_int_equal(run_sample(path, root, json_object_get(root, "ids"), false), 0);
+    json_decref(root);
+}
+
+static void test_unigram(void **state) {
+    (void)state;
+    check_unigram("tests/golden/tok/unigram.json");
+    check_unigram("tests/golden/tok/unigram_spaces.json");
+}
+
+static void check_wordpiece(const char *path) {
+    json_t *root = load(path);
+    vocab_sample_init(&sample, "bert", "default");
+    fill_sample(root);
+    sample.lowers = json_is_true(json_object_get(root, "lowers"));
+    assert_int_equal(run_sample(path, root, json_object_get(root, "ids"), false), 0);
+    json_decref(root);
+}
+
+static void test_wordpiece(void **state) {
+    (void)state;
+    check_wordpiece("tests/golden/tok/wordpiece.json");
+    check_wordpiece("tests/golden/tok/wordpiece_cased.json");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_byte_level),
-                                       cmocka_unit_test(test_sentencepiece)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_byte_level), cmocka_unit_test(test_raw),
+        cmocka_unit_test(test_sentencepiece), cmocka_unit_test(test_unigram),
+        cmocka_unit_test(test_wordpiece)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

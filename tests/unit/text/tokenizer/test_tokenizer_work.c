@@ -39,6 +39,12 @@ static const nasty_text TEXTS[] = {
     {"random bytes", NULL, 0xFF},
     {"wide spaces", "\xE3\x80\x80 \xC2\xA0", 0},
     {"punctuation", "/*-+=.,(){}", 0},
+    {"joined emoji", "\xF0\x9F\x91\xA8\xE2\x80\x8D\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x91\xA7", 0},
+    {"one long word", "aGVsbG8gd29ybGQvK3h5eg", 0},
+    {"alternating pairs", "abba", 0},
+    {"nearly one token", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", 0},
+    {"Hangul", "\xEC\x95\x88\xEB\x85\x95", 0},
+    {"line breaks", "\n", 0},
 };
 #define N_TEXTS (sizeof(TEXTS) / sizeof(TEXTS[0]))
 #define LARGE ((size_t)1 << 20)
@@ -159,6 +165,100 @@ static void test_sentencepiece(void **state) {
     vocab_sample_close(&sample, file, tok);
 }
 
+static void test_raw(void **state) {
+    (void)state;
+    vocab_sample_init(&sample, "gemma4", NULL);
+    vocab_sample_add_spm(&sample);
+    vocab_sample_add(&sample, "<|im_start|>", 3, 0);
+    static char rules[12][2][8300];
+    static const char *const letters[2] = {"a", "\xE2\x96\x81"};
+    for (size_t k = 0; k < 2; k++) {
+        size_t unit = strlen(letters[k]);
+        vocab_sample_add(&sample, letters[k], 1, 0);
+        for (size_t level = 0; level < 10; level++) {
+            size_t half = unit << level;
+            for (size_t i = 0; i < 2 * half; i++) {
+                runs[level][k][i] = letters[k][i % unit];
+            }
+            runs[level][k][2 * half] = 0;
+            snprintf(rules[level][k], sizeof(rules[0][0]), "%.*s %.*s", (int)half, runs[level][k],
+                     (int)half, runs[level][k]);
+            vocab_sample_add(&sample, runs[level][k], 1, 0);
+            vocab_sample_merge(&sample, rules[level][k]);
+        }
+    }
+    open_or_fail();
+    check_all_texts(LARGE);
+    vocab_sample_close(&sample, file, tok);
+}
+
+/* All runs of `a` up to some length, and one that nearly matches everywhere. */
+static void add_runs(const char *mark, size_t n) {
+    static char texts[64][80];
+    for (size_t i = 0; i <= n; i++) {
+        size_t len = i < n ? i + 1 : n;
+        size_t n_mark = strlen(mark);
+        memcpy(texts[i], mark, n_mark);
+        memset(texts[i] + n_mark, 'a', len);
+        texts[i][n_mark + len] = i < n ? '\0' : 'b';
+        texts[i][n_mark + len + 1] = '\0';
+        vocab_sample_add(&sample, texts[i], 1, -(float)(i % 7));
+    }
+}
+
+static void fill_unigram(bool spans) {
+    vocab_sample_init(&sample, "t5", NULL);
+    sample.no_merges = true;
+    vocab_sample_add(&sample, "<pad>", 3, 0);
+    vocab_sample_add(&sample, "</s>", 3, 0);
+    vocab_sample_add(&sample, "<unk>", 2, 0);
+    vocab_sample_add(&sample, "<|im_start|>", 3, 0);
+    static const char *const words[] = {
+        "\xE2\x96\x81", "\xE2\x96\x81\xE2\x96\x81", "1", "\xC3\xA9", "\xE4\xBB\x8A", "<", "b"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        vocab_sample_add(&sample, words[i], 1, -3);
+    }
+    vocab_sample_add(&sample, spans ? "a\xE2\x96\x81" : "c", 1, -3);
+    add_runs("", 40);
+    sample.add_prefix = 1;
+    sample.joins_spaces = !spans;
+}
+
+/* Words one by one, and all of a text at once where a token reaches over spaces. */
+static void test_unigram(void **state) {
+    (void)state;
+    for (int spans = 0; spans < 2; spans++) {
+        fill_unigram(spans != 0);
+        open_or_fail();
+        check_all_texts(LARGE / 4);
+        vocab_sample_close(&sample, file, tok);
+    }
+}
+
+static void test_wordpiece(void **state) {
+    (void)state;
+    vocab_sample_init(&sample, "bert", NULL);
+    sample.no_merges = true;
+    vocab_sample_add(&sample, "[UNK]", 2, 0);
+    vocab_sample_add(&sample, "[CLS]", 3, 0);
+    vocab_sample_add(&sample, "[SEP]", 3, 0);
+    vocab_sample_add(&sample, "<|im_start|>", 3, 0);
+    add_runs("", 40);
+    vocab_sample_add(&sample,
+                     "\xE2\x96\x81"
+                     "a",
+                     1, 0);
+    vocab_sample_add(&sample, "\xE2\x96\x81'", 1, 0);
+    vocab_sample_add(&sample,
+                     "\xE2\x96\x81"
+                     "e",
+                     1, 0);
+    vocab_sample_add(&sample, "e", 1, 0);
+    open_or_fail();
+    check_all_texts(LARGE);
+    vocab_sample_close(&sample, file, tok);
+}
+
 /* Special texts that nearly match everywhere: aa...a and aa...ab of many lengths. */
 static void test_special_texts(void **state) {
     (void)state;
@@ -177,10 +277,12 @@ static void test_special_texts(void **state) {
 
 static void test_every_pretokenizer(void **state) {
     (void)state;
-    static const char *const names[] = {"default",        "gpt-2",      "smollm", "llama-bpe",
-                                        "qwen2",          "qwen35",     "gpt-4o", "tekken",
-                                        "falcon",         "bloom",      "viking", "deepseek-llm",
-                                        "deepseek-coder", "deepseek-v3"};
+    static const char *const names[] = {
+        "default",        "gpt-2",       "smollm",   "llama-bpe", "qwen2",   "qwen35",
+        "gpt-4o",         "tekken",      "falcon",   "bloom",     "viking",  "deepseek-llm",
+        "deepseek-coder", "deepseek-v3", "minicpm5", "jais-2",    "laguna",  "seed-coder",
+        "ufakzeka",       "exaone-moe",  "tiny_aya", "youtu",     "kimi-k2", "chameleon",
+        "superbpe",       "spark2_5",    "afmoe",    "gemma4"};
     size_t len = LARGE / 8;
     text = malloc(len);
     sl_char *ch = malloc(len * sizeof(*ch));
@@ -206,8 +308,9 @@ static void test_every_pretokenizer(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_byte_level), cmocka_unit_test(test_byte_level_whole_words),
-        cmocka_unit_test(test_sentencepiece), cmocka_unit_test(test_special_texts),
-        cmocka_unit_test(test_every_pretokenizer)};
+        cmocka_unit_test(test_byte_level),    cmocka_unit_test(test_byte_level_whole_words),
+        cmocka_unit_test(test_sentencepiece), cmocka_unit_test(test_raw),
+        cmocka_unit_test(test_unigram),       cmocka_unit_test(test_wordpiece),
+        cmocka_unit_test(test_special_texts), cmocka_unit_test(test_every_pretokenizer)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

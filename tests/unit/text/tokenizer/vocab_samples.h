@@ -27,7 +27,11 @@ typedef struct vocab_sample {
     size_t n_merges;
     bool no_merges, no_tokens;
     int32_t bos, eos, unk, pad, eot;  /* -1: no such key */
+    int32_t sep, cls;                 /* -1: no such key */
     int add_bos, add_eos, add_prefix; /* -1: no such key */
+    int joins_spaces, lowers, strips; /* -1: no such key */
+    const void *charsmap;             /* NULL: no such key */
+    size_t n_charsmap;
     sl_gguf_writer *writer; /* for further keys, between vocab_sample_write and vocab_sample_open */
     sl_buf file;
     char bytes[256][8]; /* texts of the byte tokens */
@@ -48,7 +52,9 @@ static inline void vocab_sample_init(vocab_sample *s, const char *model, const c
     s->model = model;
     s->pre = pre;
     s->bos = s->eos = s->unk = s->pad = s->eot = -1;
+    s->sep = s->cls = -1;
     s->add_bos = s->add_eos = s->add_prefix = -1;
+    s->joins_spaces = s->lowers = s->strips = -1;
     sl_buf_init(&s->file, (size_t)64 << 20);
 }
 
@@ -119,12 +125,12 @@ static inline int vocab_sample_write(vocab_sample *s) {
     const struct {
         const char *key;
         int32_t id;
-    } ids[] = {{"tokenizer.ggml.bos_token_id", s->bos},
-               {"tokenizer.ggml.eos_token_id", s->eos},
-               {"tokenizer.ggml.unknown_token_id", s->unk},
-               {"tokenizer.ggml.padding_token_id", s->pad},
-               {"tokenizer.ggml.eot_token_id", s->eot}};
-    for (size_t i = 0; i < 5; i++) {
+    } ids[] = {
+        {"tokenizer.ggml.bos_token_id", s->bos},     {"tokenizer.ggml.eos_token_id", s->eos},
+        {"tokenizer.ggml.unknown_token_id", s->unk}, {"tokenizer.ggml.padding_token_id", s->pad},
+        {"tokenizer.ggml.eot_token_id", s->eot},     {"tokenizer.ggml.seperator_token_id", s->sep},
+        {"tokenizer.ggml.cls_token_id", s->cls}};
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
         if (ids[i].id >= 0) {
             bad |= sl_gguf_writer_u32(w, ids[i].key, (uint32_t)ids[i].id, NULL) != SL_OK;
         }
@@ -134,11 +140,18 @@ static inline int vocab_sample_write(vocab_sample *s) {
         int value;
     } flags[] = {{"tokenizer.ggml.add_bos_token", s->add_bos},
                  {"tokenizer.ggml.add_eos_token", s->add_eos},
-                 {"tokenizer.ggml.add_space_prefix", s->add_prefix}};
-    for (size_t i = 0; i < 3; i++) {
+                 {"tokenizer.ggml.add_space_prefix", s->add_prefix},
+                 {"tokenizer.ggml.remove_extra_whitespaces", s->joins_spaces},
+                 {"tokenizer.ggml.normalizer.lowercase", s->lowers},
+                 {"tokenizer.ggml.normalizer.strip_accents", s->strips}};
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
         if (flags[i].value >= 0) {
             bad |= sl_gguf_writer_bool(w, flags[i].key, flags[i].value != 0, NULL) != SL_OK;
         }
+    }
+    if (s->charsmap != NULL) {
+        bad |= sl_gguf_writer_array(w, "tokenizer.ggml.precompiled_charsmap", SL_GGUF_U8,
+                                    s->charsmap, s->n_charsmap, NULL) != SL_OK;
     }
     return bad;
 }
