@@ -327,36 +327,6 @@ static sl_status filter_xmlattr(tmpl_run *r, sl_value v, const tmpl_args *args, 
     return sl_tmpl_build_end(r, &b, out);
 }
 
-static sl_status filter_filesizeformat(tmpl_run *r, sl_value v, const tmpl_args *args,
-                                       sl_value *out) {
-    static const char *const NAMES[] = {"binary"};
-    static const char UNITS[] = "kMGTPEZY";
-    sl_value arg;
-    bool binary = false;
-    double n;
-    char text[64];
-    SL_TRY(sl_tmpl_bind(r, "filesizeformat", args, NAMES, 1, 0, &arg));
-    sl_tmpl_arg_bool(arg, &binary);
-    if (!sl_tmpl_as_double(v, &n)) {
-        return TMPL_FAIL(r, "filesizeformat needs a number, not %s", sl_tmpl_type_name(v));
-    }
-    double base = binary ? 1024 : 1000, unit;
-    if (n == 1) {
-        return sl_tmpl_str_static(r, "1 Byte", out);
-    }
-    if (n < base) {
-        int len = snprintf(text, sizeof(text), "%.0f Bytes", trunc(n));
-        return sl_tmpl_str_copy(r, text, (size_t)len, true, out);
-    }
-    size_t i = 0;
-    for (unit = base * base; n >= unit && i < 7; i++) {
-        unit *= base;
-    }
-    char name = binary && i == 0 ? 'K' : UNITS[i];
-    int len = snprintf(text, sizeof(text), "%.1f %c%sB", base * n / unit, name, binary ? "i" : "");
-    return sl_tmpl_str_copy(r, text, len < 64 ? (size_t)len : 63, true, out);
-}
-
 static sl_status filter_format(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     const tmpl_str *s;
     sl_value values;
@@ -436,7 +406,6 @@ const tmpl_filter_def sl_tmpl_text_filters[] = {
     {"center", filter_center},
     {"e", filter_escape},
     {"escape", filter_escape},
-    {"filesizeformat", filter_filesizeformat},
     {"forceescape", filter_forceescape},
     {"format", filter_format},
     {"indent", filter_indent},

@@ -112,6 +112,13 @@ static sl_status ops_int_divide(tmpl_run *r, tmpl_op op, int64_t a, int64_t b, s
     return SL_OK;
 }
 
+/* Rounded once, as Python does: integers beyond 53 bits must not be rounded before. */
+static double ops_true_divide(int64_t a, int64_t b) {
+    const int64_t exact = (int64_t)1 << 53;
+    bool both = a >= -exact && a <= exact && b >= -exact && b <= exact;
+    return both ? (double)a / (double)b : (double)((long double)a / (long double)b);
+}
+
 static sl_status ops_int(tmpl_run *r, tmpl_op op, int64_t a, int64_t b, sl_value *out) {
     int64_t v = 0;
     bool overflow = false;
@@ -129,7 +136,7 @@ static sl_status ops_int(tmpl_run *r, tmpl_op op, int64_t a, int64_t b, sl_value
         if (b == 0) {
             return ops_zero(r);
         }
-        *out = tmpl_float((double)a / (double)b);
+        *out = tmpl_float(ops_true_divide(a, b));
         return SL_OK;
     case OP_POW:
         return ops_int_power(r, a, b, out);
@@ -351,6 +358,23 @@ static bool equal_ranges(const tmpl_range *a, const tmpl_range *b) {
            (a->n == 0 || (a->start == b->start && (a->n == 1 || a->step == b->step)));
 }
 
+/* Keys, and items, compare as sets; values only with themselves. */
+static sl_status equal_views(tmpl_run *r, sl_value a, sl_value b, unsigned depth, bool *out) {
+    if (a.which != b.which || a.which == 1) {
+        *out = a.which == b.which && a.u.map == b.u.map;
+        return SL_OK;
+    }
+    if (a.which == 2) {
+        return equal_maps(r, a.u.map, b.u.map, depth, out);
+    }
+    *out = a.u.map->n == b.u.map->n;
+    for (size_t i = 0; *out && i < a.u.map->n; i++) {
+        SL_TRY(tmpl_burn(r, 0));
+        *out = sl_tmpl_map_find(b.u.map, a.u.map->entries[i].key) != NULL;
+    }
+    return SL_OK;
+}
+
 sl_status sl_tmpl_equal(tmpl_run *r, sl_value a, sl_value b, unsigned depth, bool *out) {
     SL_TRY(tmpl_burn(r, tmpl_is_str(a) ? a.u.str->len : 0));
     if (depth > TMPL_VALUE_DEPTH_MAX) {
@@ -377,6 +401,8 @@ sl_status sl_tmpl_equal(tmpl_run *r, sl_value a, sl_value b, unsigned depth, boo
     case TMPL_RANGE:
         *out = equal_ranges(a.u.range, b.u.range);
         return SL_OK;
+    case TMPL_VIEW:
+        return equal_views(r, a, b, depth, out);
     default:
         *out = a.u.map == b.u.map;
         return SL_OK; /* the same object */
@@ -462,6 +488,9 @@ sl_status sl_tmpl_contains(tmpl_run *r, sl_value seq, sl_value item, bool *out) 
     }
     if (seq.kind == SL_VALUE_OBJECT || (seq.kind == TMPL_VIEW && seq.which == 0)) {
         SL_TRY(tmpl_burn(r, tmpl_is_str(item) ? item.u.str->len : 0));
+        if (item.kind >= TMPL_STREAM && item.kind != TMPL_VIEW) {
+            return SL_OK; /* could be a key in Python, but never is one here */
+        }
         if (!sl_tmpl_hashable(item)) {
             return TMPL_FAIL(r, "a value of type %s cannot be a key", sl_tmpl_type_name(item));
         }

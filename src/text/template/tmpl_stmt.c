@@ -68,7 +68,7 @@ static sl_status stmt_assign_attr(tmpl_run *r, tmpl_scope *s, const tmpl_node *t
         return TMPL_FAIL(r, "attributes can be set on namespace objects only, not on %s",
                          sl_tmpl_type_name(ns));
     }
-    return sl_tmpl_map_add(r, ns.u.map, tmpl_str_value(target->val.u.str), v);
+    return sl_tmpl_namespace_put(r, ns.u.map, tmpl_str_value(target->val.u.str), v);
 }
 
 sl_status sl_tmpl_assign(tmpl_run *r, tmpl_scope *s, const tmpl_node *target, sl_value v) {

@@ -55,6 +55,7 @@ typedef struct tmpl_list {
     size_t n, cap;
     size_t pos;        /* TMPL_STREAM: items before it are gone */
     const char *label; /* TMPL_STREAM: how it prints */
+    sl_error *late;    /* TMPL_STREAM: what happens to those who walk to its end, or NULL */
     bool group;        /* TMPL_TUPLE made by groupby: has .grouper and .list */
 } tmpl_list;
 
