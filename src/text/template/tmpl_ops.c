@@ -230,16 +230,40 @@ static sl_status ops_repeat_list(tmpl_run *r, sl_value v, int64_t times, sl_valu
     return SL_OK;
 }
 
-static sl_status ops_join_lists(tmpl_run *r, sl_value a, sl_value b, sl_value *out) {
+/* A sum of lists whose buffer has room behind them for more. */
+static sl_status ops_shared_list(tmpl_run *r, const tmpl_list *a, size_t n, tmpl_list **out) {
     tmpl_list *l;
-    SL_TRY(tmpl_burn(r, (a.u.list->n + b.u.list->n) * 8));
-    SL_TRY(sl_tmpl_list_make(r, a.u.list->n + b.u.list->n, &l));
-    for (size_t i = 0; i < a.u.list->n; i++) {
-        l->items[l->n++] = a.u.list->items[i];
+    SL_TRY(sl_tmpl_list_make(r, n + n / 2, &l));
+    l->filled = sl_arena_alloc(&r->arena, sizeof(*l->filled));
+    if (l->filled == NULL) {
+        return TMPL_FULL(r);
     }
-    for (size_t i = 0; i < b.u.list->n; i++) {
-        l->items[l->n++] = b.u.list->items[i];
+    if (a->n > 0) {
+        memcpy(l->items, a->items, a->n * sizeof(*l->items));
     }
+    l->n = *l->filled = a->n;
+    *out = l;
+    return SL_OK;
+}
+
+/* Adding to a list that ends where the items of its buffer end takes the room behind it, so that a
+ * list put together one by one costs its length, not its square. */
+static sl_status ops_join_lists(tmpl_run *r, sl_value a, sl_value b, sl_value *out) {
+    const tmpl_list *la = a.u.list, *lb = b.u.list;
+    tmpl_list *l;
+    bool in_place = la->filled != NULL && *la->filled == la->n && la->cap - la->n >= lb->n;
+    SL_TRY(tmpl_burn(r, ((in_place ? 0 : la->n) + lb->n) * 8));
+    if (in_place) {
+        SL_TRY(sl_tmpl_list_make(r, 0, &l));
+        *l = (tmpl_list){.items = la->items, .n = la->n, .cap = la->cap, .filled = la->filled};
+    } else {
+        SL_TRY(ops_shared_list(r, la, la->n + lb->n, &l));
+    }
+    if (lb->n > 0) {
+        memcpy(l->items + l->n, lb->items, lb->n * sizeof(*l->items));
+    }
+    l->n += lb->n;
+    *l->filled = l->n;
     *out = tmpl_list_value(a.kind, l);
     return SL_OK;
 }
@@ -358,10 +382,10 @@ static bool equal_ranges(const tmpl_range *a, const tmpl_range *b) {
            (a->n == 0 || (a->start == b->start && (a->n == 1 || a->step == b->step)));
 }
 
-/* Keys, and items, compare as sets; values only with themselves. */
+/* Keys, and items, compare as sets; values() gives another object each time. */
 static sl_status equal_views(tmpl_run *r, sl_value a, sl_value b, unsigned depth, bool *out) {
     if (a.which != b.which || a.which == 1) {
-        *out = a.which == b.which && a.u.map == b.u.map;
+        *out = false;
         return SL_OK;
     }
     if (a.which == 2) {
