@@ -275,7 +275,8 @@ typedef struct tmpl_filter_def {
     tmpl_filter_fn fn;
 } tmpl_filter_def;
 /* Each file's filters, sorted by name, ended by a NULL name. */
-extern const tmpl_filter_def sl_tmpl_text_filters[], sl_tmpl_seq_filters[], sl_tmpl_misc_filters[];
+extern const tmpl_filter_def sl_tmpl_text_filters[], sl_tmpl_seq_filters[], sl_tmpl_misc_filters[],
+    sl_tmpl_layout_filters[];
 
 uint16_t sl_tmpl_filter_index(sl_slice name); /* TMPL_UNKNOWN if there is none */
 uint16_t sl_tmpl_test_index(sl_slice name);

@@ -313,7 +313,7 @@ const tmpl_filter_def sl_tmpl_misc_filters[] = {
 
 /* An index is the table's number times 256 plus the place in it. */
 static const tmpl_filter_def *const TABLES[] = {sl_tmpl_text_filters, sl_tmpl_seq_filters,
-                                                sl_tmpl_misc_filters};
+                                                sl_tmpl_misc_filters, sl_tmpl_layout_filters};
 
 uint16_t sl_tmpl_filter_index(sl_slice name) {
     for (size_t t = 0; t < sizeof(TABLES) / sizeof(TABLES[0]); t++) {

@@ -367,6 +367,22 @@ static sl_status filter_last(tmpl_run *r, sl_value v, const tmpl_args *args, sl_
     return sl_tmpl_get_item(r, v, tmpl_int(n - 1), out);
 }
 
+/* A prompt is to be the same each time it is rendered: the choice follows from the clock that the
+ * template sees and from the work done so far. */
+static sl_status filter_random(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
+    int64_t n;
+    SL_TRY(sl_tmpl_bind(r, "random", args, NULL, 0, 0, NULL));
+    if (v.kind == SL_VALUE_OBJECT || v.kind == TMPL_VIEW || v.kind == TMPL_LOOP) {
+        return TMPL_FAIL(r, "random needs a sequence, not %s", sl_tmpl_type_name(v));
+    }
+    SL_TRY(sl_tmpl_length(r, v, &n));
+    if (n == 0) {
+        return sl_tmpl_undefined_hint(r, "there is no random item: the sequence is empty", out);
+    }
+    uint64_t mixed = ((uint64_t)r->now_unix_s ^ r->fuel) * 0x9E3779B97F4A7C15u;
+    return sl_tmpl_get_item(r, v, tmpl_int((int64_t)((mixed >> 32) % (uint64_t)n)), out);
+}
+
 static sl_status filter_length(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     int64_t n;
     SL_TRY(sl_tmpl_bind(r, "length", args, NULL, 0, 0, NULL));
@@ -664,6 +680,7 @@ const tmpl_filter_def sl_tmpl_seq_filters[] = {
     {"map", filter_map},
     {"max", filter_max},
     {"min", filter_min},
+    {"random", filter_random},
     {"reject", filter_reject},
     {"rejectattr", filter_rejectattr},
     {"reverse", filter_reverse},

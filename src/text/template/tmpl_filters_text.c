@@ -232,7 +232,7 @@ static sl_status filter_wordcount(tmpl_run *r, sl_value v, const tmpl_args *args
     SL_TRY(filter_none(r, "wordcount", args));
     SL_TRY(sl_tmpl_to_str(r, v, &s));
     SL_TRY(
-        tmpl_burn(r, sl_mul_size(s->len, 4, &cost) ? cost : SIZE_MAX)); /* a table look-up each */
+        tmpl_burn(r, sl_mul_size(s->len, 16, &cost) ? cost : SIZE_MAX)); /* a table look-up each */
     for (size_t i = 0; i < s->len;) {
         uint32_t c = 0;
         size_t len = sl_utf8_decode(s->ptr + i, s->len - i, &c);
@@ -407,7 +407,7 @@ static sl_status filter_striptags(tmpl_run *r, sl_value v, const tmpl_args *args
 static sl_status filter_unsupported(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     (void)v, (void)args, (void)out;
     return sl_tmpl_fail_at(r, SL_ERR_UNSUPPORTED, __FILE__, __LINE__,
-                           "the filters pprint, random, urlize and wordwrap are not supported");
+                           "the filter urlize is not supported");
 }
 
 const tmpl_filter_def sl_tmpl_text_filters[] = {
@@ -419,8 +419,6 @@ const tmpl_filter_def sl_tmpl_text_filters[] = {
     {"format", filter_format},
     {"indent", filter_indent},
     {"lower", filter_lower},
-    {"pprint", filter_unsupported},
-    {"random", filter_unsupported},
     {"replace", filter_replace},
     {"safe", filter_safe},
     {"string", filter_string},
@@ -433,7 +431,6 @@ const tmpl_filter_def sl_tmpl_text_filters[] = {
     {"urlencode", filter_urlencode},
     {"urlize", filter_unsupported},
     {"wordcount", filter_wordcount},
-    {"wordwrap", filter_unsupported},
     {"xmlattr", filter_xmlattr},
     {NULL, NULL},
 };
