@@ -10,7 +10,7 @@
 #include "text/template/tmpl_exec.h"
 
 #define TEMPLATE_SOURCE_MAX ((size_t)1 << 20)
-/* A tree takes some 20 bytes for each byte of a real template, of which the largest known has 20 KB. */
+/* The trees of real templates take less than 1 MB. */
 #define TEMPLATE_TREE_MAX ((size_t)8 << 20)
 
 /* --- compiling

@@ -207,7 +207,7 @@ typedef struct pprint_writer {
     tmpl_builder b;
 } pprint_writer;
 
-/* The entries of m by their keys; keys that have no order among them, by the names of their types. */
+/* The entries of m by their keys; keys without an order, by the names of their types. */
 static sl_status pprint_sorted(tmpl_run *r, tmpl_map *m, tmpl_list **out) {
     sl_value *keys = sl_arena_alloc_zero(&r->arena, m->n + 1, sizeof(*keys));
     if (keys == NULL) {

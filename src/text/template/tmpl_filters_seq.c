@@ -1,6 +1,6 @@
 /* Filters on sequences and objects. Those that the reference evaluates lazily are evaluated at once
- * here and give a stream, which can be walked only once, as a generator. What fails on the way does
- * so when the stream is walked that far: `map(...)|first` never sees an error of the second item. */
+ * here and give a stream, which can be walked only once, as a generator. What fails on the way
+ * does so when the stream is walked that far: `map(...)|first` never sees the second item. */
 #include <string.h>
 
 #include "text/template/tmpl_text.h"

@@ -606,10 +606,11 @@ static sl_status expr_target_item(tmpl_parser *p, bool with_attr, tmpl_node **ou
         if ((*out)->kind != NODE_NAME) {
             return sl_tmpl_parse_fail(p, line, "a constant cannot be assigned to");
         }
-        if ((*out)->name == NAME_LOOP && p->n_for > 0) {
+        bool attr = with_attr && p->cur.kind == TOK_DOT;
+        if (!attr && (*out)->name == NAME_LOOP && p->n_for > 0) {
             return sl_tmpl_parse_fail(p, line, "the special variable 'loop' cannot be assigned");
         }
-        if (with_attr && p->cur.kind == TOK_DOT) {
+        if (attr) {
             SL_TRY(sl_tmpl_parse_advance(p));
             if (p->cur.kind != TOK_NAME) {
                 return sl_tmpl_parse_unexpected(p, "an attribute name");

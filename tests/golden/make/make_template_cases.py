@@ -193,6 +193,8 @@ add("{{ 'ab_1'.isidentifier() }} {{ '1a'.isidentifier() }} {{ ''.isidentifier() 
 # --- namespaces
 add("{{ namespace(_x=1) }}", "{% set ns = namespace() %}{% set ns._x = 1 %}", "{% set ns = namespace(a=1) %}{{ ns.a }}{{ ns.b }}|{{ ns.b is defined }}{% set ns.b = [ns.a] %}{{ ns.b }}", "{% set ns = namespace({'a': 1}, b=2) %}{{ ns.a + ns.b }}", "{% set ns = namespace(l=[]) %}{% for i in range(50) %}{% set ns.l = ns.l + [i] %}{% endfor %}{{ ns.l|length }} {{ ns.l[-1] }} {{ (ns.l + [1])|length }} {{ (ns.l + [2])[-1] }} {{ (ns.l + [3, 4])[-2:] }} {{ ns.l|length }}",
     "{% set a = [1] + [2] %}{% set b = a + [3] %}{% set c = a + [4] %}{{ a }}{{ b }}{{ c }}{{ b + c }}{{ b }}", "{% set a = (1,) + (2,) %}{% set b = a + (3,) %}{{ a + (4,) }}{{ b }}{{ a }}")
+# --- blocks
+add("{% filter length %}abc{% endfilter %}", "{% filter upper|trim %} abc {% endfilter %}", "{% for i in list %}{% set loop.x = 1 %}{% endfor %}", "{% if false %}{% for i in list %}{% set loop.x = 1 %}{% endfor %}{% endif %}ok", "{% if false %}{% for i in list %}{% set loop = 1 %}{% endfor %}{% endif %}ok")
 # --- layout
 T = "The well-known e-mail was re-sent -- twice--by a-b-c-d, 1-2-3 and averyveryverylongwordindeedyes.\n\n  Next\tpara: don't-know \"q\"--w.  End- -x é-è-ü\u00a0z"
 add(*["{{ %s|wordwrap(%s) }}" % (json.dumps(T, ensure_ascii=False), a) for a in ("", "1", "7", "12", "20, false", "12, true, '|'", "15, true, none, false", "3, false, ' / '", "0", "'x'")], "{{ ''|wordwrap }}|{{ '  '|wordwrap(1) }}|{{ 5|wordwrap }}", "{{ missing|wordwrap }}", "{{ messages|pprint }}", "{{ d|pprint }} {{ s|pprint }} {{ none|pprint }} {{ (1,)|pprint }} {{ []|pprint }}",
