@@ -10,7 +10,8 @@
 #include "text/template/tmpl_exec.h"
 
 #define TEMPLATE_SOURCE_MAX ((size_t)1 << 20)
-#define TEMPLATE_TREE_MAX ((size_t)48 << 20)
+/* The trees of real templates take less than 1 MB. */
+#define TEMPLATE_TREE_MAX ((size_t)8 << 20)
 
 /* --- compiling
  * ---------------------------------------------------------------------------------- */

@@ -42,6 +42,14 @@ sl_status sl_tmpl_map_add(tmpl_run *r, tmpl_map *m, sl_value key, sl_value val) 
     return sl_tmpl_map_put(&r->arena, m, key, val) ? SL_OK : TMPL_FULL(r);
 }
 
+sl_status sl_tmpl_namespace_put(tmpl_run *r, tmpl_map *m, sl_value name, sl_value val) {
+    if (tmpl_is_str(name) && name.u.str->len > 0 && name.u.str->ptr[0] == '_') {
+        return TMPL_FAIL(r, "a namespace cannot have the attribute '%.*s': it begins with _",
+                         (int)(name.u.str->len > 80 ? 80 : name.u.str->len), name.u.str->ptr);
+    }
+    return sl_tmpl_map_add(r, m, name, val);
+}
+
 /* --- undefined
  * ---------------------------------------------------------------------------------- */
 
@@ -205,7 +213,11 @@ static sl_status access_own(tmpl_run *r, sl_value v, const tmpl_str *name, sl_va
         return access_macro(r, v.u.macro->def, n, out);
     case TMPL_RANGE:
         access_range(v.u.range, n, out);
-        return SL_OK;
+        def = out->kind != TMPL_MISSING ? NULL : sl_tmpl_find_method(sl_tmpl_range_methods, n);
+        break;
+    case SL_VALUE_FLOAT:
+        def = sl_tmpl_find_method(sl_tmpl_float_methods, n);
+        break;
     case TMPL_NAMESPACE: {
         const sl_value *found = sl_tmpl_map_find(v.u.map, tmpl_str_value(name));
         *out = found == NULL ? tmpl_missing() : *found;
@@ -497,6 +509,15 @@ static sl_status iter_char(tmpl_run *r, tmpl_iter *it, sl_value *out) {
     return SL_OK;
 }
 
+/* The error that ended a stream; the second to walk there finds an ended stream. */
+static sl_status access_late(tmpl_run *r, tmpl_list *stream) {
+    if (r->err != NULL) {
+        *r->err = *stream->late;
+    }
+    stream->late = NULL;
+    return SL_ERR_FORMAT;
+}
+
 sl_status sl_tmpl_iter_next(tmpl_run *r, tmpl_iter *it, sl_value *out, bool *more) {
     sl_value v = it->src;
     SL_TRY(tmpl_burn(r, 0));
@@ -516,6 +537,8 @@ sl_status sl_tmpl_iter_next(tmpl_run *r, tmpl_iter *it, sl_value *out, bool *mor
         *more = v.u.list->pos < v.u.list->n;
         if (*more) {
             *out = v.u.list->items[v.u.list->pos++];
+        } else if (v.u.list->late != NULL) {
+            return access_late(r, v.u.list);
         }
         return SL_OK;
     case SL_VALUE_OBJECT:

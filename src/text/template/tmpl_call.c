@@ -273,7 +273,7 @@ static sl_status call_joiner(tmpl_run *r, tmpl_joiner *j, sl_value *out) {
         j->used = true;
         return sl_tmpl_str_static(r, "", out);
     }
-    *out = tmpl_str_value(j->sep);
+    *out = j->sep;
     return SL_OK;
 }
 

@@ -105,7 +105,7 @@ typedef struct tmpl_cycler {
 } tmpl_cycler;
 
 typedef struct tmpl_joiner {
-    const tmpl_str *sep;
+    sl_value sep;
     bool used;
 } tmpl_joiner;
 
@@ -241,9 +241,12 @@ SL_NODISCARD sl_status sl_tmpl_list_push(tmpl_run *r, tmpl_list *l, sl_value v);
 SL_NODISCARD sl_status sl_tmpl_pair(tmpl_run *r, sl_value a, sl_value b, sl_value *out);
 SL_NODISCARD sl_status sl_tmpl_map_make(tmpl_run *r, tmpl_map **out);
 SL_NODISCARD sl_status sl_tmpl_map_add(tmpl_run *r, tmpl_map *m, sl_value key, sl_value val);
+/* Sets a namespace's attribute; names that begin with an underscore are refused. */
+SL_NODISCARD sl_status sl_tmpl_namespace_put(tmpl_run *r, tmpl_map *m, sl_value name, sl_value val);
 const tmpl_method_def *sl_tmpl_find_method(const tmpl_method_def *defs, sl_slice name);
 
-extern const tmpl_method_def sl_tmpl_str_methods[], sl_tmpl_dict_methods[], sl_tmpl_list_methods[];
+extern const tmpl_method_def sl_tmpl_str_methods[], sl_tmpl_dict_methods[], sl_tmpl_list_methods[],
+    sl_tmpl_range_methods[], sl_tmpl_float_methods[];
 
 /* --- calls (tmpl_call.c)
  * ------------------------------------------------------------------------ */
@@ -272,7 +275,8 @@ typedef struct tmpl_filter_def {
     tmpl_filter_fn fn;
 } tmpl_filter_def;
 /* Each file's filters, sorted by name, ended by a NULL name. */
-extern const tmpl_filter_def sl_tmpl_text_filters[], sl_tmpl_seq_filters[], sl_tmpl_misc_filters[];
+extern const tmpl_filter_def sl_tmpl_text_filters[], sl_tmpl_seq_filters[], sl_tmpl_misc_filters[],
+    sl_tmpl_layout_filters[];
 
 uint16_t sl_tmpl_filter_index(sl_slice name); /* TMPL_UNKNOWN if there is none */
 uint16_t sl_tmpl_test_index(sl_slice name);

@@ -137,7 +137,9 @@ static sl_status filter_int(tmpl_run *r, sl_value v, const tmpl_args *args, sl_v
     int64_t base = 10, i = 0;
     double f;
     SL_TRY(sl_tmpl_bind(r, "int", args, NAMES, 2, 0, arg));
-    SL_TRY(sl_tmpl_arg_int(r, "int's base", arg[1], &base));
+    if (arg[1].kind != TMPL_MISSING && !sl_tmpl_as_int(arg[1], &base)) {
+        base = -1; /* no number has digits of such a base: what can be read as a float remains */
+    }
     *out = arg[0].kind == TMPL_MISSING ? tmpl_int(0) : arg[0];
     if (v.kind == TMPL_UNDEFINED) {
         return sl_tmpl_fail_undefined(r, v);
@@ -233,7 +235,10 @@ static sl_status filter_round(tmpl_run *r, sl_value v, const tmpl_args *args, sl
     double f;
     const tmpl_str *method = NULL;
     SL_TRY(sl_tmpl_bind(r, "round", args, NAMES, 2, 0, arg));
-    SL_TRY(sl_tmpl_arg_int(r, "round's precision", arg[0], &digits));
+    bool to_int = arg[0].kind == SL_VALUE_NONE;
+    if (!to_int) {
+        SL_TRY(sl_tmpl_arg_int(r, "round's precision", arg[0], &digits));
+    }
     SL_TRY(sl_tmpl_arg_str(r, "round's method", arg[1], &method));
     if (v.kind == TMPL_UNDEFINED) {
         return sl_tmpl_fail_undefined(r, v);
@@ -242,6 +247,10 @@ static sl_status filter_round(tmpl_run *r, sl_value v, const tmpl_args *args, sl
         return TMPL_FAIL(r, "round needs a number, not %s", sl_tmpl_type_name(v));
     }
     if (method == NULL || sl_slice_eq_str(tmpl_slice(method), "common")) {
+        if (to_int && v.kind == SL_VALUE_FLOAT) {
+            return isfinite(f) ? int_of_double(r, nearbyint(f), out)
+                               : TMPL_FAIL(r, "round: not a finite number");
+        }
         return sl_tmpl_as_int(v, &i) ? round_int(r, i, digits, out)
                                      : round_float(r, f, digits, out);
     }
@@ -249,16 +258,54 @@ static sl_status filter_round(tmpl_run *r, sl_value v, const tmpl_args *args, sl
     if (!ceil_it && !sl_slice_eq_str(tmpl_slice(method), "floor")) {
         return TMPL_FAIL(r, "round's method must be common, ceil or floor");
     }
+    if (to_int) {
+        return TMPL_FAIL(r, "round's precision must be an integer for this method");
+    }
     double unit = pow(10, (double)digits);
     *out = tmpl_float((ceil_it ? ceil(f * unit) : floor(f * unit)) / unit);
     return SL_OK;
 }
 
+static sl_status filter_filesizeformat(tmpl_run *r, sl_value v, const tmpl_args *args,
+                                       sl_value *out) {
+    static const char *const NAMES[] = {"binary"};
+    static const char UNITS[] = "kMGTPEZY";
+    sl_value arg;
+    bool binary = false;
+    double n;
+    char text[64];
+    SL_TRY(sl_tmpl_bind(r, "filesizeformat", args, NAMES, 1, 0, &arg));
+    sl_tmpl_arg_bool(arg, &binary);
+    if (tmpl_is_str(v) ? !number_float(v.u.str, &n) : !sl_tmpl_as_double(v, &n)) {
+        return TMPL_FAIL(r, "filesizeformat needs a number, not %s", sl_tmpl_type_name(v));
+    }
+    double base = binary ? 1024 : 1000, unit;
+    if (n == 1) {
+        return sl_tmpl_str_static(r, "1 Byte", out);
+    }
+    if (n < base) {
+        int len = snprintf(text, sizeof(text), "%.0f Bytes", trunc(n) + 0.0);
+        return sl_tmpl_str_copy(r, text, (size_t)len, true, out);
+    }
+    size_t i = 0;
+    for (unit = base * base; n >= unit && i < 7; i++) {
+        unit *= base;
+    }
+    char name = binary && i == 0 ? 'K' : UNITS[i];
+    int len = snprintf(text, sizeof(text), "%.1f %c%sB", base * n / unit, name, binary ? "i" : "");
+    return sl_tmpl_str_copy(r, text, len < 64 ? (size_t)len : 63, true, out);
+}
+
 const tmpl_filter_def sl_tmpl_misc_filters[] = {
-    {"abs", filter_abs},     {"attr", filter_attr},
-    {"d", filter_default},   {"default", filter_default},
-    {"float", filter_float}, {"int", filter_int},
-    {"round", filter_round}, {NULL, NULL},
+    {"filesizeformat", filter_filesizeformat},
+    {"abs", filter_abs},
+    {"attr", filter_attr},
+    {"d", filter_default},
+    {"default", filter_default},
+    {"float", filter_float},
+    {"int", filter_int},
+    {"round", filter_round},
+    {NULL, NULL},
 };
 
 /* --- the table
@@ -266,7 +313,7 @@ const tmpl_filter_def sl_tmpl_misc_filters[] = {
 
 /* An index is the table's number times 256 plus the place in it. */
 static const tmpl_filter_def *const TABLES[] = {sl_tmpl_text_filters, sl_tmpl_seq_filters,
-                                                sl_tmpl_misc_filters};
+                                                sl_tmpl_misc_filters, sl_tmpl_layout_filters};
 
 uint16_t sl_tmpl_filter_index(sl_slice name) {
     for (size_t t = 0; t < sizeof(TABLES) / sizeof(TABLES[0]); t++) {

@@ -1,5 +1,6 @@
 /* Filters on sequences and objects. Those that the reference evaluates lazily are evaluated at once
- * here and give a stream, which can be walked only once, as a generator. */
+ * here and give a stream, which can be walked only once, as a generator. What fails on the way
+ * does so when the stream is walked that far: `map(...)|first` never sees the second item. */
 #include <string.h>
 
 #include "text/template/tmpl_text.h"
@@ -11,6 +12,30 @@ static sl_status seq_stream(tmpl_list *l, const char *label, sl_value *out) {
     l->label = label;
     *out = tmpl_list_value(TMPL_STREAM, l);
     return SL_OK;
+}
+
+/* Pushes the items of a lazy filter to l until it ends or fails. */
+typedef sl_status (*seq_fill_fn)(tmpl_run *r, sl_value v, const tmpl_args *args, tmpl_list *l);
+
+static sl_status seq_lazy(tmpl_run *r, sl_value v, const tmpl_args *args, seq_fill_fn fill,
+                          const char *label, sl_value *out) {
+    tmpl_list *l;
+    uint32_t n_nested = r->n_nested;
+    SL_TRY(sl_tmpl_list_make(r, 0, &l));
+    sl_status status = fill(r, v, args, l);
+    if (status == SL_ERR_FORMAT) { /* a limit is one at once */
+        l->late = sl_arena_alloc_zero(&r->arena, 1, sizeof(*l->late));
+        if (l->late == NULL) {
+            return TMPL_FULL(r);
+        }
+        if (r->err != NULL) {
+            *l->late = *r->err;
+        }
+        r->n_nested = n_nested;
+        status = SL_OK;
+    }
+    SL_TRY(status);
+    return seq_stream(l, label, out);
 }
 
 sl_status sl_tmpl_ignore_case(tmpl_run *r, sl_value v, sl_value *out) {
@@ -134,16 +159,17 @@ static sl_status seq_keys_of(tmpl_run *r, const tmpl_list *l, sl_value **out) {
     return *out == NULL ? TMPL_FULL(r) : SL_OK;
 }
 
-/* attribute="a,b": a tuple of keys. */
+/* A tuple of keys, one for each attribute of "a,b": equal ones need no order among them. */
 static sl_status sort_key(tmpl_run *r, sl_value v, sl_value attribute, bool case_sensitive,
                           sl_value *out) {
-    if (!tmpl_is_str(attribute) ||
-        memchr(attribute.u.str->ptr, ',', attribute.u.str->len) == NULL) {
-        return seq_key(r, v, attribute, case_sensitive, out);
-    }
     static const tmpl_str COMMA = {.ptr = ",", .len = 1, .n_chars = 1, .trusted = true};
     tmpl_list *paths;
-    SL_TRY(sl_tmpl_text_split(r, attribute.u.str, &COMMA, -1, false, &paths));
+    if (tmpl_is_str(attribute)) {
+        SL_TRY(sl_tmpl_text_split(r, attribute.u.str, &COMMA, -1, false, &paths));
+    } else {
+        SL_TRY(sl_tmpl_list_make(r, 1, &paths));
+        SL_TRY(sl_tmpl_list_push(r, paths, attribute));
+    }
     for (size_t i = 0; i < paths->n; i++) {
         SL_TRY(seq_key(r, v, paths->items[i], case_sensitive, &paths->items[i]));
     }
@@ -154,17 +180,18 @@ static sl_status sort_key(tmpl_run *r, sl_value v, sl_value attribute, bool case
 static sl_status filter_sort(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     static const char *const NAMES[] = {"reverse", "case_sensitive", "attribute"};
     sl_value arg[3], *keys = NULL;
-    bool reverse = false, sensitive = false;
+    int64_t reverse = 0;
+    bool sensitive = false;
     tmpl_list *l;
     SL_TRY(sl_tmpl_bind(r, "sort", args, NAMES, 3, 0, arg));
-    sl_tmpl_arg_bool(arg[0], &reverse);
+    SL_TRY(sl_tmpl_arg_int(r, "sort's reverse", arg[0], &reverse));
     sl_tmpl_arg_bool(arg[1], &sensitive);
     SL_TRY(sl_tmpl_collect(r, v, &l));
     SL_TRY(seq_keys_of(r, l, &keys));
     for (size_t i = 0; i < l->n; i++) {
         SL_TRY(sort_key(r, l->items[i], arg[2], sensitive, &keys[i]));
     }
-    SL_TRY(sl_tmpl_sort(r, l->items, keys, l->n, reverse));
+    SL_TRY(sl_tmpl_sort(r, l->items, keys, l->n, reverse != 0));
     *out = tmpl_list_value(SL_VALUE_LIST, l);
     return SL_OK;
 }
@@ -172,12 +199,13 @@ static sl_status filter_sort(tmpl_run *r, sl_value v, const tmpl_args *args, sl_
 static sl_status filter_dictsort(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     static const char *const NAMES[] = {"case_sensitive", "by", "reverse"};
     sl_value arg[3], *keys = NULL;
-    bool sensitive = false, reverse = false;
+    int64_t reverse = 0;
+    bool sensitive = false;
     size_t by = 0;
     tmpl_list *l;
     SL_TRY(sl_tmpl_bind(r, "dictsort", args, NAMES, 3, 0, arg));
     sl_tmpl_arg_bool(arg[0], &sensitive);
-    sl_tmpl_arg_bool(arg[2], &reverse);
+    SL_TRY(sl_tmpl_arg_int(r, "dictsort's reverse", arg[2], &reverse));
     if (arg[1].kind != TMPL_MISSING) {
         const tmpl_str *word = NULL;
         SL_TRY(sl_tmpl_arg_str(r, "dictsort's by", arg[1], &word));
@@ -201,7 +229,7 @@ static sl_status filter_dictsort(tmpl_run *r, sl_value v, const tmpl_args *args,
             SL_TRY(sl_tmpl_ignore_case(r, keys[i], &keys[i]));
         }
     }
-    SL_TRY(sl_tmpl_sort(r, l->items, keys, l->n, reverse));
+    SL_TRY(sl_tmpl_sort(r, l->items, keys, l->n, reverse != 0));
     *out = tmpl_list_value(SL_VALUE_LIST, l);
     return SL_OK;
 }
@@ -277,27 +305,34 @@ static sl_status filter_max(tmpl_run *r, sl_value v, const tmpl_args *args, sl_v
     return seq_extreme(r, v, args, OP_GT, out);
 }
 
-static sl_status filter_unique(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
+static sl_status fill_unique(tmpl_run *r, sl_value v, const tmpl_args *args, tmpl_list *kept) {
     static const char *const NAMES[] = {"case_sensitive", "attribute"};
     sl_value arg[2];
     bool sensitive = false;
-    tmpl_list *l, *kept;
+    tmpl_iter it;
     tmpl_map *seen;
     SL_TRY(sl_tmpl_bind(r, "unique", args, NAMES, 2, 0, arg));
     sl_tmpl_arg_bool(arg[0], &sensitive);
-    SL_TRY(sl_tmpl_collect(r, v, &l));
-    SL_TRY(sl_tmpl_list_make(r, 0, &kept));
     SL_TRY(sl_tmpl_map_make(r, &seen));
-    for (size_t i = 0; i < l->n; i++) {
-        sl_value key;
-        SL_TRY(seq_key(r, l->items[i], arg[1], sensitive, &key));
+    SL_TRY(sl_tmpl_iter_begin(r, v, &it));
+    for (;;) {
+        sl_value item, key;
+        bool more;
+        SL_TRY(sl_tmpl_iter_next(r, &it, &item, &more));
+        if (!more) {
+            return SL_OK;
+        }
+        SL_TRY(seq_key(r, item, arg[1], sensitive, &key));
         size_t n = seen->n;
         SL_TRY(sl_tmpl_map_add(r, seen, key, tmpl_none()));
         if (seen->n > n) {
-            SL_TRY(sl_tmpl_list_push(r, kept, l->items[i]));
+            SL_TRY(sl_tmpl_list_push(r, kept, item));
         }
     }
-    return seq_stream(kept, "unique", out);
+}
+
+static sl_status filter_unique(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
+    return seq_lazy(r, v, args, fill_unique, "unique", out);
 }
 
 /* --- taking and cutting
@@ -332,6 +367,22 @@ static sl_status filter_last(tmpl_run *r, sl_value v, const tmpl_args *args, sl_
     return sl_tmpl_get_item(r, v, tmpl_int(n - 1), out);
 }
 
+/* A prompt is to be the same each time it is rendered: the choice follows from the clock that the
+ * template sees and from the work done so far. */
+static sl_status filter_random(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
+    int64_t n;
+    SL_TRY(sl_tmpl_bind(r, "random", args, NULL, 0, 0, NULL));
+    if (v.kind == SL_VALUE_OBJECT || v.kind == TMPL_VIEW || v.kind == TMPL_LOOP) {
+        return TMPL_FAIL(r, "random needs a sequence, not %s", sl_tmpl_type_name(v));
+    }
+    SL_TRY(sl_tmpl_length(r, v, &n));
+    if (n == 0) {
+        return sl_tmpl_undefined_hint(r, "there is no random item: the sequence is empty", out);
+    }
+    uint64_t mixed = ((uint64_t)r->now_unix_s ^ r->fuel) * 0x9E3779B97F4A7C15u;
+    return sl_tmpl_get_item(r, v, tmpl_int((int64_t)((mixed >> 32) % (uint64_t)n)), out);
+}
+
 static sl_status filter_length(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     int64_t n;
     SL_TRY(sl_tmpl_bind(r, "length", args, NULL, 0, 0, NULL));
@@ -348,18 +399,21 @@ static sl_status filter_list(tmpl_run *r, sl_value v, const tmpl_args *args, sl_
     return SL_OK;
 }
 
-static sl_status filter_items(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
-    tmpl_list *l;
+static sl_status fill_items(tmpl_run *r, sl_value v, const tmpl_args *args, tmpl_list *out) {
     SL_TRY(sl_tmpl_bind(r, "items", args, NULL, 0, 0, NULL));
     if (v.kind != SL_VALUE_OBJECT && v.kind != TMPL_UNDEFINED) {
         return TMPL_FAIL(r, "items needs a mapping, not %s", sl_tmpl_type_name(v));
     }
-    if (v.kind == SL_VALUE_OBJECT) {
-        v.kind = TMPL_VIEW;
-        v.which = 2;
+    for (size_t i = 0; v.kind == SL_VALUE_OBJECT && i < v.u.map->n; i++) {
+        sl_value pair;
+        SL_TRY(sl_tmpl_pair(r, v.u.map->entries[i].key, v.u.map->entries[i].val, &pair));
+        SL_TRY(sl_tmpl_list_push(r, out, pair));
     }
-    SL_TRY(sl_tmpl_collect(r, v, &l));
-    return seq_stream(l, "items", out);
+    return SL_OK;
+}
+
+static sl_status filter_items(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
+    return seq_lazy(r, v, args, fill_items, "items", out);
 }
 
 static sl_status filter_reverse(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
@@ -386,15 +440,14 @@ static sl_status seq_count_arg(tmpl_run *r, const char *what, sl_value v, int64_
     return *out > 0 ? SL_OK : TMPL_FAIL(r, "%s must be above 0", what);
 }
 
-static sl_status filter_batch(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
+static sl_status fill_batch(tmpl_run *r, sl_value v, const tmpl_args *args, tmpl_list *rows) {
     static const char *const NAMES[] = {"linecount", "fill_with"};
     sl_value arg[2];
     int64_t n = 0;
-    tmpl_list *l, *rows, *row = NULL;
+    tmpl_list *l, *row = NULL;
     SL_TRY(sl_tmpl_bind(r, "batch", args, NAMES, 2, 1, arg));
     SL_TRY(seq_count_arg(r, "batch's linecount", arg[0], &n));
     SL_TRY(sl_tmpl_collect(r, v, &l));
-    SL_TRY(sl_tmpl_list_make(r, 0, &rows));
     for (size_t i = 0; i < l->n; i++) {
         if (row == NULL || (int64_t)row->n == n) {
             SL_TRY(sl_tmpl_list_make(r, 0, &row));
@@ -406,18 +459,21 @@ static sl_status filter_batch(tmpl_run *r, sl_value v, const tmpl_args *args, sl
     while (fill && (int64_t)row->n < n) {
         SL_TRY(sl_tmpl_list_push(r, row, arg[1]));
     }
-    return seq_stream(rows, "batch", out);
+    return SL_OK;
 }
 
-static sl_status filter_slice(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
+static sl_status filter_batch(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
+    return seq_lazy(r, v, args, fill_batch, "batch", out);
+}
+
+static sl_status fill_slice(tmpl_run *r, sl_value v, const tmpl_args *args, tmpl_list *parts) {
     static const char *const NAMES[] = {"slices", "fill_with"};
     sl_value arg[2];
     int64_t n = 0;
-    tmpl_list *l, *parts, *part;
+    tmpl_list *l, *part;
     SL_TRY(sl_tmpl_bind(r, "slice", args, NAMES, 2, 1, arg));
     SL_TRY(seq_count_arg(r, "slice's number of slices", arg[0], &n));
     SL_TRY(sl_tmpl_collect(r, v, &l));
-    SL_TRY(sl_tmpl_list_make(r, 0, &parts));
     int64_t each = (int64_t)l->n / n, extra = (int64_t)l->n % n;
     size_t at = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -430,7 +486,11 @@ static sl_status filter_slice(tmpl_run *r, sl_value v, const tmpl_args *args, sl
         }
         SL_TRY(sl_tmpl_list_push(r, parts, tmpl_list_value(SL_VALUE_LIST, part)));
     }
-    return seq_stream(parts, "slice", out);
+    return SL_OK;
+}
+
+static sl_status filter_slice(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
+    return seq_lazy(r, v, args, fill_slice, "slice", out);
 }
 
 static sl_status filter_join(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
@@ -484,53 +544,71 @@ static const sl_value *seq_named(const tmpl_args *args, const char *name) {
     return NULL;
 }
 
-static sl_status map_by_attribute(tmpl_run *r, tmpl_list *l, const tmpl_args *args) {
-    const sl_value *path = seq_named(args, "attribute"), *def = seq_named(args, "default");
-    if (args->n_kw > (def == NULL ? 1u : 2u)) {
-        return TMPL_FAIL(r, "map with attribute takes only default besides");
-    }
-    for (size_t i = 0; i < l->n; i++) {
-        SL_TRY(seq_get(r, l->items[i], *path, def == NULL ? tmpl_missing() : *def, &l->items[i]));
-    }
-    return SL_OK;
-}
+/* What map does to each item: takes an attribute (path given), or applies a filter. */
+typedef struct seq_mapping {
+    const sl_value *path;
+    sl_value def;
+    const tmpl_str *name;
+    uint16_t index;
+    tmpl_args rest;
+} seq_mapping;
 
-static sl_status filter_map(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
-    tmpl_list *l;
-    if (!sl_tmpl_truth(v)) { /* nothing is looked at, not even the arguments */
-        SL_TRY(sl_tmpl_list_make(r, 0, &l));
-        return seq_stream(l, "map", out);
-    }
-    SL_TRY(sl_tmpl_collect(r, v, &l));
-    if (args->n_pos == 0 && seq_named(args, "attribute") != NULL) {
-        SL_TRY(map_by_attribute(r, l, args));
-        return seq_stream(l, "map", out);
+static sl_status map_prepare(tmpl_run *r, const tmpl_args *args, seq_mapping *m) {
+    *m = (seq_mapping){.def = tmpl_missing(), .rest = *args};
+    m->path = args->n_pos == 0 ? seq_named(args, "attribute") : NULL;
+    if (m->path != NULL) {
+        const sl_value *def = seq_named(args, "default");
+        if (args->n_kw > (def == NULL ? 1u : 2u)) {
+            return TMPL_FAIL(r, "map with attribute takes only default besides");
+        }
+        m->def = def == NULL ? m->def : *def;
+        return SL_OK;
     }
     if (args->n_pos == 0 || !tmpl_is_str(args->pos[0])) {
         return TMPL_FAIL(r, "map needs the name of a filter, or attribute=");
     }
-    const tmpl_str *name = args->pos[0].u.str;
-    uint16_t index = sl_tmpl_filter_index(tmpl_slice(name));
-    tmpl_args rest = *args;
-    rest.pos++;
-    rest.n_pos--;
-    for (size_t i = 0; i < l->n; i++) {
-        SL_TRY(sl_tmpl_filter(r, index, name, l->items[i], &rest, &l->items[i]));
+    m->name = args->pos[0].u.str;
+    m->index = sl_tmpl_filter_index(tmpl_slice(m->name));
+    m->rest.pos++;
+    m->rest.n_pos--;
+    return SL_OK;
+}
+
+static sl_status fill_map(tmpl_run *r, sl_value v, const tmpl_args *args, tmpl_list *l) {
+    seq_mapping m;
+    tmpl_iter it;
+    if (!sl_tmpl_truth(v)) { /* nothing is looked at, not even the arguments */
+        return SL_OK;
     }
-    return seq_stream(l, "map", out);
+    SL_TRY(map_prepare(r, args, &m));
+    SL_TRY(sl_tmpl_iter_begin(r, v, &it));
+    for (;;) {
+        sl_value item;
+        bool more;
+        SL_TRY(sl_tmpl_iter_next(r, &it, &item, &more));
+        if (!more) {
+            return SL_OK;
+        }
+        SL_TRY(m.path != NULL ? seq_get(r, item, *m.path, m.def, &item)
+                              : sl_tmpl_filter(r, m.index, m.name, item, &m.rest, &item));
+        SL_TRY(sl_tmpl_list_push(r, l, item));
+    }
+}
+
+static sl_status filter_map(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
+    return seq_lazy(r, v, args, fill_map, "map", out);
 }
 
 static sl_status seq_select(tmpl_run *r, sl_value v, const tmpl_args *args, bool by_attribute,
-                            bool wanted, sl_value *out) {
-    tmpl_list *l, *kept;
+                            bool wanted, tmpl_list *kept) {
     const tmpl_str *name = NULL;
-    SL_TRY(sl_tmpl_list_make(r, 0, &kept));
-    if (!sl_tmpl_truth(v)) {
-        return seq_stream(kept, "select", out);
-    }
-    SL_TRY(sl_tmpl_collect(r, v, &l));
     tmpl_args rest = *args;
     sl_value path = tmpl_missing();
+    uint16_t index = TMPL_UNKNOWN;
+    tmpl_iter it;
+    if (!sl_tmpl_truth(v)) {
+        return SL_OK;
+    }
     if (by_attribute) {
         if (rest.n_pos == 0) {
             return TMPL_FAIL(r, "selectattr and rejectattr need the name of an attribute");
@@ -538,39 +616,54 @@ static sl_status seq_select(tmpl_run *r, sl_value v, const tmpl_args *args, bool
         path = *rest.pos++;
         rest.n_pos--;
     }
-    uint16_t index = TMPL_UNKNOWN;
     if (rest.n_pos > 0) {
         SL_TRY(sl_tmpl_arg_str(r, "the name of a test", *rest.pos, &name));
         index = sl_tmpl_test_index(tmpl_slice(name));
         rest.pos++;
         rest.n_pos--;
     }
-    for (size_t i = 0; i < l->n; i++) {
-        sl_value item;
-        bool holds;
-        SL_TRY(sl_tmpl_get_path(r, l->items[i], path, &item));
-        holds = sl_tmpl_truth(item);
+    SL_TRY(sl_tmpl_iter_begin(r, v, &it));
+    for (;;) {
+        sl_value item, looked_at;
+        bool holds, more;
+        SL_TRY(sl_tmpl_iter_next(r, &it, &item, &more));
+        if (!more) {
+            return SL_OK;
+        }
+        SL_TRY(sl_tmpl_get_path(r, item, path, &looked_at));
+        holds = sl_tmpl_truth(looked_at);
         if (name != NULL) {
-            SL_TRY(sl_tmpl_test(r, index, name, item, &rest, &holds));
+            SL_TRY(sl_tmpl_test(r, index, name, looked_at, &rest, &holds));
         }
         if (holds == wanted) {
-            SL_TRY(sl_tmpl_list_push(r, kept, l->items[i]));
+            SL_TRY(sl_tmpl_list_push(r, kept, item));
         }
     }
-    return seq_stream(kept, "select", out);
 }
 
+static sl_status fill_select(tmpl_run *r, sl_value v, const tmpl_args *args, tmpl_list *l) {
+    return seq_select(r, v, args, false, true, l);
+}
 static sl_status filter_select(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
-    return seq_select(r, v, args, false, true, out);
+    return seq_lazy(r, v, args, fill_select, "select", out);
+}
+static sl_status fill_reject(tmpl_run *r, sl_value v, const tmpl_args *args, tmpl_list *l) {
+    return seq_select(r, v, args, false, false, l);
 }
 static sl_status filter_reject(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
-    return seq_select(r, v, args, false, false, out);
+    return seq_lazy(r, v, args, fill_reject, "select", out);
+}
+static sl_status fill_selectattr(tmpl_run *r, sl_value v, const tmpl_args *args, tmpl_list *l) {
+    return seq_select(r, v, args, true, true, l);
 }
 static sl_status filter_selectattr(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
-    return seq_select(r, v, args, true, true, out);
+    return seq_lazy(r, v, args, fill_selectattr, "select", out);
+}
+static sl_status fill_rejectattr(tmpl_run *r, sl_value v, const tmpl_args *args, tmpl_list *l) {
+    return seq_select(r, v, args, true, false, l);
 }
 static sl_status filter_rejectattr(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
-    return seq_select(r, v, args, true, false, out);
+    return seq_lazy(r, v, args, fill_rejectattr, "select", out);
 }
 
 const tmpl_filter_def sl_tmpl_seq_filters[] = {
@@ -587,6 +680,7 @@ const tmpl_filter_def sl_tmpl_seq_filters[] = {
     {"map", filter_map},
     {"max", filter_max},
     {"min", filter_min},
+    {"random", filter_random},
     {"reject", filter_reject},
     {"rejectattr", filter_rejectattr},
     {"reverse", filter_reverse},

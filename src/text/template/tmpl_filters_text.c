@@ -227,10 +227,12 @@ static sl_status filter_truncate(tmpl_run *r, sl_value v, const tmpl_args *args,
 static sl_status filter_wordcount(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     const tmpl_str *s;
     int64_t n = 0;
+    size_t cost;
     bool in_word = false;
     SL_TRY(filter_none(r, "wordcount", args));
     SL_TRY(sl_tmpl_to_str(r, v, &s));
-    SL_TRY(tmpl_burn(r, s->len));
+    SL_TRY(
+        tmpl_burn(r, sl_mul_size(s->len, 16, &cost) ? cost : SIZE_MAX)); /* a table look-up each */
     for (size_t i = 0; i < s->len;) {
         uint32_t c = 0;
         size_t len = sl_utf8_decode(s->ptr + i, s->len - i, &c);
@@ -327,36 +329,6 @@ static sl_status filter_xmlattr(tmpl_run *r, sl_value v, const tmpl_args *args, 
     return sl_tmpl_build_end(r, &b, out);
 }
 
-static sl_status filter_filesizeformat(tmpl_run *r, sl_value v, const tmpl_args *args,
-                                       sl_value *out) {
-    static const char *const NAMES[] = {"binary"};
-    static const char UNITS[] = "kMGTPEZY";
-    sl_value arg;
-    bool binary = false;
-    double n;
-    char text[64];
-    SL_TRY(sl_tmpl_bind(r, "filesizeformat", args, NAMES, 1, 0, &arg));
-    sl_tmpl_arg_bool(arg, &binary);
-    if (!sl_tmpl_as_double(v, &n)) {
-        return TMPL_FAIL(r, "filesizeformat needs a number, not %s", sl_tmpl_type_name(v));
-    }
-    double base = binary ? 1024 : 1000, unit;
-    if (n == 1) {
-        return sl_tmpl_str_static(r, "1 Byte", out);
-    }
-    if (n < base) {
-        int len = snprintf(text, sizeof(text), "%.0f Bytes", trunc(n));
-        return sl_tmpl_str_copy(r, text, (size_t)len, true, out);
-    }
-    size_t i = 0;
-    for (unit = base * base; n >= unit && i < 7; i++) {
-        unit *= base;
-    }
-    char name = binary && i == 0 ? 'K' : UNITS[i];
-    int len = snprintf(text, sizeof(text), "%.1f %c%sB", base * n / unit, name, binary ? "i" : "");
-    return sl_tmpl_str_copy(r, text, len < 64 ? (size_t)len : 63, true, out);
-}
-
 static sl_status filter_format(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     const tmpl_str *s;
     sl_value values;
@@ -382,6 +354,27 @@ static sl_status filter_format(tmpl_run *r, sl_value v, const tmpl_args *args, s
     return sl_tmpl_percent(r, s, values, out);
 }
 
+/* s without its comments and tags; from one that is not closed on, all stays. */
+static sl_status striptags_cut(tmpl_run *r, const tmpl_str *s, sl_value *out) {
+    size_t from = 0;
+    tmpl_builder b;
+    SL_TRY(tmpl_burn(r, s->len));
+    SL_TRY(sl_tmpl_build_begin(r, &b));
+    for (const char *open; (open = memchr(s->ptr + from, '<', s->len - from)) != NULL;) {
+        size_t at = (size_t)(open - s->ptr), left = s->len - at;
+        bool comment = left >= 4 && memcmp(open, "<!--", 4) == 0;
+        const char *close = comment ? memmem(open + 4, left - 4, "-->", 3)
+                                    : memchr(open, '>', left);
+        if (close == NULL) {
+            break;
+        }
+        SL_TRY(sl_tmpl_build_part(r, &b, s, from, at - from));
+        from = (size_t)(close - s->ptr) + (comment ? 3 : 1);
+    }
+    SL_TRY(sl_tmpl_build_part(r, &b, s, from, s->len - from));
+    return sl_tmpl_build_end(r, &b, out);
+}
+
 /* Comments and tags are taken out, white space becomes single spaces, and entities of escape are
  * undone. */
 static sl_status filter_striptags(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
@@ -397,25 +390,11 @@ static sl_status filter_striptags(tmpl_run *r, sl_value v, const tmpl_args *args
     };
     static const tmpl_str SPACE = {.ptr = " ", .len = 1, .n_chars = 1, .trusted = true};
     const tmpl_str *s;
-    tmpl_builder b;
     tmpl_list *words;
     sl_value text;
     SL_TRY(filter_none(r, "striptags", args));
     SL_TRY(sl_tmpl_to_str(r, v, &s));
-    SL_TRY(sl_tmpl_build_begin(r, &b));
-    for (size_t i = 0; i < s->len;) {
-        bool comment = s->len - i >= 4 && memcmp(s->ptr + i, "<!--", 4) == 0;
-        const char *end = s->ptr[i] != '<' ? NULL
-                          : comment        ? memmem(s->ptr + i, s->len - i, "-->", 3)
-                                           : memchr(s->ptr + i, '>', s->len - i);
-        if (end != NULL) {
-            i = (size_t)(end - s->ptr) + (comment ? 3 : 1);
-        } else {
-            SL_TRY(sl_tmpl_build_part(r, &b, s, i, 1));
-            i++;
-        }
-    }
-    SL_TRY(sl_tmpl_build_end(r, &b, &text));
+    SL_TRY(striptags_cut(r, s, &text));
     SL_TRY(sl_tmpl_text_split(r, text.u.str, NULL, -1, false, &words));
     SL_TRY(sl_tmpl_text_join(r, &SPACE, tmpl_list_value(SL_VALUE_LIST, words), false, &text));
     for (size_t i = 0; i < sizeof(ENTITIES) / sizeof(ENTITIES[0]); i++) {
@@ -428,7 +407,7 @@ static sl_status filter_striptags(tmpl_run *r, sl_value v, const tmpl_args *args
 static sl_status filter_unsupported(tmpl_run *r, sl_value v, const tmpl_args *args, sl_value *out) {
     (void)v, (void)args, (void)out;
     return sl_tmpl_fail_at(r, SL_ERR_UNSUPPORTED, __FILE__, __LINE__,
-                           "the filters pprint, random, urlize and wordwrap are not supported");
+                           "the filter urlize is not supported");
 }
 
 const tmpl_filter_def sl_tmpl_text_filters[] = {
@@ -436,13 +415,10 @@ const tmpl_filter_def sl_tmpl_text_filters[] = {
     {"center", filter_center},
     {"e", filter_escape},
     {"escape", filter_escape},
-    {"filesizeformat", filter_filesizeformat},
     {"forceescape", filter_forceescape},
     {"format", filter_format},
     {"indent", filter_indent},
     {"lower", filter_lower},
-    {"pprint", filter_unsupported},
-    {"random", filter_unsupported},
     {"replace", filter_replace},
     {"safe", filter_safe},
     {"string", filter_string},
@@ -455,7 +431,6 @@ const tmpl_filter_def sl_tmpl_text_filters[] = {
     {"urlencode", filter_urlencode},
     {"urlize", filter_unsupported},
     {"wordcount", filter_wordcount},
-    {"wordwrap", filter_unsupported},
     {"xmlattr", filter_xmlattr},
     {NULL, NULL},
 };

@@ -53,6 +53,9 @@ static sl_status global_fill_map(tmpl_run *r, const tmpl_args *args, tmpl_map *m
         }
     } else if (args->n_pos == 1) {
         tmpl_list *pairs, *pair;
+        if (args->pos[0].kind == TMPL_UNDEFINED) {
+            return sl_tmpl_fail_undefined(r, args->pos[0]);
+        }
         SL_TRY(sl_tmpl_collect(r, args->pos[0], &pairs));
         for (size_t i = 0; i < pairs->n; i++) {
             SL_TRY(sl_tmpl_collect(r, pairs->items[i], &pair));
@@ -77,8 +80,15 @@ static sl_status global_dict(tmpl_run *r, const tmpl_args *args, sl_value *out) 
 }
 
 static sl_status global_namespace(tmpl_run *r, const tmpl_args *args, sl_value *out) {
-    SL_TRY(global_dict(r, args, out));
-    out->kind = TMPL_NAMESPACE;
+    sl_value given;
+    tmpl_map *m;
+    SL_TRY(global_dict(r, args, &given));
+    SL_TRY(sl_tmpl_map_make(r, &m));
+    for (size_t i = 0; i < given.u.map->n; i++) {
+        const tmpl_entry *e = &given.u.map->entries[i];
+        SL_TRY(sl_tmpl_namespace_put(r, m, e->key, e->val));
+    }
+    *out = (sl_value){.kind = TMPL_NAMESPACE, .u.map = m};
     return SL_OK;
 }
 
@@ -107,8 +117,7 @@ static sl_status global_joiner(tmpl_run *r, const tmpl_args *args, sl_value *out
     if (j == NULL) {
         return TMPL_FULL(r);
     }
-    *j = (tmpl_joiner){.sep = &COMMA};
-    SL_TRY(sl_tmpl_arg_str(r, "the separator of joiner", sep, &j->sep));
+    *j = (tmpl_joiner){.sep = sep.kind == TMPL_MISSING ? tmpl_str_value(&COMMA) : sep};
     *out = (sl_value){.kind = TMPL_JOINER, .u.joiner = j};
     return SL_OK;
 }

@@ -49,7 +49,7 @@ static sl_status json_string(json_writer *w, const tmpl_str *s) {
             n = sl_utf8_decode(s->ptr + i, s->len - i, &c);
             n = n == 0 ? 1 : n;
         }
-        if (byte < 0x20 || byte == '"' || byte == '\\' || (w->ascii && byte >= 0x80)) {
+        if (byte < 0x20 || byte == '"' || byte == '\\' || (w->ascii && byte >= 0x7F)) {
             char text[16];
             bool trusted;
             int len = json_escape(c, text);

@@ -71,6 +71,8 @@ static sl_status loop_run(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_val
                      .changed = tmpl_missing()};
     SL_TRY(sl_tmpl_iter_begin(r, src, &l->it));
     tmpl_scope *inner;
+    bool completed =
+        false; /* a turn that reached its end: after break or continue alone, else runs */
     SL_TRY(sl_tmpl_scope_new(r, s, &inner));
     for (;;) {
         bool more;
@@ -83,12 +85,13 @@ static sl_status loop_run(tmpl_run *r, tmpl_scope *s, const tmpl_node *n, sl_val
         SL_TRY(sl_tmpl_assign(r, inner, n->a, l->cur));
         SL_TRY(sl_tmpl_exec(r, inner, n->c));
         bool broken = r->flow == FLOW_BREAK;
+        completed = completed || r->flow == FLOW_NEXT;
         r->flow = FLOW_NEXT;
         if (broken) {
             break;
         }
     }
-    if (l->index0 >= 0 || n->d == NULL) {
+    if (completed || n->d == NULL) {
         return SL_OK;
     }
     SL_TRY(sl_tmpl_scope_new(r, s, &inner));

@@ -1,5 +1,6 @@
 /* Methods of strings, objects and lists, as Python has them. Those that would change a value do not
  * exist here: the sandbox refuses them (tmpl_access.c). */
+#include <math.h>
 #include <string.h>
 
 #include "base/utf8.h"
@@ -134,11 +135,11 @@ static sl_status str_rsplit(tmpl_run *r, sl_value self, const tmpl_args *args, s
 static sl_status str_splitlines(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
     static const char *const NAMES[] = {"keepends"};
     sl_value arg;
-    bool keep = false;
+    int64_t keep = 0;
     tmpl_list *l;
     SL_TRY(sl_tmpl_bind(r, "splitlines()", args, NAMES, 1, 0, &arg));
-    sl_tmpl_arg_bool(arg, &keep);
-    SL_TRY(sl_tmpl_text_lines(r, self.u.str, keep, &l));
+    SL_TRY(sl_tmpl_arg_int(r, "keepends", arg, &keep));
+    SL_TRY(sl_tmpl_text_lines(r, self.u.str, keep != 0, &l));
     *out = tmpl_list_value(SL_VALUE_LIST, l);
     return SL_OK;
 }
@@ -413,6 +414,23 @@ static sl_status str_all(tmpl_run *r, sl_value self, const tmpl_args *args, uint
 static sl_status str_isalpha(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
     return str_all(r, self, args, TMPL_CHAR_ALPHA, false, out);
 }
+/* Letters, digits and underscores, not beginning with a digit. */
+static sl_status str_isidentifier(tmpl_run *r, sl_value self, const tmpl_args *args,
+                                  sl_value *out) {
+    const tmpl_str *s = self.u.str;
+    SL_TRY(method_args(r, "isidentifier", args, 0, 0, NULL));
+    SL_TRY(tmpl_burn(r, s->len));
+    bool holds = s->len > 0;
+    for (size_t i = 0; holds && i < s->len;) {
+        uint32_t c = 0;
+        size_t n = sl_utf8_decode(s->ptr + i, s->len - i, &c);
+        holds = c == '_' || sl_tmpl_char_is(c, TMPL_CHAR_ALPHA | (i > 0 ? TMPL_CHAR_DECIMAL : 0));
+        i += n == 0 ? 1 : n;
+    }
+    *out = tmpl_bool(holds);
+    return SL_OK;
+}
+
 static sl_status str_isalnum(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
     return str_all(r, self, args,
                    TMPL_CHAR_ALPHA | TMPL_CHAR_DECIMAL | TMPL_CHAR_DIGIT | TMPL_CHAR_NUMERIC, false,
@@ -563,7 +581,7 @@ const tmpl_method_def sl_tmpl_str_methods[] = {
     {"encode", str_unsupported},
     {"translate", str_unsupported},
     {"maketrans", str_unsupported},
-    {"isidentifier", str_unsupported},
+    {"isidentifier", str_isidentifier},
     {NULL, NULL},
 };
 
@@ -662,6 +680,38 @@ static sl_status list_index(tmpl_run *r, sl_value self, const tmpl_args *args, s
     }
     return TMPL_FAIL(r, "index(): the value is not in the list");
 }
+
+/* Ranges have the methods of lists that do not change them. */
+static sl_status range_count(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
+    tmpl_list *l;
+    SL_TRY(sl_tmpl_collect(r, self, &l));
+    return list_count(r, tmpl_list_value(SL_VALUE_LIST, l), args, out);
+}
+
+static sl_status range_index(tmpl_run *r, sl_value self, const tmpl_args *args, sl_value *out) {
+    tmpl_list *l;
+    SL_TRY(method_args(r, "index", args, 1, 1, &(sl_value){0}));
+    SL_TRY(sl_tmpl_collect(r, self, &l));
+    return list_index(r, tmpl_list_value(SL_VALUE_LIST, l), args, out);
+}
+
+static sl_status float_is_integer(tmpl_run *r, sl_value self, const tmpl_args *args,
+                                  sl_value *out) {
+    SL_TRY(method_args(r, "is_integer", args, 0, 0, NULL));
+    *out = tmpl_bool(isfinite(self.u.f) && self.u.f == trunc(self.u.f));
+    return SL_OK;
+}
+
+const tmpl_method_def sl_tmpl_range_methods[] = {
+    {"index", range_index},
+    {"count", range_count},
+    {NULL, NULL},
+};
+
+const tmpl_method_def sl_tmpl_float_methods[] = {
+    {"is_integer", float_is_integer},
+    {NULL, NULL},
+};
 
 const tmpl_method_def sl_tmpl_list_methods[] = {
     {"index", list_index},

@@ -112,6 +112,13 @@ static sl_status ops_int_divide(tmpl_run *r, tmpl_op op, int64_t a, int64_t b, s
     return SL_OK;
 }
 
+/* Rounded once, as Python does: integers beyond 53 bits must not be rounded before. */
+static double ops_true_divide(int64_t a, int64_t b) {
+    const int64_t exact = (int64_t)1 << 53;
+    bool both = a >= -exact && a <= exact && b >= -exact && b <= exact;
+    return both ? (double)a / (double)b : (double)((long double)a / (long double)b);
+}
+
 static sl_status ops_int(tmpl_run *r, tmpl_op op, int64_t a, int64_t b, sl_value *out) {
     int64_t v = 0;
     bool overflow = false;
@@ -129,7 +136,7 @@ static sl_status ops_int(tmpl_run *r, tmpl_op op, int64_t a, int64_t b, sl_value
         if (b == 0) {
             return ops_zero(r);
         }
-        *out = tmpl_float((double)a / (double)b);
+        *out = tmpl_float(ops_true_divide(a, b));
         return SL_OK;
     case OP_POW:
         return ops_int_power(r, a, b, out);
@@ -223,16 +230,40 @@ static sl_status ops_repeat_list(tmpl_run *r, sl_value v, int64_t times, sl_valu
     return SL_OK;
 }
 
-static sl_status ops_join_lists(tmpl_run *r, sl_value a, sl_value b, sl_value *out) {
+/* A sum of lists whose buffer has room behind them for more. */
+static sl_status ops_shared_list(tmpl_run *r, const tmpl_list *a, size_t n, tmpl_list **out) {
     tmpl_list *l;
-    SL_TRY(tmpl_burn(r, (a.u.list->n + b.u.list->n) * 8));
-    SL_TRY(sl_tmpl_list_make(r, a.u.list->n + b.u.list->n, &l));
-    for (size_t i = 0; i < a.u.list->n; i++) {
-        l->items[l->n++] = a.u.list->items[i];
+    SL_TRY(sl_tmpl_list_make(r, n + n / 2, &l));
+    l->filled = sl_arena_alloc(&r->arena, sizeof(*l->filled));
+    if (l->filled == NULL) {
+        return TMPL_FULL(r);
     }
-    for (size_t i = 0; i < b.u.list->n; i++) {
-        l->items[l->n++] = b.u.list->items[i];
+    if (a->n > 0) {
+        memcpy(l->items, a->items, a->n * sizeof(*l->items));
     }
+    l->n = *l->filled = a->n;
+    *out = l;
+    return SL_OK;
+}
+
+/* Adding to a list that ends where the items of its buffer end takes the room behind it, so that a
+ * list put together one by one costs its length, not its square. */
+static sl_status ops_join_lists(tmpl_run *r, sl_value a, sl_value b, sl_value *out) {
+    const tmpl_list *la = a.u.list, *lb = b.u.list;
+    tmpl_list *l;
+    bool in_place = la->filled != NULL && *la->filled == la->n && la->cap - la->n >= lb->n;
+    SL_TRY(tmpl_burn(r, ((in_place ? 0 : la->n) + lb->n) * 8));
+    if (in_place) {
+        SL_TRY(sl_tmpl_list_make(r, 0, &l));
+        *l = (tmpl_list){.items = la->items, .n = la->n, .cap = la->cap, .filled = la->filled};
+    } else {
+        SL_TRY(ops_shared_list(r, la, la->n + lb->n, &l));
+    }
+    if (lb->n > 0) {
+        memcpy(l->items + l->n, lb->items, lb->n * sizeof(*l->items));
+    }
+    l->n += lb->n;
+    *l->filled = l->n;
     *out = tmpl_list_value(a.kind, l);
     return SL_OK;
 }
@@ -351,6 +382,23 @@ static bool equal_ranges(const tmpl_range *a, const tmpl_range *b) {
            (a->n == 0 || (a->start == b->start && (a->n == 1 || a->step == b->step)));
 }
 
+/* Keys, and items, compare as sets; values() gives another object each time. */
+static sl_status equal_views(tmpl_run *r, sl_value a, sl_value b, unsigned depth, bool *out) {
+    if (a.which != b.which || a.which == 1) {
+        *out = false;
+        return SL_OK;
+    }
+    if (a.which == 2) {
+        return equal_maps(r, a.u.map, b.u.map, depth, out);
+    }
+    *out = a.u.map->n == b.u.map->n;
+    for (size_t i = 0; *out && i < a.u.map->n; i++) {
+        SL_TRY(tmpl_burn(r, 0));
+        *out = sl_tmpl_map_find(b.u.map, a.u.map->entries[i].key) != NULL;
+    }
+    return SL_OK;
+}
+
 sl_status sl_tmpl_equal(tmpl_run *r, sl_value a, sl_value b, unsigned depth, bool *out) {
     SL_TRY(tmpl_burn(r, tmpl_is_str(a) ? a.u.str->len : 0));
     if (depth > TMPL_VALUE_DEPTH_MAX) {
@@ -377,6 +425,8 @@ sl_status sl_tmpl_equal(tmpl_run *r, sl_value a, sl_value b, unsigned depth, boo
     case TMPL_RANGE:
         *out = equal_ranges(a.u.range, b.u.range);
         return SL_OK;
+    case TMPL_VIEW:
+        return equal_views(r, a, b, depth, out);
     default:
         *out = a.u.map == b.u.map;
         return SL_OK; /* the same object */
@@ -462,6 +512,9 @@ sl_status sl_tmpl_contains(tmpl_run *r, sl_value seq, sl_value item, bool *out) 
     }
     if (seq.kind == SL_VALUE_OBJECT || (seq.kind == TMPL_VIEW && seq.which == 0)) {
         SL_TRY(tmpl_burn(r, tmpl_is_str(item) ? item.u.str->len : 0));
+        if (item.kind >= TMPL_STREAM && item.kind != TMPL_VIEW) {
+            return SL_OK; /* could be a key in Python, but never is one here */
+        }
         if (!sl_tmpl_hashable(item)) {
             return TMPL_FAIL(r, "a value of type %s cannot be a key", sl_tmpl_type_name(item));
         }

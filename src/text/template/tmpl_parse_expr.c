@@ -7,6 +7,8 @@
 #include "text/template/tmpl_exec.h"
 #include "text/template/tmpl_parser.h"
 
+#define CALL_NAMED_MAX 256u /* arguments before a named one: bounds the search for its name */
+
 static sl_status expr_unary(tmpl_parser *p, bool with_filter, tmpl_node **out);
 static sl_status expr_arguments(tmpl_parser *p, tmpl_node **out);
 
@@ -344,6 +346,22 @@ static sl_status expr_argument(tmpl_parser *p, tmpl_node **out) {
     return sl_tmpl_parse_expr(p, true, &(*out)->arg);
 }
 
+/* Names of arguments are few: each is compared with those before it, up to a limit. */
+static sl_status expr_check_named(tmpl_parser *p, const tmpl_node *first, const tmpl_node *arg,
+                                  uint32_t line) {
+    unsigned n = 0;
+    for (const tmpl_node *a = first; arg->kind == ARG_NAMED && a != NULL; a = a->next) {
+        if (a->kind == ARG_NAMED &&
+            sl_slice_eq(tmpl_slice(a->val.u.str), tmpl_slice(arg->val.u.str))) {
+            return sl_tmpl_parse_fail(p, line, "an argument of a call is named twice");
+        }
+        if (++n > CALL_NAMED_MAX) {
+            return sl_tmpl_parse_fail(p, line, "a call has too many arguments");
+        }
+    }
+    return SL_OK;
+}
+
 static sl_status expr_arguments(tmpl_parser *p, tmpl_node **out) {
     expr_list args = {0};
     unsigned last = ARG_POS;
@@ -361,6 +379,7 @@ static sl_status expr_arguments(tmpl_parser *p, tmpl_node **out) {
                                       "arguments of a call are in an order that is not allowed");
         }
         last = arg->kind > last ? arg->kind : last;
+        SL_TRY(expr_check_named(p, args.first, arg, line));
         list_add(&args, arg);
         if (p->cur.kind != TOK_RPAREN) {
             SL_TRY(sl_tmpl_parse_expect(p, TOK_COMMA, "',' or ')' in a call"));
@@ -587,10 +606,11 @@ static sl_status expr_target_item(tmpl_parser *p, bool with_attr, tmpl_node **ou
         if ((*out)->kind != NODE_NAME) {
             return sl_tmpl_parse_fail(p, line, "a constant cannot be assigned to");
         }
-        if ((*out)->name == NAME_LOOP && p->n_for > 0) {
+        bool attr = with_attr && p->cur.kind == TOK_DOT;
+        if (!attr && (*out)->name == NAME_LOOP && p->n_for > 0) {
             return sl_tmpl_parse_fail(p, line, "the special variable 'loop' cannot be assigned");
         }
-        if (with_attr && p->cur.kind == TOK_DOT) {
+        if (attr) {
             SL_TRY(sl_tmpl_parse_advance(p));
             if (p->cur.kind != TOK_NAME) {
                 return sl_tmpl_parse_unexpected(p, "an attribute name");

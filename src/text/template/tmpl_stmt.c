@@ -68,7 +68,7 @@ static sl_status stmt_assign_attr(tmpl_run *r, tmpl_scope *s, const tmpl_node *t
         return TMPL_FAIL(r, "attributes can be set on namespace objects only, not on %s",
                          sl_tmpl_type_name(ns));
     }
-    return sl_tmpl_map_add(r, ns.u.map, tmpl_str_value(target->val.u.str), v);
+    return sl_tmpl_namespace_put(r, ns.u.map, tmpl_str_value(target->val.u.str), v);
 }
 
 sl_status sl_tmpl_assign(tmpl_run *r, tmpl_scope *s, const tmpl_node *target, sl_value v) {
@@ -140,6 +140,10 @@ static sl_status stmt_set_block(tmpl_run *r, tmpl_scope *s, const tmpl_node *n) 
 static sl_status stmt_filter(tmpl_run *r, tmpl_scope *s, const tmpl_node *n) {
     sl_value v;
     SL_TRY(stmt_captured(r, s, n->b, n->c, &v));
+    if (r->flow == FLOW_NEXT && !tmpl_is_str(v)) {
+        return TMPL_FAIL(r, "the filters of a block must give a string, not %s",
+                         sl_tmpl_type_name(v));
+    }
     return r->flow == FLOW_NEXT ? stmt_print(r, v) : SL_OK;
 }
 

@@ -12,6 +12,7 @@
 #include "text/template/tmpl_exec.h"
 
 #define STORE_MIN 64u
+#define SPANS_SHARE 4u /* the spans of the output: at most this part of the memory for values */
 #define FIND_WINDOW ((size_t)64)
 
 /* --- trust
@@ -291,6 +292,11 @@ static sl_status emit_mark(tmpl_run *r, size_t begin, size_t end) {
     }
     if (l->n == r->cap_spans) {
         size_t cap = r->cap_spans == 0 ? 16 : r->cap_spans * 2;
+        if (cap > r->limits.memory_bytes / SPANS_SHARE / sizeof(sl_span)) {
+            return sl_tmpl_fail_at(r, SL_ERR_LIMIT, __FILE__, __LINE__,
+                                   "the output changes between text and values more than %zu times",
+                                   r->cap_spans);
+        }
         sl_span *spans = sl_realloc_array(l->spans, cap, sizeof(*spans));
         if (spans == NULL) {
             return sl_tmpl_fail_at(r, SL_ERR_MEMORY, __FILE__, __LINE__, "out of memory");

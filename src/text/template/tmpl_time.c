@@ -146,7 +146,8 @@ static const char *time_expansion(char c) {
 
 static sl_status time_name(tmpl_run *r, tmpl_builder *b, const char *name, size_t len, char flag) {
     for (size_t i = 0; i < len; i++) {
-        char c = flag == '^' && name[i] >= 'a' && name[i] <= 'z' ? (char)(name[i] - 32) : name[i];
+        bool upper = (flag == '^' || flag == '#') && name[i] >= 'a' && name[i] <= 'z';
+        char c = upper ? (char)(name[i] - 32) : name[i];
         SL_TRY(sl_tmpl_build_bytes(r, b, &c, 1, true));
     }
     return SL_OK;
@@ -163,7 +164,10 @@ static sl_status time_word(tmpl_run *r, tmpl_builder *b, const tmpl_date *d, cha
     case 'B':
         return time_name(r, b, MONTHS[d->month - 1], strlen(MONTHS[d->month - 1]), flag);
     case 'p':
-        return sl_tmpl_build_text(r, b, d->hour < 12 ? "AM" : "PM");
+        return sl_tmpl_build_text(r, b,
+                                  d->hour >= 12 ? flag == '#' ? "pm" : "PM"
+                                  : flag == '#' ? "am"
+                                                : "AM");
     case 'P':
         return sl_tmpl_build_text(r, b, d->hour < 12 ? "am" : "pm");
     case 'n':
@@ -178,8 +182,12 @@ static sl_status time_word(tmpl_run *r, tmpl_builder *b, const tmpl_date *d, cha
     default:
         break;
     }
-    char text[3] = {'%', c, '\0'}; /* unknown: stays as it is */
-    return sl_tmpl_build_text(r, b, text);
+    /* Unknown: stays as it is. */
+    SL_TRY(sl_tmpl_build_text(r, b, "%"));
+    if (flag != '\0') {
+        SL_TRY(sl_tmpl_build_bytes(r, b, &flag, 1, true));
+    }
+    return sl_tmpl_build_bytes(r, b, &c, 1, true);
 }
 
 static sl_status time_directive(tmpl_run *r, tmpl_builder *b, const tmpl_date *d, char c,
@@ -209,7 +217,7 @@ static sl_status time_format(tmpl_run *r, tmpl_builder *b, const tmpl_date *d,
             continue;
         }
         i++;
-        if (strchr("-_0^", text[i]) != NULL && text[i] != '\0' && i + 1 < len) {
+        if (strchr("-_0^#", text[i]) != NULL && text[i] != '\0' && i + 1 < len) {
             flag = text[i++];
         }
         const char *longer = time_expansion(text[i]);
@@ -217,9 +225,10 @@ static sl_status time_format(tmpl_run *r, tmpl_builder *b, const tmpl_date *d,
             SL_TRY(time_directive(r, b, d, text[i], flag));
             continue;
         }
+        char inner = flag == '^' || (flag == '#' && text[i] == 'h') ? flag : '\0';
         for (const char *p = longer; *p != '\0'; p++) { /* expansions hold no expansions */
             if (*p == '%') {
-                SL_TRY(time_directive(r, b, d, *++p, '\0'));
+                SL_TRY(time_directive(r, b, d, *++p, inner));
             } else {
                 SL_TRY(sl_tmpl_build_bytes(r, b, p, 1, true));
             }

@@ -53,8 +53,10 @@ typedef struct tmpl_str {
 typedef struct tmpl_list {
     sl_value *items;
     size_t n, cap;
+    size_t *filled;    /* of a buffer that sums share: how many of its items are taken; or NULL */
     size_t pos;        /* TMPL_STREAM: items before it are gone */
     const char *label; /* TMPL_STREAM: how it prints */
+    sl_error *late;    /* TMPL_STREAM: what happens to those who walk to its end, or NULL */
     bool group;        /* TMPL_TUPLE made by groupby: has .grouper and .list */
 } tmpl_list;
 

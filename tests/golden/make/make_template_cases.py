@@ -5,7 +5,7 @@ usage: make_template_cases.py [OUT]      needs Python 3.11 and jinja2 3.1.6
 
 The reference is set up as transformers sets it up for chat templates: ImmutableSandboxedEnvironment with
 trim_blocks and lstrip_blocks, loop controls, {% generation %}, tojson by json.dumps without ASCII escapes,
-raise_exception, strftime_now (clock 2025-01-15 12:30:00). A snippet whose "error" is true must fail.
+raise_exception, namespaces without names that begin with _, strftime_now (clock 2025-01-15 12:30:00). A snippet whose "error" is true must fail.
 """
 import datetime
 import json
@@ -130,6 +130,75 @@ add("{{ '{:012,g}|{:>012.5E}|{:^012,.2%}|{:*^05}|{:=05d}|{:#012_x}|{:.3}|{:.0}|{
     "{{ '{!a:>9}'.format('é') }} {{ '{!s:.2}'.format(12.5) }}")
 # --- functions
 add("{{ raise_exception('stop') }}", "{% if false %}{{ raise_exception('stop') }}{% endif %}ok", "{{ strftime_now('%Y-%m-%d %H:%M:%S') }} {{ strftime_now('%d %b %Y, %A %B %a %j %U %W %w %u %y %I %p %e %-d %-m %% %F %T %D %R %G-W%V %C %h') }}", "{{ strftime_now('plain') }}|{{ strftime_now('') }}|", "{{ dict(a=1, b=2) }} {{ dict({'x': 1}, y=2) }} {{ dict([('a', 1)]) }}", "{% set j = joiner('; ') %}{{ j() }}a{{ j() }}b{{ j() }}c", "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.reset() }}{{ c.next() }}", "{{ namespace() }}", "{{ cycler() }}", "{{ range(3)|list }}{{ range(2, 5)|list }}", "{{ lipsum is defined }}"[:0] + "{{ range.x }}|")
+# --- corners: scopes, laziness, white space, literals
+add("{{ [none,none]|sort }}", "{{ [d,d]|sort|length }}", "{{ people|sort(attribute=\"zz\")|map(attribute=\"name\")|list }}", "{{ people|map(attribute=\"name.x.y\")|first }}",
+    "{{ [1, \"a\", none, 2.5]|map(\"upper\")|first }} {{ [1,missing.x]|map(\"abs\")|first }}", "{{ [\"a\",1,missing]|map(\"replace\",\"a\",\"b\")|first }}{{ [1,\"a\"]|select(\"odd\")|first }}",
+    "{{ [1,\"a\"]|select(\"odd\")|list }}", "{% for x in [1,2,\"a\"]|map(\"abs\") %}{{ x }}{% if x == 2 %}{% break %}{% endif %}{% endfor %}",
+    "{% for x in [1,2,\"a\"]|map(\"abs\") %}{{ x }}{% endfor %}",
+    "{{ 5|filesizeformat }} {{ \"1000\"|filesizeformat }} {{ -0.0|filesizeformat }} {{ 1e25|filesizeformat }} {{ \"1e7\"|filesizeformat(true) }} {{ -5000|filesizeformat }}",
+    "{{ 1.5|round(none) }} {{ 2.5|round(none) }} {{ 7|round(none) }}", "{{ \"12\"|int(5,\"q\") }} {{ \"x\"|int(5,\"q\") }}{{ 12|int(5,\"q\") }}", "{% set ns=namespace() %}{% set ns._x = 1 %}",
+    "{{ namespace(_x=1) }}", "{{ range(5).index(3) }} {{ range(0,10,2).count(4) }} {{ 2.0.is_integer() }} {{ (2.5).is_integer() }}", "{% for i in [1,2] %}{% continue %}{% else %}E{% endfor %}",
+    "{% for i in [1,2] %}{% if i==2 %}{% continue %}{% endif %}{% else %}E{% endfor %}", "{{ dict(a=1, a=2) }}", "{% if false %}{{ dict(a=1, a=2) }}{% endif %}",
+    "{{ '\"\\x7f'|tojson(ensure_ascii=true) }}", "{% set g = list|map(\"string\") %}{{ g|first }}{{ g|list }}", "{{ strftime_now(\"%#a %#p %^c %-Q %#h %^b %-d %f %e\") }}",
+    "{% for x in range(2) %}{% set q %}{{ n }}{{ q }}{% endset %}{{ q }}{% endfor %}", "{% set n %}{% if true %}{{ n.x.y }}{% endif %}{% endset %}{{ n }}",
+    "{% for x in range(2) %}{% set n %}{{ n.x.y }}{% endset %}{{ n }}{% endfor %}", "{% for x in list %}{% set n = n %}{{ n }}{% endfor %}",
+    "{% for x in list %}{% set n = n ~ x %}{{ n }};{% endfor %}{{ n }}", "{% for x in list %}{{ n }}{% set n = 5 %}{{ n }};{% endfor %}{{ n }}",
+    "{% for n in list %}{{ n }}{% set n = 5 %}{{ n }};{% endfor %}{{ n }}", "{% with n = 5 %}{% set n = n + 1 %}{{ n }}{% endwith %}{{ n }}",
+    "{% macro m() %}{{ n }}{% set n = 4 %}{{ n }}{% endmacro %}{{ m() }}{{ n }}", "{% filter upper %}{% set s = 'q' %}{{ s }}{% endfilter %}{{ s }}",
+    "{% generation %}{% set s = 'q' %}{{ s }}{% endgeneration %}{{ s }}", "{% call(x) m() %}{% endcall %}", "{% if x %}{% set y = 1 %}{% else %}{% set y = 2 %}{% endif %}{{ y }}",
+    "{% for i in list %}{% if i == 1 %}{% set y = 1 %}{% endif %}[{{ y }}]{% endfor %}", "{% set y = 0 %}{% for i in list %}{% if i == 1 %}{% set y = 1 %}{% endif %}[{{ y }}]{% endfor %}{{ y }}",
+    "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}B{% endmacro %}{{ a() }}", "{% macro a() %}{{ q }}{% endmacro %}{% set q = 1 %}{{ a() }}{% set q = 2 %}{{ a() }}",
+    "{% for i in list %}{% macro a() %}{{ i }}{{ q }}{% endmacro %}{% set q = i %}{{ a() }}{% endfor %}{{ a is defined }}", "{% if true %}{% macro a() %}A{% endmacro %}{% endif %}{{ a() }}",
+    "{% for i in list %}{{ loop.index }}{% for j in list %}{{ loop.index }}{% endfor %}{{ loop.index }}{% endfor %}",
+    "{% for i in list %}{% set loop2 = loop %}{% for j in list %}{{ loop2.index }}{% endfor %}{% endfor %}", "{% set x = 1 %}{% for i in list if x == 1 %}{% set x = 2 %}{{ i }}{% endfor %}",
+    "{% set ns = namespace(x=1) %}{% for i in list if ns.x == 1 %}{% set ns.x = 2 %}{{ i }}{% endfor %}", "{% for i in list if loop.index %}{{ i }}{% endfor %}",
+    "{% for i in list if i > 1 %}{{ loop.index }}/{{ loop.length }}{{ loop.last }}{% endfor %}", "{% for k, v in d.items() %}{{ loop.index }}{{ k }}{{ loop.nextitem }}{% endfor %}",
+    "{% block q %}{{ x }}{% set z = 1 %}{{ z }}{% endblock %}{{ z }}", "{% for i in list %}{% block q scoped %}{{ i }}{% endblock %}{% endfor %}",
+    "{% for i in list %}{% block q %}[{{ i }}]{% endblock %}{% endfor %}", "{% macro m(a, b=a ~ 'x', c=b) %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ m('1') }}{{ m('1', c=3) }}",
+    "{% macro m(a) %}{{ a is defined }}{{ a }}{{ caller is defined }}{% endmacro %}{{ m() }}{% call m() %}{% endcall %}",
+    "{% macro m() %}{{ caller('x', y=2) }}{% endmacro %}{% call(a, y, z=3) m() %}{{ a }}{{ y }}{{ z }}{% endcall %}",
+    "{% macro m() %}{{ varargs|length }}{{ kwargs.a }}{{ kwargs|tojson }}{% endmacro %}{{ m(1,2,a=3) }}",
+    "{{ m is defined }}{% macro m() %}{{ m.name }}{{ m.arguments }}{{ m.catch_kwargs }}{% endmacro %}{{ m() }}", "{% set a, b = 1, 2 %}{{ a }}{{ b }}{% set (a, b) = (b, a) %}{{ a }}{{ b }}",
+    "{% set a = b = 1 %}", "{% for a, (b, c) in [(1,(2,3))] %}{{ a }}{{ b }}{{ c }}{% endfor %}", "{% set a, (b, c) = 1, (2, 3) %}{{ c }}",
+    "{{ 1 if false }}{{ (1 if false) is defined }}{{ (1 if false).x }}", "{{ [1,2,3][1:][0] }}{{ \"abc\"[::-1] }}{{ \"abc\"[-2:] }}{{ list[-1] }}{{ list[5] }}{{ list[5] is defined }}",
+    "{{ list.0 }}{{ d.a.1.x }}{{ d['a'][0] }}", "{{ 1 < 2 < 3 }}{{ 3 > 2 == 2 }}{{ 1 == 1.0 == true }}{{ not 1 == 2 }}{{ 2 ** 3 ** 2 }}{{ -2 ** 2 }}{{ 7 // -2 }}{{ -7 % 3 }}{{ 7.5 // 2 }}",
+    "{{ \"a\" \"b\" ~ 1 ~ none }}{{ \"a\" ~ (1, 2) }}{{ 1 ~ 2 + 3 }}", "{{ 1 if 2 if 0 else 3 else 4 }}",
+    "{% set x %}  a  {% endset %}[{{ x }}]{% set x | trim | upper %} a {% endset %}[{{ x }}]{{ x is string }}", "{% print 5 %}", "{% do 5 %}",
+    "{% for x in list -%} {{ x }} {%- endfor %} |  {{- 1 -}}  |", "  {%- if true -%}  a  {%- endif -%}  \nb", "  {%+ if true %}\n   a\n  {% endif +%}\nb", "{# c -#}  \n  x {#- d #} y\n   {# e #}\nz",
+    "{% raw -%}  {{ x }}  {%- endraw %}\ny", "a{% raw %}\n{{ x }}\n{% endraw %}\nb", "{{ 'a' in 'abc' and 1 not in [2] }}{{ {} == {} }}{{ [] == () }}{{ 'x' < 1 }}", "{{ none < 1 }}",
+    "{{ undefined_var }}{{ undefined_var is undefined }}{{ undefined_var or 'x' }}{{ undefined_var == none }}{{ undefined_var|length }}{% for x in undefined_var %}{% endfor %}{{ undefined_var.x }}",
+    "{{ undefined_var + 1 }}", "{{ undefined_var ~ 1 }}{{ undefined_var == undefined_var }}{{ not undefined_var }}{{ undefined_var in [1] }}{{ undefined_var in 'a' }}", "{{ undefined_var() }}",
+    "{{ d.x.y }}", "{{ d['x']['y'] }}", "{{ none.x }}{{ none['x'] }}{{ (1).x }}{{ none.x.y }}", "{% include 'x' %}", "{% if false %}{% include 'x' %}{% endif %}ok",
+    "{% if false %}{% import 'x' as y %}{% from 'x' import y %}{% endif %}ok", "{{ loop }}{{ loop.index }}", "{{ super() }}", "{{ caller() }}",
+    "{{ x.__class__ }}{{ ''.__class__ }}{{ s.__class__.__name__ }}", "{{ s.format.__globals__ }}", "{{ '{0.__class__}'.format(1) }}", "{{ '{0.x}{1[a]}'.format(d, d) }}", "{{ d.update({1:2}) }}",
+    "{{ list.append(1) }}", "{{ list.append }}{{ list.append is defined }}{{ d.update is defined }}", "{% set _ = list.append(4) %}{{ list }}", "{{ list.sort() }}", "{{ (list + [1]).pop() }}",
+    "{% set x = list %}{% for i in x %}{% set x = x + [i] %}{% endfor %}{{ x }}", "{{ 5 is divisibleby 0 }}",
+    "{{ \"%s and %s\" % (\"a\", \"b\") }}{{ \"%d%%\" % 5 }}{{ \"%(x)s\" % {\"x\": 1} }}{{ \"%5.2f|%-5s|%05d\" % (3.14159, \"ab\", 42) }}",
+    "{{ 1e3 }}{{ 1.0 }}{{ 1e100 }}{{ 123456789.123 }}{{ 0.1 + 0.2 }}{{ 1/3 }}{{ 10/2 }}{{ 2**-1 }}{{ 1_000 }}", "{{ true + 1 }}{{ true ~ 1 }}{{ [true, none] }}{{ {'a': none, 1: true} }}",
+    "{{ [1, 'a', \"it's\", 'q\"q', \"both'\\\"\"] }}{{ ('a',) }}{{ {'k': ['v', {'z': 1.5}]} }}", "{{ \"é\\n\\t\\\\\" }}{{ [\"é\\n\\t\\\\\\x7f\\u200b\"] }}")
+# --- arguments of calls
+add("{{ dict(a=1, a=2) }}", "{% if false %}{{ dict(a=1, a=2) }}{% endif %}", "{{ dict(**{'a': 1}) }} {{ range(*[1, 4])|list }}", "{{ dict(none) }}", "{{ dict(missing) }}", "{{ namespace(missing) }}", "{{ 'a b'.split(sep=' ', maxsplit=1) }} {{ 'a'.split(x=1) }}",
+    "{{ list|sort('x') }}", "{{ list|sort(true) }} {{ list|sort(1) }} {{ list|sort(reverse=0) }}", "{{ d|dictsort(reverse=none) }}", "{{ 'a\nb'.splitlines(1) }} {{ 'a\nb'.splitlines('x') }}", "{{ list|join('-', attribute='x') }}|", "{{ people|join(', ', attribute='name') }} {{ people|join(', ', 'age') }}",
+    "{{ people|sum('age') }} {{ people|sum(attribute='age', start=10) }} {{ [[1], [2]]|sum(start=[]) }}", "{{ ['a']|sum }}", "{{ people|groupby('age')|list }}", "{% for age, group in people|groupby('age') %}{{ age }}:{{ group|map(attribute='name')|join('+') }};{% endfor %}", "{{ people|groupby('tag.k', default=0)|map('first')|list }}",
+    "{{ people|rejectattr('tag')|map(attribute='name')|list }} {{ people|selectattr('tag.k', 'gt', 1)|map(attribute='name')|list }}", "{{ people|selectattr('tag.k.z', 'defined')|list|length }}", "{{ people|map(attribute='tag.k', default='-')|list }}", "{{ people|map('dictsort')|first }}", "{{ people|max(attribute='age') }} {{ people|min(attribute='name') }}", "{{ []|max }}|{{ []|first is defined }}", "{{ [1, 'a']|max }}",
+    "{{ [3, 1, 2]|sort|reverse|list }} {{ 'cab'|sort|join }} {{ words|sort(case_sensitive=true) }} {{ words|sort }} {{ people|sort(attribute='age,name')|map(attribute='name')|join(' ') }}")
+# --- joiner, cycler, dictionaries' views
+add("{% set j = joiner(5) %}{{ j() }}{{ j() }}", "{% set j = joiner(none) %}[{{ j() }}{{ j() }}]", "{{ range in d }} {{ namespace() in {} }}", "{{ list in d }}", "{{ d.keys() == d.keys() }} {{ d.keys() == {'a': 0, 'b': 1, 'C': 1}.keys() }} {{ d.keys() == ['a'] }}", "{{ d.values() == d.values() }}", "{{ d.keys() | list }} {{ d.items() | first }} {{ d.values() | length }} {{ 'a' in d.keys() }} {{ 1 in d.values() }}", "{{ d.keys()[0] }}|", "{{ (d.items()|list)[0][1] }}")
+# --- numbers
+add("{{ 1 / 9007199254740993 }} {{ 9007199254740993 / 3 }} {{ 9223372036854775807 / 9223372036854775806 }}", "{{ 2.0.is_integer() }} {{ f.is_integer() }}", "{{ 1.5|round(none) }} {{ 2.5|round }} {{ 2.675|round(2) }} {{ 1234|round(-2) }} {{ 2.1|round(method='ceil') }}", "{{ '12'|int(5, 'q') }} {{ 'x'|int(5, 'q') }} {{ '0x1f'|int(0, 16) }} {{ '1f'|int(base=16) }} {{ '12.9'|int }} {{ ' 7 '|int }} {{ '1_000'|int }} {{ 'x'|int('d') }} {{ none|int }} {{ true|int }}",
+    "{{ '5'|filesizeformat }} {{ -0.0|filesizeformat }} {{ 1e25|filesizeformat }} {{ '1e7'|filesizeformat(true) }} {{ -5000|filesizeformat }} {{ 999999|filesizeformat }}", "{{ 'x'|filesizeformat }}", "{{ range(5).index(3) }} {{ range(0, 10, 2).count(4) }} {{ range(9, 0, -3)|list }} {{ range(5)[1:3] }} {{ range(5)[-1] }}", "{{ range(5).index(9) }}", "{{ 7 // 2 }} {{ -7 // 2 }} {{ 7 % -3 }} {{ -7.5 % 2 }} {{ 1e308 * 10 }} {{ 0.1 * 3 }} {{ 5 // 0.3 }}", "{{ 1 % 0 }}", "{{ 9223372036854775807 }} {{ -9223372036854775807 - 1 }}")
+# --- strings
+add("{{ 'ab_1'.isidentifier() }} {{ '1a'.isidentifier() }} {{ ''.isidentifier() }} {{ 'é'.isidentifier() }}", "{{ '<b>a</b> <!-- <x> --> & &lt;i&gt;'|striptags }} {{ 'a < b'|striptags }} {{ '<!-- x'|striptags }} {{ '<a <!-- > --> b'|striptags }}", "{{ '\\x7f\\x1f\\u2028é😀'|tojson(ensure_ascii=true) }}", "{{ strftime_now('%#a %#A %#p %^c %-Q %_Y %#h %^b %-d %-H %e %k %l %% %') }}",
+    "{{ 'abc'|reverse }} {{ 'abc'[::-1] }} {{ 'abcdef'[4:1:-2] }} {{ 'äöü'[-2] }} {{ 'äöü'[1:] }} {{ 'abc'[5:] }}|{{ 'abc'[-9:2] }}", "{{ 'a,b;c'.replace(',', ';').split(';')|map('upper')|join('|') }}", "{{ 'x=%s, y=%s' % (1, 'é') }} {{ '%-6s|%6.2f|%03d' % ('ab', 2.5, 7) }} {{ 'a%%b' % () }}", "{{ '{0:>8} {1!r:<6}|{name[k]}'.format('é', 'q', name={'k': 1}) }}", "{{ '{:>{w}}'.format('x', w=4) }} {{ '{:,}'.format(1234567.5) }} {{ '{:e}'.format(0) }}")
+# --- namespaces
+add("{{ namespace(_x=1) }}", "{% set ns = namespace() %}{% set ns._x = 1 %}", "{% set ns = namespace(a=1) %}{{ ns.a }}{{ ns.b }}|{{ ns.b is defined }}{% set ns.b = [ns.a] %}{{ ns.b }}", "{% set ns = namespace({'a': 1}, b=2) %}{{ ns.a + ns.b }}", "{% set ns = namespace(l=[]) %}{% for i in range(50) %}{% set ns.l = ns.l + [i] %}{% endfor %}{{ ns.l|length }} {{ ns.l[-1] }} {{ (ns.l + [1])|length }} {{ (ns.l + [2])[-1] }} {{ (ns.l + [3, 4])[-2:] }} {{ ns.l|length }}",
+    "{% set a = [1] + [2] %}{% set b = a + [3] %}{% set c = a + [4] %}{{ a }}{{ b }}{{ c }}{{ b + c }}{{ b }}", "{% set a = (1,) + (2,) %}{% set b = a + (3,) %}{{ a + (4,) }}{{ b }}{{ a }}")
+# --- blocks
+add("{% filter length %}abc{% endfilter %}", "{% filter upper|trim %} abc {% endfilter %}", "{% for i in list %}{% set loop.x = 1 %}{% endfor %}", "{% if false %}{% for i in list %}{% set loop.x = 1 %}{% endfor %}{% endif %}ok", "{% if false %}{% for i in list %}{% set loop = 1 %}{% endfor %}{% endif %}ok")
+# --- layout
+T = "The well-known e-mail was re-sent -- twice--by a-b-c-d, 1-2-3 and averyveryverylongwordindeedyes.\n\n  Next\tpara: don't-know \"q\"--w.  End- -x é-è-ü\u00a0z"
+add(*["{{ %s|wordwrap(%s) }}" % (json.dumps(T, ensure_ascii=False), a) for a in ("", "1", "7", "12", "20, false", "12, true, '|'", "15, true, none, false", "3, false, ' / '", "0", "'x'")], "{{ ''|wordwrap }}|{{ '  '|wordwrap(1) }}|{{ 5|wordwrap }}", "{{ missing|wordwrap }}", "{{ messages|pprint }}", "{{ d|pprint }} {{ s|pprint }} {{ none|pprint }} {{ (1,)|pprint }} {{ []|pprint }}",
+    "{{ {'b': [s * 3, {'zeta': list, 'alpha': [u, u, u, none, true, 1.5]}], 'a': (s * 9, 1), 'c': 'x' * 90, 'e': ('x' * 90,)}|pprint }}", "{{ ((s ~ '\n') * 9)|pprint }}", "{{ [(s ~ ' ') * 9, 'y' * 100]|pprint }}", "{{ {1: 'a' * 50, 'b': 'c' * 50, none: 2, true: 3}|pprint }}", "{{ range(40)|list|pprint }}", "{{ [5]|random }}{{ 'x'|random }}|{{ []|random }}|", "{{ d|random }}", "{{ 5|random }}")
 # --- real-world shapes
 add("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + (m['content'] or '') + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}", "{%- set loop_messages = messages[1:] if messages[0]['role'] == 'system' else messages -%}\n{%- for m in loop_messages -%}\n    {{- m.role }}\n{%- endfor -%}", "{% if messages[0]['role'] == 'system' %}{% set system_message = messages[0]['content'] | trim %}{% set messages = messages[1:] %}{% endif %}{{ system_message }}{{ messages|length }}",
     "{%- macro json_to_python_type(x) %}{%- set m = {'string': 'str', 'number': 'float'} %}{%- if x.type in m %}{{- m[x.type] }}{%- elif x.type == 'array' %}{{- 'list[' + json_to_python_type(x['items']) + ']' }}{%- else %}Any{%- endif %}{%- endmacro %}{{ json_to_python_type({'type': 'array', 'items': {'type': 'array', 'items': {'type': 'number'}}}) }}", "{% set ns = namespace(found=false, i=0) %}{% for m in messages[::-1] %}{% set ns.i = loop.index0 %}{% if not ns.found and m.role == 'user' %}{% set ns.found = true %}{{ (messages|length - 1) - loop.index0 }}{% endif %}{% endfor %}",
@@ -157,6 +226,23 @@ def environment():
     def raise_exception(message):
         raise jinja2.exceptions.TemplateError(message)
 
+    class Namespace(jinja2.utils.Namespace):
+        def __init__(*args, **kwargs):
+            self, args = args[0], args[1:]
+            for name in dict(*args, **kwargs):
+                Namespace._check(name)
+            jinja2.utils.Namespace.__init__(*((self,) + args), **kwargs)
+
+        def __setitem__(self, name, value):
+            Namespace._check(name)
+            jinja2.utils.Namespace.__setitem__(self, name, value)
+
+        @staticmethod
+        def _check(name):
+            if isinstance(name, str) and name.startswith("_"):
+                raise jinja2.exceptions.SecurityError(name)
+
+    env.globals["namespace"] = Namespace
     env.filters["tojson"] = tojson
     env.globals["raise_exception"] = raise_exception
     env.globals["strftime_now"] = lambda format: NOW.strftime(format)

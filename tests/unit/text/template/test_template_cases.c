@@ -29,7 +29,7 @@ static bool run_case(const sl_value *vars, json_t *row) {
     }
     bool ok = expected == NULL ? status != SL_OK && err.message[0] != '\0'
                                : status == SL_OK && out.len == strlen(expected) &&
-                                     memcmp(out.data, expected, out.len) == 0;
+                                     strncmp(sl_buf_cstr(&out), expected, out.len) == 0;
     size_t end = 0;
     for (size_t i = 0; i < spans.n; i++) { /* sorted, apart, inside the text */
         ok = ok && spans.spans[i].begin >= end && spans.spans[i].begin < spans.spans[i].end;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -138,6 +139,21 @@ static const struct {
     {"{{ '99999999999999999999'|int }}", SL_OK},
     {"{{ 1e300|int }}", SL_OK},
     {"{{ [9223372036854775807, 1]|sum }}", SL_OK},
+    {"{% set ns = namespace(x=0) %}{% for i in range(90) %}{% set ns.x = [ns.x, ns.x] %}{% endfor "
+     "%}{{ ns.x|pprint }}",
+     SL_ERR_LIMIT},
+    {"{% set x = 'a ' * 90000 %}{% for i in range(99999) %}{{ x|wordcount }}{% endfor %}",
+     SL_ERR_LIMIT},
+    {"{% set x = 'a-' * 90000 %}{% for i in range(999) %}{{ x|wordwrap(3) }}{% endfor %}",
+     SL_ERR_LIMIT},
+    {"{% macro m() %}{{ varargs }}{% endmacro %}{% for i in range(9999) %}{{ m(*range(99999)) }}{% "
+     "endfor %}",
+     SL_ERR_LIMIT},
+    {"{{ ('{:60000}' * 5000).format(*range(5000)) }}", SL_ERR_LIMIT},
+    {"{{ ('a' * 100000)|replace('a', 'b' * 100000) }}", SL_ERR_LIMIT},
+    {"{{ range(100000)|join('x' * 100000) }}", SL_ERR_LIMIT},
+    {"{% for i in range(9999) %}{{ range(99999)|list|sort(reverse=true)|length }}{% endfor %}",
+     SL_ERR_LIMIT},
     {"{% set x = 'ab' * 500000 %}{{ x.rfind('b' * 400000) }}", SL_ERR_LIMIT},
     {"{% set x = 'ab' * 500000 %}{{ x.rsplit('b' * 400000) }}", SL_ERR_LIMIT},
 };
@@ -235,6 +251,33 @@ static void test_long_chains(void **state) {
     }
 }
 
+/* What searches for an end that is not there does so once, not at every beginning. */
+static void test_no_squares(void **state) {
+    (void)state;
+    static const struct {
+        const char *source, *expected;
+    } CASES[] = {
+        {"{{ ('<' * 900000)|striptags|length }}", "900000"},
+        {"{{ ('<!--' * 250000)|striptags|length }}", "1000000"},
+        {"{{ ('a-' * 300000)|wordwrap(9)|length }}", "674999"},
+        {"{{ ('-' * 900000)|wordwrap(300)|length }}", "902999"},
+        {"{% set ns = namespace(x=[]) %}{% for i in range(50000) %}{% set ns.x = ns.x + [i] %}"
+         "{% endfor %}{{ ns.x|length }}",
+         "50000"},
+    };
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        sl_buf out;
+        sl_error err = {0};
+        sl_buf_init(&out, (size_t)4 << 20);
+        sl_status status = compile_and_render(sl_slice_of(CASES[i].source), NULL, &out, &err);
+        if (status != SL_OK) {
+            fail_msg("%s: %s", CASES[i].source, err.message);
+        }
+        assert_string_equal(sl_buf_cstr(&out), CASES[i].expected);
+        sl_buf_deinit(&out);
+    }
+}
+
 /* A string that grows piece by piece costs its length, not its square. */
 static void test_growing_string(void **state) {
     (void)state;
@@ -246,6 +289,45 @@ static void test_growing_string(void **state) {
     assert_int_equal(compile_and_render(sl_slice_of(source), NULL, &out, &err), SL_OK);
     assert_int_equal(out.len, 50000 * 13);
     sl_buf_deinit(&out);
+}
+
+/* Tree, values, output and spans of one rendering stay below 64 MB together. The parts that come
+ * from values alternate with text, which is the most that spans can cost. */
+static void test_peak_memory(void **state) {
+    (void)state;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    static const char *const SOURCES[] = {
+        "{% for i in range(99999) %}{% for j in range(99999) %}a{{ s }}{% endfor %}{% endfor %}",
+        "{% set y %}{% for i in range(80000) %}a{{ s }}{% endfor %}{% endset %}"
+        "{% for i in range(99999) %}{{ y }}{% endfor %}",
+        "{% set y %}{% for i in range(99999) %}{% for j in range(99999) %}a{{ s }}{% endfor %}"
+        "{% endfor %}{% endset %}",
+        "{% set x = 'x' * 9000000 %}{% for i in range(99) %}{{ x }}{% endfor %}",
+    };
+    struct rusage before, after;
+    assert_int_equal(getrusage(RUSAGE_SELF, &before), 0);
+    for (size_t i = 0; i < sizeof(SOURCES) / sizeof(SOURCES[0]); i++) {
+        sl_template *t = NULL;
+        sl_spans spans = {0};
+        sl_error err = {0};
+        sl_buf out;
+        sl_arena a;
+        sl_buf_init(&out, (size_t)64 << 20);
+        sl_arena_init(&a, (size_t)1 << 20);
+        sl_value *vars = sl_value_object(&a);
+        sl_value *s = sl_value_string(&a, sl_slice_of("b"), false);
+        assert_true(sl_value_object_set(&a, vars, sl_slice_of("s"), s));
+        assert_int_equal(sl_template_compile("peak", sl_slice_of(SOURCES[i]), &t, &err), SL_OK);
+        assert_int_equal(sl_template_render(t, vars, 0, NULL, &out, &spans, &err), SL_ERR_LIMIT);
+        assert_int_equal(spans.n, 0);
+        sl_template_free(t);
+        sl_arena_deinit(&a);
+        sl_buf_deinit(&out);
+    }
+    assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
+    assert_true(after.ru_maxrss - before.ru_maxrss < 64 * 1024);
+    assert_true(after.ru_maxrss < 96 * 1024); /* with the tests before this one */
+#endif
 }
 
 static void test_given_limits(void **state) {
@@ -347,6 +429,8 @@ int main(void) {
         cmocka_unit_test(test_deep_sources),
         cmocka_unit_test(test_long_chains),
         cmocka_unit_test(test_growing_string),
+        cmocka_unit_test(test_no_squares),
+        cmocka_unit_test(test_peak_memory),
         cmocka_unit_test(test_given_limits),
         cmocka_unit_test(test_sources),
         cmocka_unit_test(test_messages_name_the_method),
