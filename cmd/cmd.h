@@ -17,6 +17,7 @@ int sl_cmd_detokenize(int argc, char **argv);
 int sl_cmd_render(int argc, char **argv);
 int sl_cmd_logits(int argc, char **argv);
 int sl_cmd_eval(int argc, char **argv);
+int sl_cmd_embed(int argc, char **argv);
 int sl_cmd_bench(int argc, char **argv);
 int sl_cmd_version(int argc, char **argv);
 

@@ -5,10 +5,11 @@
  * value}} and for arrays {type: "array", elem_type, count, first: [at most 8]}; tensors: [{name,
  * type, shape (contiguous dimension first), bytes, kind, file (index)}]; memory and formats:
  * {NAME: {tensors, elements, bytes}}, memory with "total"; runs (bool), reason (null or text),
- * kv_bytes_per_token (F16; null unless it runs), n_ctx_train; tokenizer: null or {kind, n_vocab,
- * bos, eos, unk, pad (null if none), adds_bos, adds_eos}, tokenizer_error; eog: [{id, text}];
- * plan: text, only with --plan. Bytes that are not UTF-8 become U+FFFD; numbers that JSON lacks
- * become the texts "nan", "inf", "-inf".
+ * kv_bytes_per_token (F16; null unless it runs), n_ctx_train; pooling: null, or of an encoder
+ * "mean", "cls", "last" or "none"; tokenizer: null or {kind, n_vocab, bos, eos, unk, pad (null if
+ * none), adds_bos, adds_eos}, tokenizer_error; eog: [{id, text}]; plan: text, only with --plan.
+ * Bytes that are not UTF-8 become U+FFFD; numbers that JSON lacks become the texts "nan", "inf",
+ * "-inf".
  */
 #include <inttypes.h>
 #include <math.h>
@@ -213,6 +214,8 @@ void sl_inspect_print_json(const sl_inspect *s) {
         put_message("kv_bytes_per_token", NULL);
         put_message("n_ctx_train", NULL);
     }
+    const bool is_encoder = s->model != NULL && s->model->plan.is_encoder;
+    put_message("pooling", is_encoder ? sl_pooling_name(s->model->plan.pooling) : NULL);
     put_metadata(s);
     put_tensors(s);
     put_sums(s);

@@ -267,6 +267,9 @@ static void print_vocabulary(const sl_inspect *s) {
                       sl_tokenizer_adds_eos(t) ? " (added to texts)" : "");
     print_named_token(t, "unknown", sl_tokenizer_unk(t), "");
     print_named_token(t, "padding", sl_tokenizer_pad(t), "");
+    if (s->model != NULL && s->model->plan.is_encoder) {
+        return; /* it generates nothing */
+    }
     const int32_t *ids = NULL;
     size_t n = sl_tokenizer_eog(t, &ids);
     (void)printf("  Generation ends at: ");
@@ -287,9 +290,12 @@ void sl_inspect_print_text(const sl_inspect *s, bool all_tensors) {
                  sl_gguf_alignment(s->file));
     if (s->model != NULL) {
         const sl_plan *p = &s->model->plan;
-        (void)printf("  Runs here: %s, %" PRIu32 " layers, width %" PRIu32 ", vocabulary %" PRIu32
-                     "\n",
+        (void)printf("  Runs here: %s, %" PRIu32 " layers, width %" PRIu32 ", vocabulary %" PRIu32,
                      p->arch, p->n_layers, p->n_embd, p->n_vocab);
+        if (p->is_encoder) {
+            (void)printf(", an encoder (pooling: %s)", sl_pooling_name(p->pooling));
+        }
+        (void)putchar('\n');
     } else {
         (void)printf("  Does not run here: %s\n", s->model_error.message);
     }

@@ -107,18 +107,35 @@ bool sl_interrupted(void) {
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-static sl_status open_model(const char *path, bool with_tokenizer, sl_loaded *l, sl_error *err) {
-    SL_TRY(sl_gguf_open(path, &l->file, err));
-    if (with_tokenizer) {
-        SL_TRY(sl_tokenizer_open(l->file, &l->tokenizer, err));
+static sl_status check_kind(const sl_loaded *l, bool is_encoder, sl_error *err) {
+    const sl_plan *plan = &l->model->plan;
+    if (plan->is_encoder && !is_encoder) {
+        return SL_FAIL(err, SL_ERR_UNSUPPORTED,
+                       "%s: %s is an encoder, which has no next token; sluice embed turns texts "
+                       "into its vectors",
+                       sl_gguf_path(l->file), plan->arch);
     }
-    return sl_model_open(l->file, &l->model, err);
+    if (is_encoder && !plan->is_encoder) {
+        return SL_FAIL(err, SL_ERR_UNSUPPORTED,
+                       "%s: %s is a decoder; this version takes vectors from encoders only",
+                       sl_gguf_path(l->file), plan->arch);
+    }
+    return SL_OK;
 }
 
-sl_status sl_load_model(const char *path, bool with_tokenizer, sl_loaded *out, sl_error *err) {
+static sl_status open_parts(const char *path, bool is_encoder, bool with_tokenizer, sl_loaded *l,
+                            sl_error *err) {
+    SL_TRY(sl_gguf_open(path, &l->file, err));
+    SL_TRY(sl_model_open(l->file, &l->model, err));
+    SL_TRY(check_kind(l, is_encoder, err));
+    return with_tokenizer ? sl_tokenizer_open(l->file, &l->tokenizer, err) : SL_OK;
+}
+
+static sl_status open_model(const char *path, bool is_encoder, bool with_tokenizer, sl_loaded *out,
+                            sl_error *err) {
     uint64_t t0 = sl_clock_mono_ns();
     sl_loaded l = {0};
-    sl_status status = open_model(path, with_tokenizer, &l, err);
+    sl_status status = open_parts(path, is_encoder, with_tokenizer, &l, err);
     if (status != SL_OK) {
         sl_loaded_close(&l);
         return status;
@@ -126,6 +143,14 @@ sl_status sl_load_model(const char *path, bool with_tokenizer, sl_loaded *out, s
     l.load_ms = (double)(sl_clock_mono_ns() - t0) * 1e-6;
     *out = l;
     return SL_OK;
+}
+
+sl_status sl_load_model(const char *path, bool with_tokenizer, sl_loaded *out, sl_error *err) {
+    return open_model(path, false, with_tokenizer, out, err);
+}
+
+sl_status sl_load_encoder(const char *path, bool with_tokenizer, sl_loaded *out, sl_error *err) {
+    return open_model(path, true, with_tokenizer, out, err);
 }
 
 sl_status sl_load_engine(sl_loaded *l, const sl_engine_options *options, bool quiet,

@@ -67,9 +67,13 @@ sl_engine_options sl_load_options(const sl_load_flags *flags);
 
 /* Opening is in two parts, so that a command can look at the model and refuse its arguments before
  * the weights are packed, which may take long. Part one: the file, its tokenizer if
- * `with_tokenizer`, and the plan. On failure nothing is left open. */
+ * `with_tokenizer`, and the plan. An encoder is refused: it has no next token. On failure nothing
+ * is left open. */
 SL_NODISCARD sl_status sl_load_model(const char *path, bool with_tokenizer, sl_loaded *out,
                                      sl_error *err);
+/* The same for an encoder; a decoder is refused. */
+SL_NODISCARD sl_status sl_load_encoder(const char *path, bool with_tokenizer, sl_loaded *out,
+                                       sl_error *err);
 /* Part two: the engine. Shows progress on a terminal. While it lasts SIGINT and SIGTERM end the
  * program at once, if they are caught at all: there is no work to save. */
 SL_NODISCARD sl_status sl_load_engine(sl_loaded *l, const sl_engine_options *options, bool quiet,

@@ -21,6 +21,14 @@ const char *sl_op_kind_name(sl_op_kind kind) {
     return (unsigned)kind < SL_OP_KIND_COUNT ? names[kind] : "?";
 }
 
+const char *sl_pooling_name(sl_pooling pooling) {
+    static const char *const names[] = {[SL_POOLING_NONE] = "none",
+                                        [SL_POOLING_MEAN] = "mean",
+                                        [SL_POOLING_CLS] = "cls",
+                                        [SL_POOLING_LAST] = "last"};
+    return (unsigned)pooling <= SL_POOLING_LAST ? names[pooling] : "?";
+}
+
 uint32_t sl_plan_op_n_in(const sl_plan_op *op) {
     switch (op->kind) {
     case SL_OP_EMBED:

@@ -157,7 +157,7 @@ typedef struct sl_plan_op {
 
 /* How the rows of an encoder become one vector. */
 typedef enum sl_pooling {
-    SL_POOLING_NONE, /* a decoder: rows are logits */
+    SL_POOLING_NONE, /* a decoder, whose rows are logits, or an encoder that does not say */
     SL_POOLING_MEAN,
     SL_POOLING_CLS,  /* the first row */
     SL_POOLING_LAST, /* the last row */
@@ -196,6 +196,7 @@ void sl_plan_deinit(sl_plan *p);
 SL_NODISCARD sl_status sl_plan_check(const sl_plan *p, sl_error *err);
 
 const char *sl_op_kind_name(sl_op_kind kind);
+const char *sl_pooling_name(sl_pooling pooling); /* "mean", ... */
 /* How many values an operation reads. */
 uint32_t sl_plan_op_n_in(const sl_plan_op *op);
 /* Appends one operation as text: "layer 3  linear  q[576] = blk.3.attn_q.weight * xn". */

@@ -119,6 +119,10 @@ static sl_status runner_start_thread(sl_runner *r, sl_error *err) {
 
 sl_status sl_runner_create(sl_engine *engine, const sl_runner_options *options, sl_runner **out,
                            sl_error *err) {
+    if (sl_engine_plan(engine)->is_encoder) {
+        return SL_FAIL(err, SL_ERR_UNSUPPORTED, "%s is an encoder, which has no next token",
+                       sl_engine_plan(engine)->arch);
+    }
     sl_runner *r = sl_alloc_aligned(sizeof(*r), _Alignof(sl_runner));
     if (r == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the runner");

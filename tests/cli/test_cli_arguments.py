@@ -11,7 +11,7 @@ from conftest import BINARY, misused, one_sentence, refused, sluice
 COMMANDS = {
     "run": "MODEL", "serve": "MODEL", "inspect": "FILE", "tokenize": "MODEL",
     "detokenize": "MODEL", "render": "TEMPLATE", "logits": "--ids", "bench": "--prompt",
-    "version": "--verbose",
+    "embed": "--pooling", "version": "--verbose",
 }
 
 
@@ -210,7 +210,7 @@ def test_flag_forms(tiny):
         assert r.out.split(b'"timings"')[0] == ids
 
 
-MISSING = [["run", "-p", "a"], ["inspect"], ["tokenize"], ["detokenize"], ["bench"],
+MISSING = [["run", "-p", "a"], ["embed", "-p", "a"], ["inspect"], ["tokenize"], ["detokenize"], ["bench"],
            ["logits", "--ids", "1", "--out", "x"], ["serve", "--port", "0"]]
 
 

@@ -93,9 +93,10 @@ def test_vocabulary_only_files():
     for path in paths:
         for text in TEXTS[:6]:
             assert text_of(path, ids_of(path, text)) == text.encode()
-        refused(sluice("run", path, "-p", "x"), path, "vocabulary-only")
-        refused(sluice("logits", path, "--ids", "1", "--out", "/dev/null"), path, "vocabulary-only")
-        refused(sluice("bench", path), path, "vocabulary-only")
+        why = "vocabulary-only"
+        refused(sluice("run", path, "-p", "x"), path, why)
+        refused(sluice("logits", path, "--ids", "1", "--out", "/dev/null"), path, why)
+        refused(sluice("bench", path), path, why)
         assert path.name in sluice("inspect", path, check=0).out.decode()
 
 
