@@ -100,6 +100,20 @@ def test_vocabulary_only_files():
         assert path.name in sluice("inspect", path, check=0).out.decode()
 
 
+def test_vocabularies_of_other_families():
+    """Unigram, WordPiece, raw BPE: what goes around a text, and the way back."""
+    folder = pathlib.Path(os.environ.get("SLUICE_VOCAB_DIR") or "/nonexistent")
+    wanted = {"gemma-4": ([2, 9259, 1902], "<bos>Hello world"),
+              "bert-bge": ([101, 7592, 2088, 102], "[CLS] hello world[SEP]"),
+              "nomic-bert-moe": ([0, 35378, 8999, 2], "<s>Hello world</s>")}
+    for name, (ids, text) in wanted.items():
+        path = folder / f"ggml-vocab-{name}.gguf"
+        if not path.is_file():
+            pytest.skip("SLUICE_VOCAB_DIR holds no vocabularies")
+        assert ids_of(path, "Hello world", "--add-special") == ids
+        assert text_of(path, ids) == text.encode()
+
+
 def test_large_input(tiny):
     data = ("The quick brown fox jumps over the lazy dog. 0123456789 äöü\n" * 20000).encode()
     ids = ids_of(tiny, data)
