@@ -43,7 +43,7 @@ static uint32_t batch_most(const bench_flags *f) {
 /* An engine with just the pages that the cases need, unless --kv-memory says otherwise. */
 static sl_status bench_open(sl_loaded *l, const bench_flags *f, sl_error *err) {
     sl_engine_options options = sl_load_options(&f->load);
-    uint32_t n_trained = l->model->plan.n_ctx_train, n_batch = batch_most(f);
+    uint32_t n_trained = l->model->plan.n_ctx_max, n_batch = batch_most(f);
     options.ctx_max = tokens_most(f);
     if (options.ctx_max > n_trained) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,

@@ -70,7 +70,7 @@ static const char *text_name(const embed_state *s, size_t i, char *out, size_t c
 static sl_status end_text(embed_state *s, size_t begin, sl_error *err) {
     char name[256];
     const size_t n = s->ids.n - begin;
-    const uint32_t n_trained = s->l.model->plan.n_ctx_train;
+    const uint32_t n_trained = s->l.model->plan.n_ctx_max;
     if (n == 0) {
         return SL_FAIL(err, SL_ERR_ARGUMENT, "%s: the text holds no token",
                        text_name(s, s->n_texts, name, sizeof(name)));

@@ -161,7 +161,7 @@ static void print_text(const eval_report *p) {
 /* What is run; refused before the weights are packed and a file is touched. */
 static sl_status eval_choose(const sl_loaded *l, const eval_flags *f, const sl_ids *ids,
                              sl_eval_options *o, sl_error *err) {
-    uint32_t n_trained = l->model->plan.n_ctx_train;
+    uint32_t n_trained = l->model->plan.n_ctx_max;
     if (l->model->plan.is_encoder) {
         return SL_FAIL(err, SL_ERR_UNSUPPORTED,
                        "%s is an encoder: it makes vectors of texts and predicts no tokens",

@@ -46,7 +46,7 @@ static sl_status write_rows(void *user, uint32_t first, uint32_t n, float *logit
 /* Everything that can be refused before the weights are packed and the file is touched. */
 static sl_status logits_open(sl_loaded *l, const logits_flags *f, sl_error *err) {
     sl_engine_options options = sl_load_options(&f->load);
-    uint32_t n = (uint32_t)f->ids.n, n_trained = l->model->plan.n_ctx_train;
+    uint32_t n = (uint32_t)f->ids.n, n_trained = l->model->plan.n_ctx_max;
     if (n > n_trained) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
                        "--ids has %" PRIu32 " tokens, but %s was made for %" PRIu32 " at most", n,

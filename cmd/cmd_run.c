@@ -144,7 +144,7 @@ static sl_status encode_prompt(run_state *s, sl_error *err) {
 
 /* The longest sequence: what --ctx says, or the smaller of the model's and 8192. */
 static uint32_t ctx_of(const run_state *s) {
-    uint32_t trained = s->l.model->plan.n_ctx_train;
+    uint32_t trained = s->l.model->plan.n_ctx_max;
     uint32_t ctx = s->f->load.ctx;
     return ctx != 0 ? ctx : (trained < 8192 ? trained : 8192);
 }
@@ -161,7 +161,7 @@ static sl_status make_prompt(run_state *s, sl_error *err) {
                        "the prompt has %zu tokens, which leaves no room for an answer in the "
                        "context of %" PRIu32 "; %s",
                        s->prompt.n, ctx,
-                       ctx < s->l.model->plan.n_ctx_train ? "a larger --ctx makes room"
+                       ctx < s->l.model->plan.n_ctx_max ? "a larger --ctx makes room"
                                                           : "the model was made for no more");
     }
     return SL_OK;

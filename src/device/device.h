@@ -29,7 +29,7 @@ typedef struct sl_program_options {
     /* Forbids kernels whose result depends on the other rows. None does so far, so it changes
      * nothing yet. */
     bool batch_invariant;
-    sl_kv_type kv_type; /* taken as it is, also with exact */
+    sl_kv_type kv_type;          /* taken as it is, also with exact */
     uint32_t rows_max, runs_max; /* of one step */
     uint32_t n_pages;            /* in the page store */
     /* Told now and then while weights are packed; may be NULL. */

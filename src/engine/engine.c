@@ -29,12 +29,12 @@ static sl_status engine_resolve(const sl_model *model, const sl_engine_options *
     e->model = model;
     e->ctx_max = o->ctx_max != 0
                      ? o->ctx_max
-                     : (plan->n_ctx_train < CTX_DEFAULT ? plan->n_ctx_train : CTX_DEFAULT);
-    if (e->ctx_max > plan->n_ctx_train) {
+                     : (plan->n_ctx_max < CTX_DEFAULT ? plan->n_ctx_max : CTX_DEFAULT);
+    if (e->ctx_max > plan->n_ctx_max) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
                        "a context of %" PRIu32
                        " tokens was asked for, but %s was made for %" PRIu32,
-                       e->ctx_max, sl_gguf_path(model->file), plan->n_ctx_train);
+                       e->ctx_max, sl_gguf_path(model->file), plan->n_ctx_max);
     }
     e->options = (sl_program_options){
         .exact = o->exact,
@@ -98,13 +98,15 @@ static sl_status engine_check_memory(const sl_engine *e, sl_error *err) {
     const sl_engine_memory *m = &e->memory;
     uint64_t available = sl_memory_available_bytes(), need;
     if (!sl_add_u64(m->packed_bytes + m->step_bytes, m->kv_bytes, &need) || need > available) {
+        bool pages_help = m->packed_bytes + m->step_bytes < available;
         return SL_FAIL(err, SL_ERR_MEMORY,
                        "%s needs %" PRIu64 " MB of packed weights, %" PRIu64
                        " MB of step buffers and %" PRIu64 " MB of KV pages, but %" PRIu64
-                       " MB of memory are free; a smaller --kv-memory or --ctx may "
-                       "help",
+                       " MB of memory are free; %s",
                        sl_gguf_path(e->model->file), m->packed_bytes >> 20, m->step_bytes >> 20,
-                       m->kv_bytes >> 20, available >> 20);
+                       m->kv_bytes >> 20, available >> 20,
+                       pages_help ? "a smaller --kv-memory or --ctx helps"
+                                  : "a smaller model, or one in fewer bits, is needed");
     }
     return SL_OK;
 }

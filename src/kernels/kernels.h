@@ -113,7 +113,6 @@ typedef enum sl_act_kind {
     SL_ACT_SILU,      /* x / (1 + exp(-x)) */
     SL_ACT_GELU,      /* x / 2 * (1 + erf(x / sqrt 2)) */
     SL_ACT_GELU_TANH, /* x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
-    SL_ACT_RELU,
     SL_ACT_RELU_SQUARED,
     SL_ACT_SIGMOID,
     /* gpt-oss, gated only: g = min(gate, 7), u = clamp(up, -7, 7): g / (1 + exp(-1.702 g)) * (u +

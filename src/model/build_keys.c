@@ -1,14 +1,15 @@
 /* Keys that only some architectures have, each asked for by the description that uses it; and the
  * watch over those that nobody asked for. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "model/builder_internal.h"
 
-/* Keys that change what a model computes, and the value that changes nothing. Ignoring another one
- * would give wrong answers without a word. */
+/* Keys that change what a model computes, and the value that changes nothing (NAN: the rope base).
+ * Ignoring another one would give wrong answers without a word. */
 static const struct {
     const char *key;
     float neutral;
@@ -32,6 +33,8 @@ static const struct {
     {"expert_weights_scale", 1.0f},
     {"leading_dense_block_count", 0.0f},
     {"nextn_predict_layers", 0.0f},
+    {"rope.freq_base_swa", NAN},
+    {"rope.scaling.yarn_ext_factor", 1.0f},
     {"rope.scaling.yarn_log_multiplier", 0.0f},
     {"swiglu_clamp_exp", 0.0f},
 };
@@ -128,6 +131,39 @@ uint32_t sl_build_window(sl_builder *b, uint32_t layer, uint32_t def, uint32_t n
     return n == 0 || layer % n < n - 1 ? window : 0;
 }
 
+/* Whether the value, or every element of it, is `neutral`. */
+static sl_status keys_are_neutral(const sl_builder *b, const char *key, const sl_gguf_kv *kv,
+                                  float neutral, bool *out) {
+    if (kv->type == SL_GGUF_BOOL) {
+        bool flag;
+        SL_TRY(sl_gguf_bool_or(b->file, key, false, &flag, b->err));
+        *out = (flag ? 1.0f : 0.0f) == neutral;
+        return SL_OK;
+    }
+    if (kv->type != SL_GGUF_ARRAY) {
+        float v;
+        SL_TRY(sl_gguf_f32(b->file, key, &v, b->err));
+        *out = v == neutral;
+        return SL_OK;
+    }
+    sl_gguf_iter it;
+    SL_TRY(sl_gguf_array(b->file, key, kv->elem_type, &it, b->err));
+    float v;
+    int32_t i;
+    uint64_t n = 0;
+    bool all = true;
+    while (sl_gguf_next_f32(&it, &v)) {
+        all = all && v == neutral;
+        n++;
+    }
+    while (sl_gguf_next_i32(&it, &i)) {
+        all = all && (float)i == neutral;
+        n++;
+    }
+    *out = all && n == kv->n; /* other elements are not known to change nothing */
+    return SL_OK;
+}
+
 sl_status sl_builder_check_keys(const sl_builder *b) {
     for (uint32_t i = 0; i < N_WATCHED; i++) {
         char key[SL_BUILD_NAME_MAX], text[SL_GGUF_SHOW_MAX];
@@ -136,15 +172,11 @@ sl_status sl_builder_check_keys(const sl_builder *b) {
         if (kv == NULL || (b->asked >> i & 1) != 0) {
             continue;
         }
-        float v;
-        bool flag;
-        if (kv->type == SL_GGUF_BOOL) {
-            SL_TRY(sl_gguf_bool_or(b->file, key, false, &flag, b->err));
-            v = flag ? 1.0f : 0.0f;
-        } else {
-            SL_TRY(sl_gguf_f32(b->file, key, &v, b->err));
-        }
-        if (v != keys_watched[i].neutral) {
+        float neutral = keys_watched[i].neutral;
+        bool is_neutral;
+        neutral = isnan(neutral) ? b->hp->rope_base : neutral;
+        SL_TRY(keys_are_neutral(b, key, kv, neutral, &is_neutral));
+        if (!is_neutral) {
             return SL_FAIL(
                 b->err, SL_ERR_UNSUPPORTED,
                 "%s: key %s is %s, which architecture %s does not support in this version",

@@ -34,7 +34,7 @@ static uint32_t attend_kind(sl_builder *b, const sl_build_attention *a) {
     sl_plan_group shape = {
         .n_kv_head = a->n_kv_head, .d_k = a->d_k, .d_v = a->d_v, .window = a->window};
     for (uint32_t i = 0; i < b->n_kinds; i++) {
-        sl_plan_group *k = &b->kinds[i].shape;
+        sl_plan_group *k = &b->kinds[i];
         if (k->n_kv_head == shape.n_kv_head && k->d_k == shape.d_k && k->d_v == shape.d_v &&
             k->window == shape.window) {
             k->n_layers++;
@@ -47,7 +47,7 @@ static uint32_t attend_kind(sl_builder *b, const sl_build_attention *a) {
         return 0;
     }
     shape.n_layers = 1;
-    b->kinds[b->n_kinds].shape = shape;
+    b->kinds[b->n_kinds] = shape;
     return b->n_kinds++;
 }
 
@@ -60,7 +60,7 @@ sl_value_id sl_build_attend(sl_builder *b, sl_value_id q, sl_value_id k, sl_valu
     uint32_t kind = attend_kind(b, a);
     sl_plan_op op = {.kind = SL_OP_ATTEND, .in = {q, k, v}, .out = y, .weight = -1, .bias = -1};
     op.u.attend.group = kind; /* for now: sl_builder_cut_groups */
-    op.u.attend.slot = b->kinds[kind].shape.n_layers - 1;
+    op.u.attend.slot = b->kinds[kind].n_layers - 1;
     op.u.attend.n_head = a->n_head;
     op.u.attend.scale = a->scale;
     op.u.attend.softcap = a->softcap;
@@ -89,7 +89,7 @@ static uint32_t ceil_div(uint32_t a, uint32_t b) {
 static uint32_t groups_of_page(const sl_builder *b, uint64_t page, uint64_t *units_out) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->n_kinds; i++) {
-        const sl_plan_group *k = &b->kinds[i].shape;
+        const sl_plan_group *k = &b->kinds[i];
         uint64_t per_group = page / kind_unit(k);
         if (per_group == 0) {
             return 0;
@@ -105,11 +105,11 @@ static uint64_t groups_choose_page(const sl_builder *b) {
     uint64_t need = 0, best_page = 0, best_units = UINT64_MAX;
     uint32_t best_n = UINT32_MAX;
     for (uint32_t i = 0; i < b->n_kinds; i++) {
-        need += kind_unit(&b->kinds[i].shape) * b->kinds[i].shape.n_layers;
+        need += kind_unit(&b->kinds[i]) * b->kinds[i].n_layers;
     }
     for (uint32_t i = 0; i < b->n_kinds; i++) {
-        for (uint32_t m = 1; m <= b->kinds[i].shape.n_layers; m++) {
-            uint64_t page = m * kind_unit(&b->kinds[i].shape), units = 0;
+        for (uint32_t m = 1; m <= b->kinds[i].n_layers; m++) {
+            uint64_t page = m * kind_unit(&b->kinds[i]), units = 0;
             uint32_t n = groups_of_page(b, page, &units);
             if (n == 0 || n > SL_PLAN_GROUPS_MAX) {
                 continue;
@@ -133,7 +133,7 @@ void sl_builder_cut_groups(sl_builder *b) {
     uint64_t page = b->n_kinds == 0 ? 0 : groups_choose_page(b);
     uint32_t first[SL_BUILD_KINDS_MAX] = {0}, layers[SL_BUILD_KINDS_MAX] = {0};
     for (uint32_t i = 0; i < b->n_kinds; i++) {
-        const sl_plan_group *k = &b->kinds[i].shape;
+        const sl_plan_group *k = &b->kinds[i];
         uint64_t fit = page == 0 ? 0 : page / kind_unit(k);
         uint32_t n = fit == 0
                          ? 0

@@ -58,6 +58,15 @@ static const float *rope_table_fill(sl_builder *b, const sl_hparams *hp, const f
     return inv_freq;
 }
 
+static void rope_table_check(sl_builder *b, const sl_hparams *hp) {
+    if (hp->n_rot % 2 != 0) {
+        sl_build_fail(b, SL_ERR_FORMAT,
+                      "%" PRIu32 " elements of a head are rotated (key %s.rope.dimension_count, "
+                      "which defaults to the size of a head); the number must be even",
+                      hp->n_rot, hp->arch);
+    }
+}
+
 uint32_t sl_build_rope_table(sl_builder *b, sl_rope_style style, const sl_hparams *hp,
                              bool use_factors) {
     if (hp->rope_scaling == SL_ROPE_SCALING_LONGROPE) {
@@ -67,6 +76,7 @@ uint32_t sl_build_rope_table(sl_builder *b, sl_rope_style style, const sl_hparam
             "rope_factors_short.weight and rope_factors_long.weight in this file",
             hp->arch, hp->arch);
     }
+    rope_table_check(b, hp);
     sl_plan_rope rope = {.style = style, .n_rot = hp->n_rot};
     const float *factors = use_factors ? sl_build_floats(b, "rope_freqs.weight", hp->n_rot / 2)
                                        : NULL;
@@ -76,10 +86,18 @@ uint32_t sl_build_rope_table(sl_builder *b, sl_rope_style style, const sl_hparam
 
 uint32_t sl_build_longrope_table(sl_builder *b, sl_rope_style style) {
     const sl_hparams *hp = b->hp;
+    rope_table_check(b, hp);
     const float *shorter = sl_build_floats(b, "rope_factors_short.weight", hp->n_rot / 2);
     const float *longer = sl_build_floats(b, "rope_factors_long.weight", hp->n_rot / 2);
-    if (shorter == NULL || longer == NULL) {
+    if (shorter == NULL && longer == NULL) {
         return sl_build_rope_table(b, style, hp, true);
+    }
+    if (shorter == NULL || longer == NULL) {
+        sl_build_fail(
+            b, SL_ERR_FORMAT,
+            "of the tensors rope_factors_short.weight and rope_factors_long.weight one is "
+            "missing; they go together");
+        return 0;
     }
     sl_plan_rope rope = {.style = style, .n_rot = hp->n_rot};
     rope.inv_freq = rope_table_fill(b, hp, shorter, &rope.mscale);
@@ -131,7 +149,9 @@ static sl_value_id build_norm(sl_builder *b, sl_value_id x, uint32_t n_head, uin
         shape = vector_shape(width);
     }
     op.weight = sl_builder_bind_vector(b, weight, shape);
-    op.bias = sl_builder_bind_bias(b, weight, shape);
+    if (b->hp->is_layer_norm) { /* beside a weight of the other kind it is unknown, and refused */
+        op.bias = sl_builder_bind_bias(b, weight, shape);
+    }
     op.u.norm.is_layer_norm = b->hp->is_layer_norm;
     op.u.norm.eps = b->hp->norm_eps;
     op.u.norm.n_head = n_head;
@@ -165,7 +185,6 @@ sl_value_id sl_build_linear_part(sl_builder *b, sl_value_id x, const char *weigh
     sl_plan_op op = op_plain(SL_OP_LINEAR, x, SL_VALUE_ID_NONE, v);
     op.weight = sl_builder_bind(b, weight, shape);
     op.bias = sl_builder_bind_bias(b, weight, shape);
-    op.u.linear.n_head = 1;
     sl_builder_op(b, op);
     return v;
 }

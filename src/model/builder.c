@@ -152,8 +152,9 @@ static void builder_wrong_shape(sl_builder *b, const sl_gguf_tensor *t, sl_build
 /* Appends a weight, or finds the one bound to the same bytes. */
 static int32_t builder_add_weight(sl_builder *b, sl_plan_weight w) {
     for (uint32_t i = 0; i < b->plan->n_weights; i++) {
-        if (b->weights[i].data == w.data && b->weights[i].n_out == w.n_out &&
-            b->weights[i].n_mats == w.n_mats) {
+        const sl_plan_weight *o = &b->weights[i];
+        if (o->data == w.data && o->type == w.type && o->n_out == w.n_out && o->n_in == w.n_in &&
+            o->n_mats == w.n_mats && o->mat_bytes == w.mat_bytes) {
             return (int32_t)i;
         }
     }
@@ -170,9 +171,8 @@ int32_t sl_builder_bind(sl_builder *b, const char *weight, sl_build_shape s) {
     if (t == NULL) {
         return -1;
     }
-    uint32_t n_dims = s.n_mats > 1 ? 3 : 2;
-    bool fits = (t->n_dims == n_dims || (n_dims == 2 && s.n_all == 1 && t->n_dims == 1)) &&
-                t->dims[0] == s.n_in && t->dims[1] == s.n_all && t->dims[2] == s.n_mats;
+    bool fits = t->dims[0] == s.n_in && t->dims[1] == s.n_all && t->dims[2] == s.n_mats &&
+                t->dims[3] == 1; /* dimensions that are not there are 1 */
     uint64_t row_bytes = 0;
     if (!fits) {
         builder_wrong_shape(b, t, s);
@@ -192,33 +192,26 @@ int32_t sl_builder_bind(sl_builder *b, const char *weight, sl_build_shape s) {
                                      .n_out = s.n_out,
                                      .n_in = s.n_in,
                                      .n_mats = s.n_mats,
+                                     .first = s.first,
+                                     .n_all = s.n_all,
                                      .row_bytes = (size_t)row_bytes,
                                      .mat_bytes = (size_t)row_bytes * s.n_all,
                                      .data = t->data + (size_t)row_bytes * s.first,
                                  });
 }
 
-/* Adds n floats that begin at element `first` of the stored elements of a tensor. */
-static int32_t builder_add_floats(sl_builder *b, const sl_gguf_tensor *t, const uint8_t *row,
-                                  uint32_t first, uint32_t n, uint32_t n_mats) {
-    size_t n_all = (size_t)n * n_mats;
-    const uint8_t *data = row + first * sizeof(float);
-    if (t->type != SL_TYPE_F32) {
-        float *whole = sl_builder_alloc(b, first + n_all, sizeof(*whole));
-        if (whole == NULL) {
-            return -1;
-        }
-        sl_type_decode_row(t->type, row, whole, (uint32_t)(first + n_all));
-        data = (const uint8_t *)(whole + first);
+/* The n elements of a tensor (or of a row of one) from `data` on as floats; NULL with b->status
+ * set. */
+static const uint8_t *builder_floats(sl_builder *b, const sl_gguf_tensor *t, const uint8_t *data,
+                                     uint32_t n) {
+    if (t->type == SL_TYPE_F32) {
+        return data;
     }
-    return builder_add_weight(b, (sl_plan_weight){.name = t->name,
-                                                  .type = SL_TYPE_F32,
-                                                  .n_out = 1,
-                                                  .n_in = n,
-                                                  .n_mats = n_mats,
-                                                  .row_bytes = n * sizeof(float),
-                                                  .mat_bytes = n * sizeof(float),
-                                                  .data = data});
+    float *out = sl_builder_alloc(b, n, sizeof(*out));
+    if (out != NULL) {
+        sl_type_decode_row(t->type, data, out, n);
+    }
+    return (const uint8_t *)out;
 }
 
 int32_t sl_builder_bind_vector(sl_builder *b, const char *weight, sl_build_shape s) {
@@ -236,7 +229,20 @@ int32_t sl_builder_bind_vector(sl_builder *b, const char *weight, sl_build_shape
         builder_wrong_shape(b, t, flat);
         return -1;
     }
-    return builder_add_floats(b, t, t->data, s.first, s.n_out, s.n_mats);
+    const uint8_t *floats = builder_floats(b, t, t->data, (uint32_t)n);
+    if (floats == NULL) {
+        return -1;
+    }
+    return builder_add_weight(b, (sl_plan_weight){.name = t->name,
+                                                  .type = SL_TYPE_F32,
+                                                  .n_out = 1,
+                                                  .n_in = s.n_out,
+                                                  .n_mats = s.n_mats,
+                                                  .first = s.first,
+                                                  .n_all = s.n_all,
+                                                  .row_bytes = s.n_out * sizeof(float),
+                                                  .mat_bytes = s.n_all * sizeof(float),
+                                                  .data = floats + s.first * sizeof(float)});
 }
 
 int32_t sl_builder_bind_row(sl_builder *b, const char *weight, uint32_t row, uint32_t n_in) {
@@ -250,7 +256,20 @@ int32_t sl_builder_bind_row(sl_builder *b, const char *weight, uint32_t row, uin
         builder_wrong_shape(b, t, (sl_build_shape){.n_in = n_in, .n_all = row + 1, .n_mats = 1});
         return -1;
     }
-    return builder_add_floats(b, t, t->data + row * row_bytes, 0, n_in, 1);
+    const uint8_t *floats = builder_floats(b, t, t->data + row * row_bytes, n_in);
+    if (floats == NULL) {
+        return -1;
+    }
+    return builder_add_weight(b, (sl_plan_weight){.name = t->name,
+                                                  .type = SL_TYPE_F32,
+                                                  .n_out = 1,
+                                                  .n_in = n_in,
+                                                  .n_mats = 1,
+                                                  .first = row,
+                                                  .n_all = (uint32_t)t->dims[1],
+                                                  .row_bytes = n_in * sizeof(float),
+                                                  .mat_bytes = n_in * sizeof(float),
+                                                  .data = floats});
 }
 
 int32_t sl_builder_bind_bias(sl_builder *b, const char *weight, sl_build_shape shape) {

@@ -15,11 +15,6 @@
 
 #define SL_BUILD_KINDS_MAX 4 /* different windows and KV shapes of one model's layers */
 
-/* Layers of one window and KV shape, before they are cut into groups. */
-typedef struct sl_build_kind {
-    sl_plan_group shape; /* n_layers: all of them */
-} sl_build_kind;
-
 typedef struct sl_builder {
     const sl_gguf *file;
     const sl_hparams *hp;
@@ -32,7 +27,7 @@ typedef struct sl_builder {
     sl_plan_weight *weights;
     sl_plan_op *ops;
     uint32_t values_cap, weights_cap, ops_cap;
-    sl_build_kind kinds[SL_BUILD_KINDS_MAX];
+    sl_plan_group kinds[SL_BUILD_KINDS_MAX]; /* n_layers: all of the kind, before they are cut */
     uint32_t n_kinds;
     uint8_t *used;  /* [n_tensors of the file] bound by the description */
     uint64_t asked; /* bit i: the description reads key i of those that change an answer */

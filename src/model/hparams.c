@@ -23,13 +23,37 @@ static void hparam_key(char out[KEY_MAX], const char *arch, const char *key) {
     (void)snprintf(out, KEY_MAX, "%s.%s", arch, key);
 }
 
+/* A number for each layer, as some files have it: it must be the same for all. */
+static sl_status hparam_same_for_all(const sl_gguf *file, const char *key, uint32_t *out,
+                                     sl_error *err) {
+    const sl_gguf_kv *kv = sl_gguf_find(file, key);
+    sl_gguf_type type = kv->elem_type == SL_GGUF_U32 ? SL_GGUF_U32 : SL_GGUF_I32;
+    sl_gguf_iter it;
+    int32_t first = 0, v = 0;
+    SL_TRY(sl_gguf_array(file, key, type, &it, err));
+    bool same = sl_gguf_next_i32(&it, &first) && first >= 0;
+    while (same && sl_gguf_next_i32(&it, &v)) {
+        same = v == first;
+    }
+    if (!same) {
+        return SL_FAIL(err, SL_ERR_UNSUPPORTED,
+                       "%s: key %s is not the same for all layers, which is not supported",
+                       sl_gguf_path(file), key);
+    }
+    *out = (uint32_t)first;
+    return SL_OK;
+}
+
 /* Reads one number in [min, max]; `def` (or an error if `required`) when it is absent. */
 static sl_status hparam_read_u32(const sl_gguf *file, const char *arch, hparam_u32 spec,
                                  bool required, uint32_t def, uint32_t *out, sl_error *err) {
     char key[KEY_MAX];
     hparam_key(key, arch, spec.key);
     uint32_t v = def;
-    if (required) {
+    const sl_gguf_kv *kv = sl_gguf_find(file, key);
+    if (kv != NULL && kv->type == SL_GGUF_ARRAY) {
+        SL_TRY(hparam_same_for_all(file, key, &v, err));
+    } else if (required) {
         SL_TRY(sl_gguf_u32(file, key, &v, err));
     } else {
         SL_TRY(sl_gguf_u32_or(file, key, def, &v, err));
@@ -133,14 +157,14 @@ static sl_status hparams_read_scaling_kind(const sl_gguf *f, const char *a, sl_h
 }
 
 static sl_status hparams_read_rope(const sl_gguf *f, const char *a, sl_hparams *h, sl_error *err) {
-    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"rope.dimension_count", 2, 4096}, false, h->d_k,
+    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"rope.dimension_count", 1, 4096}, false, h->d_k,
                            &h->n_rot, err));
-    if (h->n_rot > h->d_k || h->n_rot % 2 != 0) {
+    if (h->n_rot > h->d_k) {
         return SL_FAIL(
             err, SL_ERR_FORMAT,
             "%s: %" PRIu32
             " elements of a head are rotated (key %s.rope.dimension_count, which defaults "
-            "to the size of a head); the number must be even and at most that size, %" PRIu32,
+            "to the size of a head); the number must be at most that size, %" PRIu32,
             sl_gguf_path(f), h->n_rot, a, h->d_k);
     }
     SL_TRY(hparam_read_f32(f, a, (hparam_f32){"rope.freq_base", 1.0f, 1e12f}, false, 10000.0f,
@@ -150,6 +174,8 @@ static sl_status hparams_read_rope(const sl_gguf *f, const char *a, sl_hparams *
                            false, h->n_ctx, &h->rope_ctx_orig, err));
     SL_TRY(hparam_read_f32(f, a, (hparam_f32){"rope.scaling.attn_factor", 0.0f, 1e3f}, false, 0.0f,
                            &h->rope_attn_factor, err));
+    SL_TRY(hparam_read_f32(f, a, (hparam_f32){"rope.scaling.yarn_attn_factor", 0.0f, 1e3f}, false,
+                           0.0f, &h->rope_yarn_factor, err));
     SL_TRY(hparam_read_f32(f, a, (hparam_f32){"rope.scaling.yarn_beta_fast", 1e-3f, 1e6f}, false,
                            32.0f, &h->rope_beta_fast, err));
     return hparam_read_f32(f, a, (hparam_f32){"rope.scaling.yarn_beta_slow", 1e-3f, 1e6f}, false,

@@ -30,6 +30,7 @@ typedef struct sl_hparams {
     float rope_factor;                    /* of the scaling, 1 if none */
     uint32_t rope_ctx_orig;               /* context the model was trained with before scaling */
     float rope_attn_factor;               /* multiplies cos and sin; 0: the scaling's own default */
+    float rope_yarn_factor;               /* YaRN: for cos and sin, 0: 0.1 ln(rope_factor) + 1 */
     float rope_beta_fast, rope_beta_slow; /* YaRN */
 } sl_hparams;
 

@@ -98,6 +98,7 @@ static sl_status model_build(sl_model *m, const sl_arch *arch, sl_error *err) {
     plan->n_embd = hp.n_embd;
     plan->n_vocab = hp.n_vocab;
     plan->n_ctx_train = hp.n_ctx;
+    plan->n_ctx_max = hp.n_ctx;
     sl_builder b;
     SL_TRY(sl_builder_init(&b, m->file, &hp, plan, err));
     arch->describe(&b);

@@ -40,6 +40,7 @@ void sl_rope_table_fill(const sl_hparams *hp, const float *factors, float *inv_f
     case SL_ROPE_SCALING_YARN:
         yarn_fill(hp, inv_freq);
         mscale = hp->rope_factor > 1.0f ? 0.1f * logf(hp->rope_factor) + 1.0f : 1.0f;
+        mscale = hp->rope_yarn_factor > 0.0f ? hp->rope_yarn_factor : mscale;
         break;
     }
     if (hp->rope_attn_factor > 0.0f) {

@@ -90,7 +90,8 @@ static bool pieces_fit(uint32_t n_head, uint32_t n, uint32_t stride, uint32_t fi
 
 static bool norm_fits(const op_shape *s) {
     uint32_t n_head = s->op->u.norm.n_head;
-    if (n_head == 0 || s->out % n_head != 0 || s->op->u.norm.first + (uint64_t)s->out > s->in[0]) {
+    if (n_head == 0 || s->out % n_head != 0 || s->op->u.norm.first + (uint64_t)s->out > s->in[0] ||
+        (!s->op->u.norm.is_layer_norm && s->op->bias >= 0)) {
         return false;
     }
     bool whole = vector_fits(s->p, s->op->weight, s->out, 1, true) &&
@@ -104,7 +105,7 @@ static bool linear_fits(const op_shape *s) {
     if (op->in[0] == op->out || !vector_fits(s->p, op->bias, s->out, 1, true)) {
         return false;
     }
-    if (op->u.linear.n_head <= 1) {
+    if (op->u.linear.n_head == 0) {
         return matrix_fits(s->p, op->weight, s->in[0], s->out, 1);
     }
     if (op->weight < 0 || (uint32_t)op->weight >= s->p->n_weights || op->bias >= 0) {
@@ -184,8 +185,8 @@ static bool rows_fit(const op_shape *s) {
         return s->choices == 0 && matrix_fits(s->p, op->weight, s->out, s->p->n_vocab, 1);
     case SL_OP_POSITION:
         return s->choices == 0 && op->weight >= 0 && (uint32_t)op->weight < s->p->n_weights &&
-               s->p->weights[op->weight].n_in == s->out &&
-               s->p->weights[op->weight].n_out >= s->p->n_ctx_train;
+               s->p->weights[op->weight].n_in == s->out && s->p->weights[op->weight].n_mats == 1 &&
+               s->p->weights[op->weight].n_out >= s->p->n_ctx_max;
     case SL_OP_NORM:
         return norm_fits(s);
     case SL_OP_LINEAR:
@@ -258,13 +259,40 @@ static bool op_fits_head(sl_op_kind kind) {
            kind != SL_OP_COMBINE;
 }
 
+/* The route that rows were last sent to experts by: all that follows goes by it. */
+typedef struct route_state {
+    sl_value_id made, sent; /* by ROUTE; by DISPATCH */
+    uint32_t n_expert;
+} route_state;
+
+static bool route_follows(const sl_plan *p, const sl_plan_op *op, route_state *r) {
+    switch (op->kind) {
+    case SL_OP_ROUTE:
+        r->made = op->out;
+        r->n_expert = op->u.route.n_expert;
+        r->sent = SL_VALUE_ID_NONE;
+        return true;
+    case SL_OP_DISPATCH:
+        r->sent = op->in[1];
+        return op->in[1] == r->made;
+    case SL_OP_EXPERTS:
+        return op->in[1] == r->sent && p->weights[op->weight].n_mats == r->n_expert;
+    case SL_OP_COMBINE:
+        return op->in[1] == r->sent;
+    default:
+        return true;
+    }
+}
+
 /* The operations [first, end) fit their shapes and read only what was written before. Returns the
  * first that does not, or end. */
 static uint32_t segment_check(const sl_plan *p, uint32_t first, uint32_t end, bool is_head,
                               value_set *written) {
+    route_state route = {.made = SL_VALUE_ID_NONE, .sent = SL_VALUE_ID_NONE};
     for (uint32_t i = first; i < end; i++) {
         const sl_plan_op *op = &p->ops[i];
-        bool good = op_fits(p, op) && (!is_head || op_fits_head(op->kind));
+        bool good = op_fits(p, op) && (!is_head || op_fits_head(op->kind)) &&
+                    route_follows(p, op, &route);
         for (uint32_t k = 0; good && k < sl_plan_op_n_in(op); k++) {
             good = set_has(written, op->in[k]);
         }
@@ -318,7 +346,11 @@ static void print_value(const sl_plan *p, sl_value_id v, sl_buf *out) {
 
 static void print_weight(const sl_plan *p, int32_t i, sl_buf *out) {
     const sl_plan_weight *w = &p->weights[i];
+    uint32_t n = w->n_out == 1 ? w->n_in : w->n_out;
     sl_buf_append(out, w->name.ptr, w->name.len);
+    if (w->first > 0 || w->n_all != n) {
+        sl_buf_printf(out, "[%" PRIu32 "...]", w->first);
+    }
     sl_buf_printf(out, "{%s}", sl_type_info_of(w->type)->name);
 }
 
@@ -369,13 +401,9 @@ static void print_route(const sl_plan_route *r, sl_buf *out) {
 
 static void print_params(const sl_plan *p, const sl_plan_op *op, sl_buf *out) {
     static const char *const acts[SL_ACT_KIND_COUNT] = {
-        [SL_ACT_SILU] = "silu",
-        [SL_ACT_GELU] = "gelu",
-        [SL_ACT_GELU_TANH] = "gelu_tanh",
-        [SL_ACT_RELU] = "relu",
-        [SL_ACT_RELU_SQUARED] = "relu_squared",
-        [SL_ACT_SIGMOID] = "sigmoid",
-        [SL_ACT_SWIGLU_CLAMPED] = "swiglu_clamped",
+        [SL_ACT_SILU] = "silu",           [SL_ACT_GELU] = "gelu",
+        [SL_ACT_GELU_TANH] = "gelu_tanh", [SL_ACT_RELU_SQUARED] = "relu_squared",
+        [SL_ACT_SIGMOID] = "sigmoid",     [SL_ACT_SWIGLU_CLAMPED] = "swiglu_clamped",
     };
     switch (op->kind) {
     case SL_OP_NORM:
@@ -384,9 +412,12 @@ static void print_params(const sl_plan *p, const sl_plan_op *op, sl_buf *out) {
         if (op->u.norm.n_head > 1) {
             sl_buf_printf(out, ", each of %" PRIu32 " heads", op->u.norm.n_head);
         }
+        if (op->u.norm.first > 0 || p->values[op->in[0]].width != p->values[op->out].width) {
+            sl_buf_printf(out, ", from %" PRIu32, op->u.norm.first);
+        }
         break;
     case SL_OP_LINEAR:
-        if (op->u.linear.n_head > 1) {
+        if (op->u.linear.n_head > 0) {
             sl_buf_printf(out, "  each of %" PRIu32 " heads", op->u.linear.n_head);
         }
         break;
@@ -413,7 +444,11 @@ static void print_params(const sl_plan *p, const sl_plan_op *op, sl_buf *out) {
         sl_buf_printf(out, "  cap %g", (double)op->u.softcap.cap);
         break;
     case SL_OP_COPY:
-        sl_buf_printf(out, "  %" PRIu32 " x %" PRIu32, op->u.copy.n_head, op->u.copy.n);
+        sl_buf_printf(out,
+                      "  %" PRIu32 " x %" PRIu32 ", from %" PRIu32 " every %" PRIu32 " to %" PRIu32
+                      " every %" PRIu32,
+                      op->u.copy.n_head, op->u.copy.n, op->u.copy.in_first, op->u.copy.in_stride,
+                      op->u.copy.out_first, op->u.copy.out_stride);
         break;
     case SL_OP_ROUTE:
         print_route(&op->u.route, out);

@@ -64,6 +64,9 @@ typedef struct sl_plan_weight {
     sl_slice name;
     sl_type type;
     uint32_t n_out, n_in, n_mats;
+    /* Of a part of a stored tensor: its first row, and the rows of the whole (of each matrix);
+     * likewise the first element and the elements of a vector, or the row that it is. */
+    uint32_t first, n_all;
     size_t row_bytes, mat_bytes; /* from row to row, from matrix to matrix */
     const uint8_t *data;
 } sl_plan_weight;
@@ -123,7 +126,8 @@ typedef struct sl_plan_op {
             uint32_t first;  /* of in0: normed are its elements from here on, as many as out has */
         } norm;
         struct {
-            uint32_t n_head; /* above 1: head h of in0 is multiplied by matrix h of the weight */
+            uint32_t
+                n_head; /* 0: a plain product; else head h of in0 times matrix h of the weight */
             uint32_t in_stride, in_first, out_stride, out_first; /* of the heads, then */
         } linear;
         struct {
@@ -166,7 +170,9 @@ typedef enum sl_pooling {
 typedef struct sl_plan {
     sl_arena arena; /* owns all arrays below */
     char arch[64];
-    uint32_t n_layers, n_embd, n_vocab, n_ctx_train;
+    uint32_t n_layers, n_embd, n_vocab;
+    uint32_t n_ctx_train; /* the length of its training, as the file says */
+    uint32_t n_ctx_max;   /* longest sequence; above n_ctx_train where positions have no end */
     /* Sequences of more known tokens than this use the long rope tables at all positions; one that
      * grows beyond it is computed anew. 0: none. */
     uint32_t ctx_switch;

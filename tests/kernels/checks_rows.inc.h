@@ -158,7 +158,6 @@ static const struct {
     [SL_ACT_SILU] = {"silu", 1e-6f, 1e-36f},
     [SL_ACT_GELU] = {"gelu", 6e-7f, 4e-7f},
     [SL_ACT_GELU_TANH] = {"gelu_tanh", 6e-7f, 4e-7f},
-    [SL_ACT_RELU] = {"relu", 0.0f, 0.0f},
     [SL_ACT_RELU_SQUARED] = {"relu_squared", 0.0f, 0.0f},
     [SL_ACT_SIGMOID] = {"sigmoid", 1e-6f, 1e-36f},
     [SL_ACT_SWIGLU_CLAMPED] = {"swiglu_clamped", 1e-6f, 1e-36f},
@@ -211,8 +210,6 @@ static double act_exact(sl_act_kind kind, double x) {
         return x / (1.0 + exp(-2.0 * sqrt(2.0 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
     case SL_ACT_SIGMOID:
         return 1.0 / (1.0 + exp(-x));
-    case SL_ACT_RELU:
-        return x > 0.0 ? x : 0.0;
     default:
         return x > 0.0 ? x * x : 0.0;
     }

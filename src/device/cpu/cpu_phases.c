@@ -41,7 +41,7 @@ static void builder_wrote(phase_builder *b, sl_value_id v) {
 
 /* An operation that writes only a part of its output. */
 static bool op_writes_part(const sl_plan_op *op) {
-    return op->kind == SL_OP_COPY || (op->kind == SL_OP_LINEAR && op->u.linear.n_head > 1);
+    return op->kind == SL_OP_COPY || (op->kind == SL_OP_LINEAR && op->u.linear.n_head > 0);
 }
 
 /* True if value v is read at or after operation i of the segment before it is written again. */
@@ -128,6 +128,7 @@ static void builder_flush_biases(phase_builder *b) {
         builder_row_op(b, builder_choices(b, op->out),
                        (cpu_row_op){.kind = op->kind == SL_OP_EXPERTS ? CPU_ROW_ADD_EXPERT_BIAS
                                                                       : CPU_ROW_ADD_BIAS,
+                                    .op = op,
                                     .in = {op->out, SL_VALUE_ID_NONE},
                                     .out = op->out,
                                     .b = sl_cpu_vector(b->p->plan, op->bias)});
@@ -215,7 +216,7 @@ static bool builder_awaits_bias(const phase_builder *b, sl_value_id v) {
 static uint32_t builder_op(phase_builder *b, uint32_t i, uint32_t end) {
     const sl_plan_op *op = &b->p->plan->ops[i];
     bool product = op->kind == SL_OP_EXPERTS ||
-                   (op->kind == SL_OP_LINEAR && op->u.linear.n_head <= 1);
+                   (op->kind == SL_OP_LINEAR && op->u.linear.n_head == 0);
     if (!product || b->n_biased == CPU_LINEAR_MAX || builder_awaits_bias(b, op->in[0])) {
         builder_flush_biases(b);
     }

@@ -128,7 +128,7 @@ static void layout_groups(sl_program *p) {
  * them. */
 static bool weight_packs(const sl_program *p, const sl_plan_op *op) {
     const sl_plan_weight *w = &p->plan->weights[op->weight];
-    bool rows = op->kind == SL_OP_EXPERTS || (op->kind == SL_OP_LINEAR && op->u.linear.n_head <= 1);
+    bool rows = op->kind == SL_OP_EXPERTS || (op->kind == SL_OP_LINEAR && op->u.linear.n_head == 0);
     return rows && !p->options.exact && w->n_out > 1 &&
            p->device->kernels.product[w->type].mul != NULL;
 }

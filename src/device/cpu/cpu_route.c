@@ -4,7 +4,7 @@
 
 #include "device/cpu/cpu_program.h"
 
-/* Softmax in place, in float32 as the reference computes it. */
+/* Softmax in place. */
 static void route_softmax(float *x, uint32_t n) {
     float max = -INFINITY;
     double sum = 0.0;
@@ -81,10 +81,11 @@ void sl_cpu_route_row(const sl_plan_route *r, const float *scores, const float *
         out[r->n_used + k] = (float)best; /* exact: far below 2^24 */
         sum += share[best];
     }
-    if (r->kind == SL_ROUTE_SOFTMAX_OF_USED) {
+    bool sums_to_1 = r->kind == SL_ROUTE_SOFTMAX_OF_USED;
+    if (sums_to_1) {
         route_softmax(out, r->n_used);
     }
-    float factor = r->normalize && sum > 0.0f ? r->scale / sum : r->scale;
+    float factor = r->normalize && !sums_to_1 && sum > 0.0f ? r->scale / sum : r->scale;
     for (uint32_t k = 0; k < r->n_used; k++) {
         out[k] *= factor;
     }

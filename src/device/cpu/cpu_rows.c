@@ -111,6 +111,12 @@ static void row_combine(const sl_program *p, const cpu_segment *seg, const cpu_r
     }
 }
 
+static const float *row_expert_bias(const sl_program *p, const cpu_row_op *op, uint32_t row) {
+    const sl_plan_weight *w = &p->plan->weights[op->op->bias];
+    const void *bias = w->data + (size_t)p->choices.expert[row] * w->mat_bytes;
+    return bias;
+}
+
 /* Those that are one kernel call, or a copy. */
 static void row_simple(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
                        uint32_t row) {
@@ -134,7 +140,7 @@ static void row_simple(const sl_program *p, const cpu_segment *seg, const cpu_ro
         k->add(x, op->b, n, out);
         break;
     case CPU_ROW_ADD_EXPERT_BIAS:
-        k->add(x, op->b + (size_t)p->choices.expert[row] * n, n, out);
+        k->add(x, row_expert_bias(p, op, row), n, out);
         break;
     case CPU_ROW_SCALE:
         k->scale(x, y == NULL ? op->op->u.scale.scale : y[0], n, out);

@@ -35,8 +35,6 @@ static float act_of(sl_act_kind kind, float x) {
         return gelu_of(x);
     case SL_ACT_GELU_TANH:
         return gelu_tanh_of(x);
-    case SL_ACT_RELU:
-        return positive;
     case SL_ACT_RELU_SQUARED:
         return positive * positive;
     case SL_ACT_SIGMOID:

@@ -56,8 +56,6 @@ INLINE vf act_of(sl_act_kind kind, vf x) {
         return act_gelu(x);
     case SL_ACT_GELU_TANH:
         return act_gelu_tanh(x);
-    case SL_ACT_RELU:
-        return act_relu(x);
     case SL_ACT_RELU_SQUARED:
         return vf_mul(act_relu(x), act_relu(x));
     default: /* SL_ACT_SIGMOID */
@@ -101,7 +99,6 @@ static void LEVEL(act)(sl_act_kind kind, const float *gate, const float *up, uin
         ACT_CASE(SL_ACT_SILU)
         ACT_CASE(SL_ACT_GELU)
         ACT_CASE(SL_ACT_GELU_TANH)
-        ACT_CASE(SL_ACT_RELU)
         ACT_CASE(SL_ACT_RELU_SQUARED)
         ACT_CASE(SL_ACT_SIGMOID)
         ACT_CASE(SL_ACT_SWIGLU_CLAMPED)

@@ -3,16 +3,27 @@
 #include <inttypes.h>
 #include <math.h>
 
+/* Some files have one matrix for all three, but a bias for each. */
+static void add_bias_if_there(sl_builder *b, sl_value_id x, const char *bias) {
+    if (sl_build_has(b, bias)) {
+        sl_build_add_row(b, x, bias, 0);
+    }
+}
+
 sl_qkv sl_block_qkv(sl_builder *b, sl_value_id xn) {
     const sl_hparams *hp = b->hp;
     uint32_t n_q = hp->n_head * hp->d_k, n_k = hp->n_kv_head * hp->d_k;
     uint32_t n_v = hp->n_kv_head * hp->d_v, all = n_q + n_k + n_v;
     if (sl_build_has(b, "attn_qkv.weight")) {
-        return (sl_qkv){
+        sl_qkv a = {
             .q = sl_build_linear_part(b, xn, "attn_qkv.weight", all, 0, n_q, "q"),
             .k = sl_build_linear_part(b, xn, "attn_qkv.weight", all, n_q, n_k, "k"),
             .v = sl_build_linear_part(b, xn, "attn_qkv.weight", all, n_q + n_k, n_v, "v"),
         };
+        add_bias_if_there(b, a.q, "attn_q.bias");
+        add_bias_if_there(b, a.k, "attn_k.bias");
+        add_bias_if_there(b, a.v, "attn_v.bias");
+        return a;
     }
     return (sl_qkv){.q = sl_build_linear(b, xn, "attn_q.weight", n_q, "q"),
                     .k = sl_build_linear(b, xn, "attn_k.weight", n_k, "k"),
@@ -88,6 +99,11 @@ sl_block_moe sl_block_moe_of(sl_builder *b, sl_route_kind kind, bool normalize) 
     return moe;
 }
 
+void sl_block_moe_split_ff(sl_builder *b, sl_block_moe *moe) {
+    uint32_t n_used = moe->route.n_used > 0 ? moe->route.n_used : 1;
+    moe->n_ff = sl_build_u32(b, "expert_feed_forward_length", b->hp->n_ff / n_used, 1, 1u << 20);
+}
+
 sl_value_id sl_block_experts(sl_builder *b, sl_value_id xn, const sl_block_moe *moe) {
     uint32_t n_expert = moe->route.n_expert, n = moe->n_ff;
     sl_value_id scores = sl_build_linear(b, xn, "ffn_gate_inp.weight", n_expert, "scores");
@@ -106,7 +122,29 @@ sl_value_id sl_block_experts(sl_builder *b, sl_value_id xn, const sl_block_moe *
     uint32_t n_embd = b->hp->n_embd;
     sl_value_id down = sl_build_experts(b, h, route, "ffn_down_exps.weight", n_expert, n_embd, 0,
                                         n_embd, "downs");
-    return sl_build_combine(b, down, route, "f");
+    sl_value_id f = sl_build_combine(b, down, route, "f");
+    if (moe->n_shared > 0) {
+        sl_build_add(b, f, sl_block_shared_expert(b, xn, moe->n_shared));
+    }
+    return f;
+}
+
+uint32_t sl_block_needed_window(sl_builder *b, uint32_t layer, uint32_t n) {
+    if (sl_build_u32(b, "attention.sliding_window", 0, 0, 1u << 28) == 0) {
+        sl_build_fail(b, SL_ERR_FORMAT,
+                      "key %s.attention.sliding_window is missing or 0; layers of architecture %s "
+                      "have a window",
+                      b->hp->arch, b->hp->arch);
+    }
+    return sl_build_window(b, layer, 0, n);
+}
+
+uint32_t sl_block_local_rope(sl_builder *b, sl_rope_style style, float base_default) {
+    sl_hparams local = *b->hp;
+    local.rope_base = sl_build_f32(b, "rope.freq_base_swa", base_default, 1.0f, 1e12f);
+    local.rope_scaling = SL_ROPE_SCALING_NONE;
+    local.rope_attn_factor = 0.0f;
+    return sl_build_rope_table(b, style, &local, false);
 }
 
 sl_value_id sl_block_shared_expert(sl_builder *b, sl_value_id xn, uint32_t n_ff) {
@@ -123,4 +161,10 @@ sl_value_id sl_block_output(sl_builder *b, sl_value_id x) {
     sl_value_id logits = sl_build_linear(b, xn, output, b->hp->n_vocab, "logits");
     sl_build_logits(b, logits);
     return logits;
+}
+
+void sl_block_scale_logits(sl_builder *b, sl_value_id logits, float scale) {
+    if (scale != 1.0f) {
+        sl_build_scale(b, logits, scale);
+    }
 }

@@ -10,7 +10,7 @@ void sl_arch_bloom(sl_builder *b) {
     const sl_hparams *hp = b->hp;
     sl_build_attention how = sl_block_heads(hp);
     how.max_alibi = MAX_ALIBI;
-    b->plan->n_ctx_train = CTX_MAX; /* ALiBi has no last position; the key says little */
+    b->plan->n_ctx_max = CTX_MAX; /* ALiBi has no last position */
     sl_value_id x = sl_build_embed(b, "token_embd.weight", 1.0f, "x");
     x = sl_build_norm(b, x, "token_embd_norm.weight", "x");
     for (uint32_t i = 0; i < hp->n_layers && b->status == SL_OK; i++) {

@@ -12,7 +12,7 @@ void sl_arch_cohere2(sl_builder *b) {
     sl_value_id x = sl_build_embed(b, "token_embd.weight", 1.0f, "x");
     for (uint32_t i = 0; i < hp->n_layers && b->status == SL_OK; i++) {
         sl_build_layer(b, (int32_t)i);
-        how.window = sl_build_window(b, i, 0, FULL_STEP);
+        how.window = sl_block_needed_window(b, i, FULL_STEP);
         sl_value_id xn = sl_build_norm(b, x, "attn_norm.weight", "xn");
         sl_qkv a = sl_block_qkv(b, xn);
         if (how.window > 0) {
@@ -22,5 +22,5 @@ void sl_arch_cohere2(sl_builder *b) {
         sl_build_add(b, x, sl_block_ffn_gated(b, xn, SL_ACT_SILU));
     }
     sl_value_id logits = sl_block_output(b, x);
-    sl_build_scale(b, logits, sl_build_f32(b, "logit_scale", 1.0f, 1e-6f, 1e6f));
+    sl_block_scale_logits(b, logits, sl_build_f32(b, "logit_scale", 1.0f, 1e-6f, 1e6f));
 }

@@ -21,5 +21,5 @@ void sl_arch_command_r(sl_builder *b) {
         sl_build_add(b, x, sl_block_ffn_gated(b, xn, SL_ACT_SILU));
     }
     sl_value_id logits = sl_block_output(b, x);
-    sl_build_scale(b, logits, sl_build_f32(b, "logit_scale", 1.0f, 1e-6f, 1e6f));
+    sl_block_scale_logits(b, logits, sl_build_f32(b, "logit_scale", 1.0f, 1e-6f, 1e6f));
 }

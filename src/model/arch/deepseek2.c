@@ -1,10 +1,11 @@
 /* DeepSeek V2 and V3: latent attention, and experts of which some serve every row.
  *
  * Keys and values of all heads are products of one latent vector c of a token, with a rotated part
- * r that all heads share. The pages hold (c, r) only: the heads' key matrices go into the query (q'
- * = K_h^T q), their value matrices behind the sum over c, so attention is that of n_head queries on
- * one KV head of size [latent + rotated]. Older files hold both matrices as one, attn_kv_b; there
- * keys and values are computed and stored for each head. Source: arXiv 2405.04434, 2412.19437. */
+ * r that all heads share. The pages hold (c, r) as the key and c as the value of one KV head: the
+ * heads' key matrices go into the query (q' = K_h^T q), their value matrices behind the sum over c,
+ * so attention is that of n_head queries on one KV head of size [latent + rotated]. Older files
+ * hold both matrices as one, attn_kv_b; there keys and values are computed and stored for each
+ * head. Source: arXiv 2405.04434, 2412.19437. */
 #include <inttypes.h>
 #include <math.h>
 
@@ -17,9 +18,25 @@ typedef struct deepseek2 {
     float scale;
     uint32_t rope;
     uint32_t n_dense; /* leading layers without experts */
-    uint32_t n_shared;
     sl_block_moe moe;
 } deepseek2;
+
+static void deepseek2_read_experts(sl_builder *b, deepseek2 *m) {
+    sl_plan_route *r = &m->moe.route;
+    m->moe = sl_block_moe_of(b, SL_ROUTE_SOFTMAX, false);
+    m->moe.n_shared = m->moe.n_ff * sl_build_u32(b, "expert_shared_count", 0, 0, 64);
+    r->n_group = sl_build_u32(b, "expert_group_count", 1, 0, SL_PLAN_EXPERTS_MAX);
+    r->n_group_used = sl_build_u32(b, "expert_group_used_count", 1, 0, SL_PLAN_EXPERTS_MAX);
+    if (r->n_group > 1 &&
+        (r->n_expert % r->n_group != 0 || r->n_group_used == 0 || r->n_group_used > r->n_group ||
+         r->n_used > r->n_expert / r->n_group * r->n_group_used)) {
+        sl_build_fail(b, SL_ERR_FORMAT,
+                      "keys %s.expert_group_count = %" PRIu32
+                      " and expert_group_used_count = %" PRIu32 " do not go with %" PRIu32
+                      " experts of which %" PRIu32 " are used",
+                      b->hp->arch, r->n_group, r->n_group_used, r->n_expert, r->n_used);
+    }
+}
 
 static deepseek2 deepseek2_read(sl_builder *b) {
     const sl_hparams *hp = b->hp;
@@ -29,11 +46,9 @@ static deepseek2 deepseek2_read(sl_builder *b) {
     m.d_k = sl_build_u32(b, "attention.key_length_mla", hp->d_k, 1, 4096);
     m.d_v = sl_build_u32(b, "attention.value_length_mla", hp->d_v, 1, 4096);
     m.n_dense = sl_build_u32(b, "leading_dense_block_count", 0, 0, hp->n_layers);
-    m.moe = sl_block_moe_of(b, SL_ROUTE_SOFTMAX, false);
-    m.moe.route.n_group = sl_build_u32(b, "expert_group_count", 1, 0, SL_PLAN_EXPERTS_MAX);
-    m.moe.route.n_group_used = sl_build_u32(b, "expert_group_used_count", 1, 0,
-                                            SL_PLAN_EXPERTS_MAX);
-    m.n_shared = m.moe.n_ff * sl_build_u32(b, "expert_shared_count", 0, 0, 64);
+    if (m.n_dense < hp->n_layers) {
+        deepseek2_read_experts(b, &m);
+    }
     if (m.n_latent == 0 || m.d_rot >= m.d_k) {
         sl_build_fail(b, SL_ERR_FORMAT,
                       "keys %s.attention.kv_lora_rank = %" PRIu32
@@ -47,7 +62,7 @@ static deepseek2 deepseek2_read(sl_builder *b) {
     float mscale = 1.0f;
     if (hp->rope_scaling == SL_ROPE_SCALING_YARN && log_factor > 0.0f && hp->rope_factor > 1.0f) {
         mscale = 1.0f + log_factor * logf(hp->rope_factor);
-        rope.rope_attn_factor = 1.0f / (1.0f + 0.1f * logf(hp->rope_factor));
+        rope.rope_yarn_factor = 1.0f;
     }
     m.scale = mscale * mscale / sqrtf((float)m.d_k);
     m.rope = sl_build_rope_table(b, SL_ROPE_NORM, &rope, true);
@@ -111,11 +126,7 @@ static sl_value_id deepseek2_ffn(sl_builder *b, const deepseek2 *m, sl_value_id 
     }
     sl_block_moe moe = m->moe;
     moe.choice_bias = sl_build_has(b, "exp_probs_b.bias") ? "exp_probs_b.bias" : NULL;
-    sl_value_id f = sl_block_experts(b, xn, &moe);
-    if (m->n_shared > 0) {
-        sl_build_add(b, f, sl_block_shared_expert(b, xn, m->n_shared));
-    }
-    return f;
+    return sl_block_experts(b, xn, &moe);
 }
 
 void sl_arch_deepseek2(sl_builder *b) {
@@ -130,9 +141,10 @@ void sl_arch_deepseek2(sl_builder *b) {
         sl_value_id c = sl_build_norm_part(b, kv, 0, m.n_latent, "attn_kv_a_norm.weight", "c");
         sl_build_rope(b, q, hp->n_head, m.d_k - m.d_rot, m.rope);
         sl_build_rope(b, kv, 1, m.n_latent, m.rope);
-        sl_value_id y = sl_build_has(b, "attn_kv_b.weight")
-                            ? deepseek2_attend_heads(b, &m, q, c, kv)
-                            : deepseek2_attend_latent(b, &m, q, c, kv);
+        bool is_latent = sl_build_has(b, "attn_k_b.weight");
+        sl_value_id y = is_latent ? deepseek2_attend_latent(b, &m, q, c, kv)
+                                  : deepseek2_attend_heads(b, &m, q, c, kv);
+        sl_build_ignore(b, "attn_kv_b.weight"); /* some files have both forms */
         sl_build_add(b, x, sl_build_linear(b, y, "attn_output.weight", hp->n_embd, "t"));
         xn = sl_build_norm(b, x, "ffn_norm.weight", "xn");
         sl_build_add(b, x, deepseek2_ffn(b, &m, xn, i));

@@ -27,11 +27,8 @@ void sl_arch_gemma3(sl_builder *b) {
     if (hp->n_layers == N_LAYERS_27B) { /* whose scale no key holds */
         how.scale = 1.0f / sqrtf((float)hp->n_embd / (float)hp->n_head);
     }
-    sl_hparams local = *hp;
-    local.rope_base = sl_build_f32(b, "rope.freq_base_swa", 10000.0f, 1.0f, 1e12f);
-    local.rope_scaling = SL_ROPE_SCALING_NONE;
     uint32_t rope = sl_build_rope_table(b, SL_ROPE_NEOX, hp, true);
-    uint32_t rope_local = sl_build_rope_table(b, SL_ROPE_NEOX, &local, false);
+    uint32_t rope_local = sl_block_local_rope(b, SL_ROPE_NEOX, 10000.0f);
     sl_value_id x = sl_build_embed(b, "token_embd.weight", sqrtf((float)hp->n_embd), "x");
     for (uint32_t i = 0; i < hp->n_layers && b->status == SL_OK; i++) {
         sl_build_layer(b, (int32_t)i);

@@ -6,7 +6,7 @@
 
 void sl_arch_gpt_oss(sl_builder *b) {
     const sl_hparams *hp = b->hp;
-    sl_block_moe moe = sl_block_moe_of(b, SL_ROUTE_SOFTMAX_OF_USED, false);
+    sl_block_moe moe = sl_block_moe_of(b, SL_ROUTE_SOFTMAX_OF_USED, true);
     moe.act = SL_ACT_SWIGLU_CLAMPED;
     sl_build_attention how = sl_block_heads(hp);
     how.sinks = "attn_sinks.weight";
@@ -14,7 +14,7 @@ void sl_arch_gpt_oss(sl_builder *b) {
     sl_value_id x = sl_build_embed(b, "token_embd.weight", 1.0f, "x");
     for (uint32_t i = 0; i < hp->n_layers && b->status == SL_OK; i++) {
         sl_build_layer(b, (int32_t)i);
-        how.window = sl_build_window(b, i, 0, 2);
+        how.window = sl_block_needed_window(b, i, 2);
         sl_qkv a = sl_block_qkv(b, sl_build_norm(b, x, "attn_norm.weight", "xn"));
         sl_block_rope(b, a, rope);
         sl_build_add(b, x, sl_block_attend(b, a, &how));

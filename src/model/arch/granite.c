@@ -6,23 +6,13 @@
 #include "model/arch/arch.h"
 #include "model/arch/blocks.h"
 
-static sl_value_id granite_experts(sl_builder *b, sl_value_id xn, const sl_block_moe *moe,
-                                   uint32_t n_shared) {
-    sl_value_id f = sl_block_experts(b, xn, moe);
-    if (n_shared > 0) {
-        sl_build_add(b, f, sl_block_shared_expert(b, xn, n_shared));
-    }
-    return f;
-}
-
 void sl_arch_granite(sl_builder *b) {
     const sl_hparams *hp = b->hp;
     bool has_experts = strcmp(hp->arch, "granitemoe") == 0;
     sl_block_moe moe = {0};
-    uint32_t n_shared = 0;
     if (has_experts) {
-        moe = sl_block_moe_of(b, SL_ROUTE_SOFTMAX_OF_USED, false);
-        n_shared = sl_build_u32(b, "expert_shared_feed_forward_length", 0, 0, 1u << 20);
+        moe = sl_block_moe_of(b, SL_ROUTE_SOFTMAX_OF_USED, true);
+        moe.n_shared = sl_build_u32(b, "expert_shared_feed_forward_length", 0, 0, 1u << 20);
     }
     sl_build_attention how = sl_block_heads(hp);
     float scale = sl_build_f32(b, "attention.scale", 0.0f, 0.0f, 1e6f);
@@ -39,13 +29,11 @@ void sl_arch_granite(sl_builder *b) {
         sl_block_rope(b, a, rope);
         sl_build_add_scaled(b, x, sl_block_attend(b, a, &how), residual);
         sl_value_id xn = sl_build_norm(b, x, "ffn_norm.weight", "xn");
-        sl_value_id f = has_experts ? granite_experts(b, xn, &moe, n_shared)
+        sl_value_id f = has_experts ? sl_block_experts(b, xn, &moe)
                                     : sl_block_ffn_gated(b, xn, SL_ACT_SILU);
         sl_build_add_scaled(b, x, f, residual);
     }
     sl_value_id logits = sl_block_output(b, x);
     float divisor = sl_build_f32(b, "logit_scale", 1.0f, 0.0f, 1e6f);
-    if (divisor != 1.0f && divisor != 0.0f) {
-        sl_build_scale(b, logits, 1.0f / divisor);
-    }
+    sl_block_scale_logits(b, logits, divisor == 0.0f ? 1.0f : 1.0f / divisor);
 }

@@ -21,12 +21,9 @@ static void olmo2_layer(sl_builder *b, sl_value_id x, const sl_build_attention *
 void sl_arch_olmo2(sl_builder *b) {
     const sl_hparams *hp = b->hp;
     sl_build_attention how = sl_block_heads(hp);
-    sl_hparams local = *hp;
-    local.rope_base = sl_build_f32(b, "rope.freq_base_swa", hp->rope_base, 1.0f, 1e12f);
-    local.rope_scaling = SL_ROPE_SCALING_NONE;
-    local.rope_attn_factor = 0.0f;
     uint32_t rope = sl_build_rope_table(b, SL_ROPE_NEOX, hp, true);
-    uint32_t rope_local = sl_build_rope_table(b, SL_ROPE_NEOX, &local, false);
+    bool has_windows = sl_build_u32(b, "attention.sliding_window", 0, 0, 1u << 28) > 0;
+    uint32_t rope_local = has_windows ? sl_block_local_rope(b, SL_ROPE_NEOX, hp->rope_base) : rope;
     sl_value_id x = sl_build_embed(b, "token_embd.weight", 1.0f, "x");
     for (uint32_t i = 0; i < hp->n_layers && b->status == SL_OK; i++) {
         sl_build_layer(b, (int32_t)i);

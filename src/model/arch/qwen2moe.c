@@ -6,6 +6,7 @@
 void sl_arch_qwen2moe(sl_builder *b) {
     const sl_hparams *hp = b->hp;
     sl_block_moe moe = sl_block_moe_of(b, SL_ROUTE_SOFTMAX, false);
+    sl_block_moe_split_ff(b, &moe);
     uint32_t n_shared = sl_build_u32(b, "expert_shared_feed_forward_length", hp->n_ff, 1, 1u << 20);
     sl_build_attention how = sl_block_heads(hp);
     uint32_t rope = sl_build_rope_table(b, SL_ROPE_NEOX, hp, true);

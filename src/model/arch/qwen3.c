@@ -11,6 +11,7 @@ void sl_arch_qwen3(sl_builder *b) {
     sl_block_moe moe = {0};
     if (has_experts) {
         moe = sl_block_moe_of(b, SL_ROUTE_SOFTMAX, true);
+        sl_block_moe_split_ff(b, &moe);
     }
     sl_build_attention how = sl_block_heads(hp);
     uint32_t rope = sl_build_rope_table(b, SL_ROPE_NEOX, hp, true);

@@ -6,11 +6,11 @@
 void sl_arch_starcoder2(sl_builder *b) {
     const sl_hparams *hp = b->hp;
     sl_build_attention how = sl_block_heads(hp);
-    how.window = sl_build_window(b, 0, 0, 0);
     uint32_t rope = sl_build_rope_table(b, SL_ROPE_NEOX, hp, true);
     sl_value_id x = sl_build_embed(b, "token_embd.weight", 1.0f, "x");
     for (uint32_t i = 0; i < hp->n_layers && b->status == SL_OK; i++) {
         sl_build_layer(b, (int32_t)i);
+        how.window = sl_build_window(b, i, 0, 0);
         sl_qkv a = sl_block_qkv(b, sl_build_norm(b, x, "attn_norm.weight", "xn"));
         sl_block_rope(b, a, rope);
         sl_build_add(b, x, sl_block_attend(b, a, &how));
