@@ -173,7 +173,6 @@ int sl_cmd_bench(int argc, char **argv) {
         code = sl_cmd_usage_error("bench", "--prompt and --gen are both 0: nothing to measure");
     }
     if (code == SL_FLAGS_GO_ON) {
-        sl_interrupt_install_at_once(); /* what was measured has been printed */
         code = bench(args[0], &f);
     }
     sl_flags_free(&command);

@@ -93,7 +93,14 @@ static sl_status add_text(embed_state *s, sl_slice text, sl_error *err) {
         return SL_FAIL(err, SL_ERR_ARGUMENT, "%s: byte %zu of the text is not UTF-8; convert it",
                        text_name(s, s->n_texts, name, sizeof(name)), n_valid);
     }
-    SL_TRY(sl_tokenizer_encode_full(s->l.tokenizer, text, true, false, &s->ids, err));
+    sl_status status = sl_tokenizer_encode_full(s->l.tokenizer, text, true, false, &s->ids, err);
+    if (status == SL_ERR_LIMIT && begin > 0) {
+        return SL_FAIL(err, status,
+                       "%s: the texts up to here have more than %zu tokens together; give them in "
+                       "several runs",
+                       text_name(s, s->n_texts, name, sizeof(name)), IDS_MAX);
+    }
+    SL_TRY(status);
     return end_text(s, begin, err);
 }
 
@@ -141,6 +148,9 @@ static sl_status add_texts(embed_state *s, sl_error *err) {
         return add_ids(s, err);
     }
     for (size_t i = 0, at = 0; i < n; i++) {
+        if (sl_interrupted()) {
+            return SL_FAIL(err, SL_ERR_CANCELLED, "interrupted");
+        }
         SL_TRY(add_text(s,
                         f->texts.n > 0 ? sl_slice_of(f->texts.v[i])
                         : f->lines     ? next_line(text, &at)

@@ -180,6 +180,8 @@ static sl_status eval_choose(const sl_loaded *l, const eval_flags *f, const sl_i
                        n_pieces == 0 ? "fewer than" : "too many of", o->ctx);
     }
     SL_TRY(sl_load_check_ids(l, "--text", ids->ids, ids->n, err));
+    SL_TRY(f->save == NULL ? SL_OK : sl_check_writable(f->save, err));
+    SL_TRY(f->resume == NULL ? SL_OK : sl_check_writable(f->resume, err));
     o->n_pieces = f->n_chunks != 0 && f->n_chunks < n_pieces ? f->n_chunks : (uint32_t)n_pieces;
     o->bos = sl_tokenizer_adds_bos(l->tokenizer) ? sl_tokenizer_bos(l->tokenizer) : -1;
     return SL_OK;
@@ -265,15 +267,16 @@ static int eval(const char *path, const eval_flags *f) {
     return SL_EXIT_FAILURE;
 }
 
-static int check_flags(const eval_flags *f) {
+static int check_flags(const char *model, const eval_flags *f) {
     if (f->text == NULL) {
         return sl_cmd_usage_error("eval", "--text FILE is needed");
     }
-    const char *const files[] = {f->text, f->save, f->base, f->resume};
-    static const char *const names[] = {"--text", "--save-logits", "--kl-base", "--resume"};
-    for (size_t i = 0; i < 4; i++) {
-        for (size_t k = i + 1; files[i] != NULL && k < 4; k++) {
-            if (files[k] != NULL && strcmp(files[i], files[k]) == 0) {
+    const char *const files[] = {model, f->text, f->base, f->save, f->resume};
+    static const char *const names[] = {"MODEL", "--text", "--kl-base", "--save-logits",
+                                        "--resume"};
+    for (size_t i = 0; i < 5; i++) {
+        for (size_t k = i + 1; files[i] != NULL && k < 5; k++) {
+            if (files[k] != NULL && sl_same_file(files[i], files[k])) {
                 return sl_cmd_usage_error("eval", "%s and %s name the same file", names[i],
                                           names[k]);
             }
@@ -336,7 +339,7 @@ int sl_cmd_eval(int argc, char **argv) {
     const char *args[1];
     int code = sl_flags_parse(&command, argc, argv, args);
     if (code == SL_FLAGS_GO_ON) {
-        code = check_flags(&f);
+        code = check_flags(args[0], &f);
     }
     if (code == SL_FLAGS_GO_ON) {
         sl_interrupt_install();

@@ -53,6 +53,9 @@ static sl_status logits_open(sl_loaded *l, const logits_flags *f, sl_error *err)
                        sl_gguf_path(l->file), n_trained);
     }
     SL_TRY(sl_load_check_ids(l, "--ids", f->ids.v, f->ids.n, err));
+    if (strcmp(f->path, "-") != 0) {
+        SL_TRY(sl_check_writable(f->path, err));
+    }
     options.ctx_max = n;
     options.runs_max = 1;
     options.rows_max = f->chunk;
@@ -161,6 +164,9 @@ int sl_cmd_logits(int argc, char **argv) {
     if (code == SL_FLAGS_GO_ON && (f.ids.n == 0 || f.path[0] == '\0')) {
         code = sl_cmd_usage_error("logits", "%s is needed",
                                   f.ids.n == 0 ? "--ids 1,2,3" : "--out FILE");
+    }
+    if (code == SL_FLAGS_GO_ON && sl_same_file(args[0], f.path)) {
+        code = sl_cmd_usage_error("logits", "MODEL and --out name the same file");
     }
     if (code == SL_FLAGS_GO_ON) {
         sl_interrupt_install();

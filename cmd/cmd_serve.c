@@ -106,7 +106,10 @@ static void on_listening(void *user, uint16_t port) {
     bool is_v6 = strchr(f->host, ':') != NULL;
     (void)printf("listening on http://%s%s%s:%u\n", is_v6 ? "[" : "", f->host, is_v6 ? "]" : "",
                  port);
-    (void)fflush(stdout);
+    sl_error err;
+    if (sl_stdout_flush(&err) != SL_OK) { /* nobody may read it: no reason to end */
+        sl_cmd_error("serve", "%s", err.message);
+    }
 }
 
 /* The name that clients use: --alias, or the file's name without folder and ending. */

@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -88,17 +90,21 @@ static void on_interrupt(int signal_number) {
     g_interrupted = 1;
 }
 
-void sl_interrupt_install(void) {
-    /* Without SA_RESTART: a write that waits for a slow reader is given up. */
+/* Without SA_RESTART: a write that waits for a slow reader is given up. */
+static void catch_signals(bool at_once) {
+    g_at_once = at_once;
     struct sigaction action = {.sa_handler = on_interrupt};
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
 }
 
+void sl_interrupt_install(void) {
+    catch_signals(false);
+}
+
 void sl_interrupt_install_at_once(void) {
-    g_at_once = 1;
-    sl_interrupt_install();
+    catch_signals(true);
 }
 
 bool sl_interrupted(void) {
@@ -286,4 +292,48 @@ sl_status sl_read_all(const char *path, size_t max_bytes, sl_buf *out, sl_error 
         sl_buf_deinit(out);
     }
     return status;
+}
+
+/* The folder that a path's last part is in, and that part. False if it is longer than paths are. */
+static bool split_path(const char *path, char *folder, size_t cap, const char **leaf) {
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == NULL ? 0 : (size_t)(slash - path) + 1;
+    *leaf = path + len;
+    int n = snprintf(folder, cap, "%.*s", len > 0 ? (int)len : 1, len > 0 ? path : ".");
+    return n > 0 && (size_t)n < cap;
+}
+
+/* A file's number, or that of its folder and the name that it will have there. */
+static bool find_place(const char *path, struct stat *st, const char **name) {
+    char folder[PATH_MAX];
+    *name = "";
+    if (stat(path, st) == 0) {
+        return S_ISREG(st->st_mode);
+    }
+    return split_path(path, folder, sizeof(folder), name) && stat(folder, st) == 0;
+}
+
+bool sl_same_file(const char *a, const char *b) {
+    struct stat in_a, in_b;
+    const char *name_a, *name_b;
+    if (strcmp(a, b) == 0) {
+        return true;
+    }
+    return find_place(a, &in_a, &name_a) && find_place(b, &in_b, &name_b) &&
+           in_a.st_dev == in_b.st_dev && in_a.st_ino == in_b.st_ino && strcmp(name_a, name_b) == 0;
+}
+
+sl_status sl_check_writable(const char *path, sl_error *err) {
+    char folder[PATH_MAX];
+    const char *name;
+    struct stat st;
+    int reason = access(path, W_OK) == 0 ? 0 : errno;
+    if (reason == 0 && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        reason = EISDIR;
+    } else if (reason == ENOENT && split_path(path, folder, sizeof(folder), &name)) {
+        reason = access(folder, W_OK | X_OK) == 0 ? 0 : errno;
+    }
+    return reason == 0 ? SL_OK
+                       : SL_FAIL(err, SL_ERR_IO, "%s: cannot be opened: %s", path,
+                                 sl_errno_text(reason));
 }

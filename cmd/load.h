@@ -75,7 +75,7 @@ SL_NODISCARD sl_status sl_load_model(const char *path, bool with_tokenizer, sl_l
 SL_NODISCARD sl_status sl_load_encoder(const char *path, bool with_tokenizer, sl_loaded *out,
                                        sl_error *err);
 /* Part two: the engine. Shows progress on a terminal. While it lasts SIGINT and SIGTERM end the
- * program at once, if they are caught at all: there is no work to save. */
+ * program at once: there is no work to save. */
 SL_NODISCARD sl_status sl_load_engine(sl_loaded *l, const sl_engine_options *options, bool quiet,
                                       sl_error *err);
 /* Both. On failure nothing is left open. */
@@ -96,10 +96,18 @@ SL_NODISCARD sl_status sl_load_check_ids(const sl_loaded *l, const char *flag, c
 /* All of standard input, or of a file, at most max_bytes. path "-" is standard input. */
 SL_NODISCARD sl_status sl_read_all(const char *path, size_t max_bytes, sl_buf *out, sl_error *err);
 
-/* Catches SIGINT and SIGTERM: the first sets a flag, the second ends the program at once. */
-void sl_interrupt_install(void);
-/* Already the first ends the program at once: for commands that have nothing to finish. */
+/* Whether two paths name one file, however they are written: "x" and "./x", links, also a file that
+ * is yet to be made. What is written there would destroy what is read there. */
+bool sl_same_file(const char *a, const char *b);
+/* SL_ERR_IO if a file could not be written at `path`: to be found out before long work, and without
+ * touching the file. */
+SL_NODISCARD sl_status sl_check_writable(const char *path, sl_error *err);
+
+/* SIGINT and SIGTERM end the program at once, with the exit code that stands for them: from its
+ * beginning on, and to the end of commands that have nothing to finish. */
 void sl_interrupt_install_at_once(void);
+/* From here on the first one sets a flag, the second ends the program at once. */
+void sl_interrupt_install(void);
 bool sl_interrupted(void);
 
 #endif

@@ -1,5 +1,5 @@
 /* The program `sluice`: chooses the subcommand, and prepares what all of them rely on: the guard of
- * mapped files, SIGPIPE, open standard streams. */
+ * mapped files, signals, open standard streams. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +11,7 @@
 #include "base/mapfile.h"
 #include "cmd.h"
 #include "flags.h"
+#include "load.h"
 
 typedef struct subcommand {
     const char *name;
@@ -134,5 +135,6 @@ int main(int argc, char **argv) {
         return SL_EXIT_USAGE;
     }
     sl_mapfile_guard_install();
+    sl_interrupt_install_at_once();
     return s->run(argc - 1, argv + 1);
 }

@@ -6,6 +6,7 @@ import os
 import pathlib
 import pty
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -76,7 +77,7 @@ def test_base(tiny, text, tmp_path):
                                      check=0).out.decode()
     refused(sluice("eval", tiny, "--text", text, "--ctx", "62", "--kl-base", tmp_path / "base"),
             "--ctx", "64")
-    refused(sluice("eval", tiny, *common, "--kl-base", tiny), tiny, "not a base")
+    refused(sluice("eval", tiny, *common, "--kl-base", BINARY), BINARY, "not a base")
     refused(sluice("eval", tiny, *common, "--kl-base", tmp_path / "none"), "none")
 
 
@@ -99,7 +100,10 @@ def test_killed_and_resumed(tiny, text, tmp_path):
     assert figures(resumed) == figures(whole)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     refused(sluice("eval", tiny, *common, "--resume", state), state, "--resume")  # not --exact
-    refused(sluice("eval", tiny, *common, "--resume", tiny), tiny, "--resume")
+    other = tmp_path / "other"
+    other.write_bytes(bytes(1000))
+    refused(sluice("eval", tiny, *common, "--resume", other), other, "--resume")
+    assert other.read_bytes() == bytes(1000)
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -157,6 +161,29 @@ def test_refuses(tiny, text, tmp_path):
     refused(sluice("eval", tiny, "--text", text, "--save-logits", "/dev/full"), "/dev/full")
     refused(sluice("eval", tiny, "--text", text, "--resume", tmp_path), tmp_path)
     refused(sluice("eval", tiny, "--text", text, "--kv-memory", "1K"), "--kv-memory")
+
+
+@pytest.mark.parametrize("flag, victim", [
+    ("--save-logits", "model"), ("--resume", "model"), ("--save-logits", "text"),
+    ("--resume", "text"), ("--save-logits", "base")])
+def test_spares_what_it_reads(tiny, text, tmp_path, flag, victim):
+    """However the file is called: a link to it, or a way around."""
+    model, book, base = (tmp_path / name for name in ("model", "text", "base"))
+    shutil.copy(tiny, model)
+    shutil.copy(text, book)
+    common = ["--text", book, "--ctx", "64", "--chunks", "2"]
+    evaluate(model, *common, "--save-logits", base)
+    before = (tmp_path / victim).read_bytes()
+    (tmp_path / "link").symlink_to(victim)
+    (tmp_path / "folder").mkdir()
+    for name in ("link", f"folder/../{victim}", f"./{victim}"):
+        misused(sluice("eval", model, *common, "--kl-base", base, flag, f"{tmp_path}/{name}"),
+                flag, "same file")
+    assert (tmp_path / victim).read_bytes() == before
+    # Nor may its two files be one that is yet to be made.
+    misused(sluice("eval", model, *common, "--save-logits", "new", "--resume", "./new",
+                   cwd=tmp_path), "--resume", "same file")
+    assert not (tmp_path / "new").exists()
 
 
 def test_full_disk(tiny, text, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -76,6 +77,27 @@ def test_interrupted_while_waiting_for_a_prompt(tiny):
     time.sleep(0.2)
     p.send_signal(signal.SIGINT)
     assert p.wait(WAIT_S) in (130, -signal.SIGINT)
+    assert read_all(p) == (b"", "")
+    os.close(read)
+    os.close(write)
+
+
+def catches(p, number):
+    """Whether the process has a handler for the signal."""
+    status = open(f"/proc/{p.pid}/status").read()
+    mask = re.search(r"^SigCgt:\s*(\w+)", status, re.M)
+    return mask is not None and int(mask[1], 16) >> (number - 1) & 1 == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_without_anything_to_finish(tiny, number):
+    read, write = os.pipe()
+    p = start("tokenize", tiny, stdin=read)
+    deadline = time.monotonic() + WAIT_S
+    while not catches(p, number) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    p.send_signal(number)
+    assert p.wait(WAIT_S) == 130
     assert read_all(p) == (b"", "")
     os.close(read)
     os.close(write)
@@ -210,3 +232,15 @@ def test_file_that_is_replaced(tiny, tmp_path):
     one_more = start("run", path, "-p", "Hi")
     assert one_more.wait(WAIT_S) == 1
     read_all(one_more)
+
+
+def test_server_without_standard_output(tiny):
+    """Nobody reads which port it is: it is said, and served all the same."""
+    with open("/dev/full", "wb") as full:
+        p = subprocess.Popen([BINARY, "serve", tiny, "--port", "0", "--quiet"], stdout=full,
+                             stderr=subprocess.PIPE, text=True)
+    one_sentence(p.stderr.readline(), "sluice serve", "standard output", "No space")
+    p.send_signal(signal.SIGTERM)
+    assert p.wait(WAIT_S) == 0
+    assert p.stderr.read() == ""
+    p.stderr.close()

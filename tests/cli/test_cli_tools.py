@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import resource
+import shutil
 import struct
 
 import pytest
@@ -87,6 +88,15 @@ def test_logits_refuses(quant_model, tmp_path):
     refused(sluice("logits", quant_model, "--ids", "1", "--out", tmp_path), tmp_path)
     refused(sluice("logits", quant_model, "--ids", "1", "--out", tmp_path / "no" / "out"), "no/out")
     refused(sluice("logits", quant_model, "--ids", "1", "--out", "/dev/full"), "/dev/full", "No space")
+
+
+def test_logits_spares_the_model(quant_model, tmp_path):
+    model = tmp_path / "model"
+    shutil.copy(quant_model, model)
+    (tmp_path / "link").symlink_to("model")
+    for out in (model, tmp_path / "link", f"{tmp_path}/./model"):
+        misused(sluice("logits", model, "--ids", "1", "--out", out), "--out", "same file")
+    assert model.read_bytes() == quant_model.read_bytes()
 
 
 def test_logits_leaves_no_partial_file(quant_model, tmp_path):
