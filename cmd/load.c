@@ -333,7 +333,7 @@ sl_status sl_check_writable(const char *path, sl_error *err) {
     } else if (reason == ENOENT && split_path(path, folder, sizeof(folder), &name)) {
         reason = access(folder, W_OK | X_OK) == 0 ? 0 : errno;
     }
-    return reason == 0 ? SL_OK
-                       : SL_FAIL(err, SL_ERR_IO, "%s: cannot be opened: %s", path,
-                                 sl_errno_text(reason));
+    return reason == 0
+               ? SL_OK
+               : SL_FAIL(err, SL_ERR_IO, "%s: cannot be opened: %s", path, sl_errno_text(reason));
 }

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -97,16 +98,25 @@ static sl_status state_failed(const sl_eval_state *s, sl_error *err) {
     return SL_FAIL(err, SL_ERR_IO, "%s: cannot be written: %s", s->path, sl_errno_text(errno));
 }
 
-/* An existing file is opened as it is, a new one made. */
+/* An existing file is opened as it is, a new one made. Two runs must not go on with one state: the
+ * lock lasts until the file is closed, by the system if need be. A file system without locks has to
+ * do. */
 static sl_status state_open(sl_eval_state *s, const char *path, sl_error *err) {
     s->path = path;
     s->file = fopen(path, "r+b");
     if (s->file == NULL && errno == ENOENT) {
         s->file = fopen(path, "w+b");
     }
-    return s->file != NULL
-               ? SL_OK
-               : SL_FAIL(err, SL_ERR_IO, "%s: cannot be opened: %s", path, sl_errno_text(errno));
+    if (s->file == NULL) {
+        return SL_FAIL(err, SL_ERR_IO, "%s: cannot be opened: %s", path, sl_errno_text(errno));
+    }
+    if (flock(fileno(s->file), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        return SL_FAIL(err, SL_ERR_IO,
+                       "%s is in use by another evaluation; let it end, or name another file for "
+                       "--resume",
+                       path);
+    }
+    return SL_OK;
 }
 
 sl_status sl_eval_state_resume(sl_eval_state *s, const char *path, uint64_t key, sl_error *err) {

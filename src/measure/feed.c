@@ -29,7 +29,8 @@ sl_status sl_feed_init(sl_feed *f, sl_engine *engine, uint32_t n_seq, uint32_t t
         need > sl_engine_n_pages(engine)) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
                        "%" PRIu32 " sequences of %" PRIu32 " tokens need %" PRIu64
-                       " KV pages each, but the pool has %" PRIu32 "; give a larger --kv-memory",
+                       " KV pages each, but the pool has %" PRIu32
+                       "; give a larger --kv-memory or a smaller --batch",
                        n_seq, tokens_max, sl_engine_seq_pages(engine, tokens_max),
                        sl_engine_n_pages(engine));
     }

@@ -1,5 +1,6 @@
 """eval: perplexity and KL divergence from outside, interruptions, refusals."""
 
+import fcntl
 import json
 import math
 import os
@@ -106,6 +107,17 @@ def test_killed_and_resumed(tiny, text, tmp_path):
     assert other.read_bytes() == bytes(1000)
 
 
+def test_state_in_use(tiny, text, tmp_path):
+    common = ["--text", text, "--ctx", "64", "--chunks", "2", "--resume", tmp_path / "state"]
+    whole = evaluate(tiny, *common)
+    before = (tmp_path / "state").read_bytes()
+    with open(tmp_path / "state", "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refused(sluice("eval", tiny, *common), tmp_path / "state", "in use", "--resume")
+    assert (tmp_path / "state").read_bytes() == before
+    assert figures(evaluate(tiny, *common)) == figures(whole)
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_interrupted(tiny, text, tmp_path, keep):
     more = ["--resume", tmp_path / "state"] if keep else []
@@ -161,6 +173,8 @@ def test_refuses(tiny, text, tmp_path):
     refused(sluice("eval", tiny, "--text", text, "--save-logits", "/dev/full"), "/dev/full")
     refused(sluice("eval", tiny, "--text", text, "--resume", tmp_path), tmp_path)
     refused(sluice("eval", tiny, "--text", text, "--kv-memory", "1K"), "--kv-memory")
+    refused(sluice("eval", tiny, "--text", text, "--ctx", "64", "--batch", "9", "--kv-memory", "64K"),
+            "--kv-memory", "--batch")
 
 
 @pytest.mark.parametrize("flag, victim", [
