@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -109,6 +110,12 @@ static sl_status state_open(sl_eval_state *s, const char *path, sl_error *err) {
     }
     if (s->file == NULL) {
         return SL_FAIL(err, SL_ERR_IO, "%s: cannot be opened: %s", path, sl_errno_text(errno));
+    }
+    struct stat st;
+    if (fstat(fileno(s->file), &st) != 0 || !S_ISREG(st.st_mode)) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "%s is not a regular file but a device or pipe: it would keep nothing",
+                       path);
     }
     if (flock(fileno(s->file), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
         return SL_FAIL(err, SL_ERR_IO,

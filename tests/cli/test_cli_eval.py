@@ -172,6 +172,8 @@ def test_refuses(tiny, text, tmp_path):
     refused(sluice("eval", tiny, "--text", text, "--save-logits", tmp_path / "no" / "x"), "no/x")
     refused(sluice("eval", tiny, "--text", text, "--save-logits", "/dev/full"), "/dev/full")
     refused(sluice("eval", tiny, "--text", text, "--resume", tmp_path), tmp_path)
+    for device in ("/dev/null", "/dev/full"):
+        refused(sluice("eval", tiny, "--text", text, "--resume", device), device, "not a regular file")
     refused(sluice("eval", tiny, "--text", text, "--kv-memory", "1K"), "--kv-memory")
     refused(sluice("eval", tiny, "--text", text, "--ctx", "64", "--batch", "9", "--kv-memory", "64K"),
             "--kv-memory", "--batch")
