@@ -141,12 +141,16 @@ static sl_status hparams_read_scaling_kind(const sl_gguf *f, const char *a, sl_h
                        "and longrope",
                        sl_gguf_path(f), key, sl_gguf_show(type, text, sizeof(text)));
     }
-    /* Files from before rope.scaling.type say it by the factor alone. */
+    /* Without rope.scaling.type a factor alone is linear; the key of older files comes first. */
     hparam_key(key, a, "rope.scale_linear");
     if (type.ptr == NULL && sl_gguf_find(f, key) != NULL) {
         h->rope_scaling = SL_ROPE_SCALING_LINEAR;
         return hparam_read_f32(f, a, (hparam_f32){"rope.scale_linear", 1e-3f, 1e6f}, true, 1.0f,
                                &h->rope_factor, err);
+    }
+    hparam_key(key, a, "rope.scaling.factor");
+    if (type.ptr == NULL && sl_gguf_find(f, key) != NULL) {
+        h->rope_scaling = SL_ROPE_SCALING_LINEAR;
     }
     if (h->rope_scaling == SL_ROPE_SCALING_NONE || h->rope_scaling == SL_ROPE_SCALING_LONGROPE) {
         h->rope_factor = 1.0f;
