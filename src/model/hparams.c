@@ -87,7 +87,7 @@ static sl_status hparam_read_f32(const sl_gguf *file, const char *arch, hparam_f
 }
 
 static sl_status hparams_read_sizes(const sl_gguf *f, const char *a, sl_hparams *h, sl_error *err) {
-    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"block_count", 1, 4096}, true, 0, &h->n_layers, err));
+    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"block_count", 1, 1024}, true, 0, &h->n_layers, err));
     SL_TRY(hparam_read_u32(f, a, (hparam_u32){"embedding_length", 1, 1 << 18}, true, 0, &h->n_embd,
                            err));
     SL_TRY(hparam_read_u32(f, a, (hparam_u32){"feed_forward_length", 1, 1 << 20}, true, 0, &h->n_ff,

@@ -284,3 +284,32 @@ def test_two_forms_of_latent_matrices(logits):
     g = f.copy()
     g.put(b"blk.0.attn_kv_b.weight", [16, 64], TYPE_F32, floats(*[math.nan] * 1024))
     assert logits(g) == logits(f)
+
+
+# --- weights that are no numbers ---------------------------------------------------------------------
+
+ODD = {"nan": math.nan, "inf": math.inf, "minus-inf": -math.inf, "huge": 3e38, "zero": 0.0}
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD.keys())
+@pytest.mark.parametrize("role, dims", ((b"ffn_gate_inp.weight", [64, 6]), (b"attn_norm.weight", [64]),
+                                        (b"attn_q.weight", [64, 64]), (b"output_norm.weight", [64])),
+                         ids=lambda x: x.decode() if isinstance(x, bytes) else "")
+def test_odd_weights(write, role, dims, value):
+    """An answer or one sentence, whichever experts such numbers choose."""
+    f = load("granitemoe")
+    name = role if role.startswith(b"output") else b"blk.1." + role
+    f.put(name, dims, TYPE_F32, floats(*[value] * math.prod(dims)))
+    path = write(f)
+    for flags in ((), ("--exact",)):
+        r = sluice("run", path, "--ids", IDS, "-n", "3", "--ignore-eos", "--threads", "2", *flags)
+        if r.code != 0:
+            refused(r, "NaN or infinity")
+        assert r.code == 0 or not value == 0.0
+
+
+def test_largest_epsilon(llama, logits, refuse):
+    key = "attention__layer_norm_rms_epsilon"
+    assert logits(edited(llama, **{key: Value(F32, 1.0)})) != logits(llama)
+    for eps in (1.5, 0.0, -1e-5, math.nan, math.inf):
+        refuse(edited(llama, **{key: Value(F32, eps)}), "llama.attention.layer_norm_rms_epsilon")
