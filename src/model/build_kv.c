@@ -116,8 +116,9 @@ static uint64_t groups_choose_page(const sl_builder *b) {
             }
             bool lean = units <= need + need / WASTE_MAX;
             bool best_lean = best_units <= need + need / WASTE_MAX;
-            bool better = lean && best_lean ? n < best_n || (n == best_n && units < best_units)
-                                            : units < best_units;
+            bool fewer = n < best_n, less = units < best_units;
+            bool better = lean && best_lean ? fewer || (n == best_n && less)
+                                            : less || (units == best_units && fewer);
             if (better) {
                 best_page = page;
                 best_units = units;

@@ -38,6 +38,12 @@ static uint32_t rope_table_add(sl_builder *b, sl_plan_rope rope) {
                           j, (double)rope.inv_freq[j]);
         }
     }
+    if (b->status == SL_OK && !isfinite(rope.mscale)) {
+        sl_build_fail(b, SL_ERR_FORMAT,
+                      "keys %s.context_length and %s.rope.scaling.original_context_length give a "
+                      "rotation multiplied by %g, which is no finite number",
+                      b->hp->arch, b->hp->arch, (double)rope.mscale);
+    }
     if (b->plan->n_ropes == SL_PLAN_ROPES_MAX) {
         sl_build_fail(b, SL_ERR_INTERNAL, "architecture %s has too many rope tables", b->hp->arch);
     }
@@ -312,7 +318,8 @@ sl_value_id sl_build_experts(sl_builder *b, sl_value_id x, sl_value_id route, co
                                                  .n_out = n_out,
                                                  .n_mats = n_expert});
     op.bias = sl_builder_bind_bias(
-        b, weight, (sl_build_shape){.n_all = n_all, .n_out = n_out, .n_mats = n_expert});
+        b, weight,
+        (sl_build_shape){.n_all = n_all, .first = first, .n_out = n_out, .n_mats = n_expert});
     sl_builder_op(b, op);
     return v;
 }

@@ -87,7 +87,7 @@ static sl_status hparam_read_f32(const sl_gguf *file, const char *arch, hparam_f
 }
 
 static sl_status hparams_read_sizes(const sl_gguf *f, const char *a, sl_hparams *h, sl_error *err) {
-    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"block_count", 1, 4096}, true, 0, &h->n_layers, err));
+    SL_TRY(hparam_read_u32(f, a, (hparam_u32){"block_count", 1, 1024}, true, 0, &h->n_layers, err));
     SL_TRY(hparam_read_u32(f, a, (hparam_u32){"embedding_length", 1, 1 << 18}, true, 0, &h->n_embd,
                            err));
     SL_TRY(hparam_read_u32(f, a, (hparam_u32){"feed_forward_length", 1, 1 << 20}, true, 0, &h->n_ff,
@@ -141,12 +141,16 @@ static sl_status hparams_read_scaling_kind(const sl_gguf *f, const char *a, sl_h
                        "and longrope",
                        sl_gguf_path(f), key, sl_gguf_show(type, text, sizeof(text)));
     }
-    /* Files from before rope.scaling.type say it by the factor alone. */
+    /* Without rope.scaling.type a factor alone is linear; the key of older files comes first. */
     hparam_key(key, a, "rope.scale_linear");
     if (type.ptr == NULL && sl_gguf_find(f, key) != NULL) {
         h->rope_scaling = SL_ROPE_SCALING_LINEAR;
         return hparam_read_f32(f, a, (hparam_f32){"rope.scale_linear", 1e-3f, 1e6f}, true, 1.0f,
                                &h->rope_factor, err);
+    }
+    hparam_key(key, a, "rope.scaling.factor");
+    if (type.ptr == NULL && sl_gguf_find(f, key) != NULL) {
+        h->rope_scaling = SL_ROPE_SCALING_LINEAR;
     }
     if (h->rope_scaling == SL_ROPE_SCALING_NONE || h->rope_scaling == SL_ROPE_SCALING_LONGROPE) {
         h->rope_factor = 1.0f;

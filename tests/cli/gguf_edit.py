@@ -87,6 +87,20 @@ class File:
     def tensor(self, name):
         return next(t for t in self.tensors if t.name == name)
 
+    def put(self, name, dims, kind, data):
+        """A tensor with data of its own; replaces one of that name."""
+        self.tensors = [t for t in self.tensors if t.name != name]
+        self.payload += bytes(-len(self.payload) % self.align)
+        self.tensors.append(Tensor(name, dims, kind, len(self.payload)))
+        self.payload += data
+
+    def data(self, name, n_bytes):
+        at = self.tensor(name).offset
+        return self.payload[at:at + n_bytes]
+
+    def drop(self, name):
+        self.tensors.remove(self.tensor(name))
+
     def header(self):
         """Everything before the tensors' data, and where the parts of it begin."""
         out = bytearray(self.magic)
