@@ -162,7 +162,7 @@ static sl_status make_prompt(run_state *s, sl_error *err) {
                        "context of %" PRIu32 "; %s",
                        s->prompt.n, ctx,
                        ctx < s->l.model->plan.n_ctx_max ? "a larger --ctx makes room"
-                                                          : "the model was made for no more");
+                                                        : "the model was made for no more");
     }
     return SL_OK;
 }

@@ -27,9 +27,8 @@ static sl_status engine_resolve(const sl_model *model, const sl_engine_options *
                                 sl_error *err) {
     const sl_plan *plan = &model->plan;
     e->model = model;
-    e->ctx_max = o->ctx_max != 0
-                     ? o->ctx_max
-                     : (plan->n_ctx_max < CTX_DEFAULT ? plan->n_ctx_max : CTX_DEFAULT);
+    e->ctx_max = o->ctx_max != 0 ? o->ctx_max
+                                 : (plan->n_ctx_max < CTX_DEFAULT ? plan->n_ctx_max : CTX_DEFAULT);
     if (e->ctx_max > plan->n_ctx_max) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
                        "a context of %" PRIu32
