@@ -106,8 +106,8 @@ def write_folds():
                 silent[-1][1] = code
             else:
                 silent.append([code, code])
-    print("/* What WordPiece makes of characters, from Unicode %s. Made by tools/gen_unicode.py; not to be" % VERSION)
-    print(" * edited. */")
+    print("/* What WordPiece makes of characters, from Unicode %s." % VERSION)
+    print(" * Made by tools/gen_unicode.py; not to be edited. */")
     print('#include "text/tokenizer/unicode_fold.h"')
     for name, pairs in (("base", base), ("lower", lower)):
         runs = steps(pairs)

@@ -1,5 +1,5 @@
-/* What WordPiece makes of characters, from Unicode 15.1.0. Made by tools/gen_unicode.py; not to be
- * edited. */
+/* What WordPiece makes of characters, from Unicode 15.1.0.
+ * Made by tools/gen_unicode.py; not to be edited. */
 #include "text/tokenizer/unicode_fold.h"
 
 const sl_unicode_run sl_unicode_base_runs[] = {
