@@ -7,7 +7,7 @@ import struct
 import pytest
 
 import gguf_edit
-from conftest import GOLDEN, refused, sluice
+from conftest import GOLDEN, refused, run_json, sluice
 from gguf_edit import ARRAY, BOOL, F32, I32, STRING, U32, Value
 
 TYPE_F32, TYPE_F16, TYPE_Q8_0, TYPE_BF16, TYPE_MXFP4 = 0, 1, 8, 30, 39
@@ -263,6 +263,25 @@ def test_factors_that_give_no_rotation(refuse):
     del f.kv[b"phi3.rope.scaling.attn_factor"]
     refuse(edited(f, rope__scaling__original_context_length=Value(U32, 1)),
            "phi3.rope.scaling.original_context_length")
+
+
+# --- long sequences ----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name, n_prompt", (("phi3-longrope", 60), ("phi3-longrope", 64),
+                                            ("phi3-longrope", 65), ("gpt-oss", 20), ("gpt-oss", 54)))
+def test_generation_is_as_a_prompt(write, tmp_path, name, n_prompt):
+    """Over the border of longrope's two tables (64 tokens), of windows (24) and of pages (32), each
+    token is the one that a fresh pass over all before it finds."""
+    path, out = write(load(name)), tmp_path / "last.f32"
+    ids = [(37 * i + 11) % 500 for i in range(n_prompt)]
+    new = run_json(path, "--ids", ",".join(map(str, ids)), "-n", 12, "--ignore-eos", "--exact")["ids"]
+    assert len(new) == 12
+    for token in new:
+        sluice("logits", path, "--ids", ",".join(map(str, ids)), "--last", "--out", out, "--quiet",
+               check=0)
+        row = struct.unpack("<512f", out.read_bytes())
+        assert row.index(max(row)) == token
+        ids.append(token)
 
 
 # --- sizes -----------------------------------------------------------------------------------------

@@ -14,13 +14,17 @@
 #include "base/alloc.h"
 #include "measure/feed.h"
 
-#define MODEL_COUNT 3
+#define MODEL_COUNT 6
 static const char *const MODELS[MODEL_COUNT] = {
     "tests/golden/arch/llama-rope-yarn/llama-rope-yarn.f16.gguf", /* generic product */
     "tests/golden/quant/llama-quant.Q4_1.gguf",                   /* int8 products */
     "tests/golden/quant/llama-quant.Q4_K_M.gguf",
+    "tests/golden/arch/gpt-oss/gpt-oss.f32.gguf", /* windows of 24, experts, sinks */
+    "tests/golden/arch/granitemoe/granitemoe.f16.gguf",
+    "tests/golden/arch/deepseek2-lite/deepseek2-lite.f16.gguf", /* latent attention */
 };
 #define N_VOCAB 512
+#define GROUPS_MAX 2 /* of these models */
 #define N_TOKENS 150
 
 typedef struct opened {
@@ -135,7 +139,9 @@ static void test_batch_does_not_matter(void **state) {
             fill_ids(ids[s], lengths[s], 10 + s);
             last_logits(m.engine, ids[s], lengths[s], lengths[s], alone[s]);
         }
-        int32_t tables[5][5], step_ids[512];
+        int32_t tables[5][GROUPS_MAX][5], step_ids[512];
+        const uint32_t n_groups = m.model->plan.n_groups;
+        assert_true(n_groups <= GROUPS_MAX);
         uint32_t at[5] = {0};
         rows_kept kept;
         for (uint32_t turn = 0; turn < 200; turn++) {
@@ -147,16 +153,17 @@ static void test_batch_does_not_matter(void **state) {
                 if (take == 0) {
                     continue;
                 }
-                for (int p = 0; p < 5; p++) {
-                    tables[s][p] = (int32_t)s * 5 + p;
+                sl_step_run *run = &runs[step.n_runs++];
+                *run = (sl_step_run){.row_begin = step.n_rows,
+                                     .n_rows = take,
+                                     .pos0 = at[s],
+                                     .n_logits = take == left,
+                                     .n_known = lengths[s],
+                                     .owner = s};
+                for (uint32_t p = 0; p < 5 * n_groups; p++) {
+                    tables[s][p / 5][p % 5] = (int32_t)(s * 5 * n_groups + p);
+                    run->tables[p / 5] = tables[s][p / 5];
                 }
-                runs[step.n_runs++] = (sl_step_run){.row_begin = step.n_rows,
-                                                    .n_rows = take,
-                                                    .pos0 = at[s],
-                                                    .n_logits = take == left,
-                                                    .n_known = lengths[s],
-                                                    .tables = {tables[s]},
-                                                    .owner = s};
                 memcpy(step_ids + step.n_rows, ids[s] + at[s], take * sizeof(int32_t));
                 step.n_rows += take;
                 step.n_logits += take == left;
