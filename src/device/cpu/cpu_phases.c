@@ -72,19 +72,20 @@ static bool linear_folds_add(const sl_plan *plan, uint32_t i, uint32_t end) {
            op->out != plan->hidden && !value_is_read_from(plan, i + 2, end, op->out);
 }
 
-/* The product joins the last phase if that one reads the same input and writes other values. */
-static bool linear_joins(const cpu_phase *last, cpu_phase_kind kind, sl_value_id in, bool quantized,
-                         sl_value_id out) {
+/* The last phase, if the product may join it: it reads the same input and writes other values. */
+static cpu_phase *linear_joined(const cpu_segment *s, cpu_phase_kind kind, sl_value_id in,
+                                bool quantized, sl_value_id out) {
+    cpu_phase *last = s->n_phases == 0 ? NULL : &s->phases[s->n_phases - 1];
     if (last == NULL || last->kind != kind || last->u.linear.in != in ||
         last->u.linear.quantized != quantized || last->u.linear.n == CPU_LINEAR_MAX) {
-        return false;
+        return NULL;
     }
     for (uint32_t j = 0; j < last->u.linear.n; j++) {
         if (last->u.linear.l[j].out == out) {
-            return false;
+            return NULL;
         }
     }
-    return true;
+    return last;
 }
 
 /* Appends a product, of experts or not; returns how many operations of the plan it covers. */
@@ -104,8 +105,8 @@ static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
     cpu_linear l = {.w = w, .out = folds ? plan->ops[i + 1].out : op->out, .add = folds};
     cpu_segment *s = b->seg;
     cpu_phase_kind kind = op->kind == SL_OP_EXPERTS ? CPU_PHASE_EXPERTS : CPU_PHASE_LINEAR;
-    cpu_phase *last = s->n_phases == 0 ? NULL : &s->phases[s->n_phases - 1];
-    if (!linear_joins(last, kind, in, quantized, l.out)) {
+    cpu_phase *last = linear_joined(s, kind, in, quantized, l.out);
+    if (last == NULL) {
         last = &s->phases[s->n_phases++];
         last->kind = kind;
         last->u.linear.in = in;
