@@ -52,8 +52,10 @@ static void route_limit_groups(const sl_plan_route *r, const float *choice, bool
     for (uint32_t k = 0; k < r->n_group_used; k++) {
         kept[route_best(worth, kept, r->n_group)] = true;
     }
-    for (uint32_t i = 0; i < r->n_expert; i++) {
-        taken[i] = !kept[i / n];
+    for (uint32_t g = 0; g < r->n_group; g++) {
+        for (uint32_t i = g * n; i < (g + 1) * n; i++) {
+            taken[i] = !kept[g];
+        }
     }
 }
 
