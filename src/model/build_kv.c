@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "model/builder_internal.h"
 
-#define WASTE_MAX 16 /* at most 1/16 of the pages' memory is given away for fewer groups */
+#define WASTE_MAX 12 /* at most 1/12 of the pages' memory is given away for fewer groups */
 
 /* Slopes of ALiBi (arXiv 2108.12409): with n heads, a power of two, slope h is 2^(-max (h + 1) /
  * n); further heads take every other slope of twice as many. */
@@ -84,17 +84,23 @@ static uint32_t ceil_div(uint32_t a, uint32_t b) {
     return a / b + (a % b != 0);
 }
 
+/* Groups of a kind whose pages have `page` units; 0 if not even one layer fits. */
+static uint32_t kind_groups(const sl_plan_group *k, uint64_t page) {
+    const uint64_t unit = kind_unit(k);
+    const uint64_t fit = unit == 0 ? 0 : page / unit; /* layers in a page */
+    return fit == 0 ? 0 : (uint32_t)((k->n_layers + fit - 1) / fit);
+}
+
 /* How many groups a page of `page` units gives, and what all their pages take; 0 groups if a layer
  * of some kind does not fit. */
 static uint32_t groups_of_page(const sl_builder *b, uint64_t page, uint64_t *units_out) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->n_kinds; i++) {
-        const sl_plan_group *k = &b->kinds[i];
-        uint64_t per_group = page / kind_unit(k);
-        if (per_group == 0) {
+        uint32_t n_kind = kind_groups(&b->kinds[i], page);
+        if (n_kind == 0) {
             return 0;
         }
-        n += ceil_div(k->n_layers, per_group < k->n_layers ? (uint32_t)per_group : k->n_layers);
+        n += n_kind;
     }
     *units_out = n * page;
     return n;
@@ -135,10 +141,7 @@ void sl_builder_cut_groups(sl_builder *b) {
     uint32_t first[SL_BUILD_KINDS_MAX] = {0}, layers[SL_BUILD_KINDS_MAX] = {0};
     for (uint32_t i = 0; i < b->n_kinds; i++) {
         const sl_plan_group *k = &b->kinds[i];
-        uint64_t fit = page == 0 ? 0 : page / kind_unit(k);
-        uint32_t n = fit == 0
-                         ? 0
-                         : ceil_div(k->n_layers, fit < k->n_layers ? (uint32_t)fit : k->n_layers);
+        uint32_t n = kind_groups(k, page);
         if (n == 0 || b->plan->n_groups + n > SL_PLAN_GROUPS_MAX) {
             sl_build_fail(b, SL_ERR_UNSUPPORTED,
                           "the layers of this model do not fit into %d groups of pages",

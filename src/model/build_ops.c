@@ -27,7 +27,7 @@ static sl_build_shape vector_shape(uint32_t n) {
 }
 
 static uint32_t rope_table_add(sl_builder *b, sl_plan_rope rope) {
-    for (uint32_t j = 0; j < rope.n_rot / 2 && b->status == SL_OK; j++) {
+    for (uint32_t j = 0; rope.inv_freq != NULL && j < rope.n_rot / 2 && b->status == SL_OK; j++) {
         float longer = rope.inv_freq_long != NULL ? rope.inv_freq_long[j] : 0.0f;
         if (!(isfinite(rope.inv_freq[j]) && rope.inv_freq[j] >= 0.0f && isfinite(longer) &&
               longer >= 0.0f)) {

@@ -87,11 +87,11 @@ static sl_value_id deepseek2_attend_latent(sl_builder *b, const deepseek2 *m, sl
     sl_build_pieces tail = {.stride = d, .first = m->n_latent, .n = m->d_rot};
     sl_build_pieces q_plain = {.stride = m->d_k, .n = d_plain};
     sl_build_pieces q_rot = {.stride = m->d_k, .first = d_plain, .n = m->d_rot};
-    sl_value_id k = sl_build_copy(b, c, 1, whole, whole, d, "k");
-    k = sl_build_copy(b, kv, 1, tail, tail, d, "k");
-    sl_value_id ql = sl_build_linear_heads(b, q, "attn_k_b.weight", n_head, q_plain, whole,
-                                           n_head * d, "q_of_latent");
-    ql = sl_build_copy(b, q, n_head, q_rot, tail, n_head * d, "q_of_latent");
+    (void)sl_build_copy(b, c, 1, whole, whole, d, "k");
+    sl_value_id k = sl_build_copy(b, kv, 1, tail, tail, d, "k");
+    (void)sl_build_linear_heads(b, q, "attn_k_b.weight", n_head, q_plain, whole, n_head * d,
+                                "q_of_latent");
+    sl_value_id ql = sl_build_copy(b, q, n_head, q_rot, tail, n_head * d, "q_of_latent");
     sl_build_attention how = {
         .n_head = n_head, .n_kv_head = 1, .d_k = d, .d_v = m->n_latent, .scale = m->scale};
     sl_value_id y = sl_build_attend(b, ql, k, c, &how, "y_latent");
@@ -111,8 +111,8 @@ static sl_value_id deepseek2_attend_heads(sl_builder *b, const deepseek2 *m, sl_
     sl_build_pieces shared = {.stride = 0, .first = m->n_latent, .n = m->d_rot};
     sl_build_pieces k_rot = {.stride = m->d_k, .first = d_plain, .n = m->d_rot};
     sl_build_pieces v_all = {.stride = m->d_v, .n = m->d_v};
-    sl_value_id k = sl_build_copy(b, all, n_head, plain, k_plain, n_head * m->d_k, "k");
-    k = sl_build_copy(b, kv, n_head, shared, k_rot, n_head * m->d_k, "k");
+    (void)sl_build_copy(b, all, n_head, plain, k_plain, n_head * m->d_k, "k");
+    sl_value_id k = sl_build_copy(b, kv, n_head, shared, k_rot, n_head * m->d_k, "k");
     sl_value_id v = sl_build_copy(b, all, n_head, values, v_all, n_head * m->d_v, "v");
     sl_build_attention how = {
         .n_head = n_head, .n_kv_head = n_head, .d_k = m->d_k, .d_v = m->d_v, .scale = m->scale};

@@ -107,12 +107,12 @@ static void test_groups(void **state) {
         {{{1, 4, 0}, {1, 4, WINDOW}}, 2, 0},
         {{{13, 4, 0}, {13, 4, WINDOW}}, 2, 0},
         {{{3, 4, 0}, {15, 4, WINDOW}}, 6, 0},     /* Gemma 3: 18 layers */
-        {{{4, 1, 0}, {22, 1, WINDOW}}, 13, 0},    /* 1B */
+        {{{4, 1, 0}, {22, 1, WINDOW}}, 7, 12},    /* 1B */
         {{{5, 4, 0}, {29, 4, WINDOW}}, 6, 16},    /* 4B */
         {{{8, 8, 0}, {40, 8, WINDOW}}, 5, 16},    /* 12B */
         {{{10, 16, 0}, {52, 16, WINDOW}}, 5, 16}, /* 27B */
         {{{1, 4, 0}, {31, 4, WINDOW}}, 9, 8},     /* more than 16 groups would waste less */
-        {{{7, 4, 0}, {11, 2, WINDOW}}, 13, 16},
+        {{{7, 4, 0}, {11, 2, WINDOW}}, 13, 12},
         {{{7, 4, 0}, {11, 2, WINDOW}, {5, 1, 64}}, 15, 11},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
