@@ -101,10 +101,11 @@ static size_t round_up_16(size_t n) {
     return (n + 15) / 16 * 16;
 }
 
-/* A panel of 16 rows by n_in floats, rounded up to whole vectors, and room to decode a part of 16
- * rows. The reference decodes one row, which needs less. */
+/* A panel of a part of the columns, room to decode as much, and the sums of a block of rows. The
+ * reference decodes one whole row. */
 size_t sl_mul_f32_scratch_floats(uint32_t n_in) {
-    return SL_PANEL_ROWS * ((size_t)n_in + SL_PANEL_ROWS + SL_MUL_F32_COLUMNS);
+    const size_t parts = SL_PANEL_ROWS * (2 * SL_MUL_F32_COLUMNS + SL_MUL_F32_ROWS);
+    return n_in > parts ? round_up_16(n_in) : parts;
 }
 
 /* Per pair of a chunk: the scaled query, the output so far, maximum and sum; plus the scores of one

@@ -36,8 +36,10 @@ static inline uint32_t sl_attend_chunk_rows(uint32_t n_rows, uint32_t n_group) {
     const uint32_t rows = n_group >= 64 ? 1 : 64 / n_group;
     return n_rows < rows ? n_rows : rows;
 }
-/* mul_f32 decodes formats with blocks this many columns at a time: a multiple of every block. */
+/* mul_f32 decodes this many columns at a time, a multiple of every block: a panel of 16 KB. Its
+ * scratch holds the sums of as many rows. */
 #define SL_MUL_F32_COLUMNS 256
+#define SL_MUL_F32_ROWS 256
 #define SL_ATTEND_TILE_MAX 8 /* (row, head) pairs whose scores are held at once, at most */
 
 #endif

@@ -254,4 +254,5 @@ static void check_mul_f32(void) {
     for (uint32_t n_rows = 1; n_rows <= 27; n_rows++) {
         mul_f32_case(SL_TYPE_F16, 40, 20, n_rows, n_rows % 2);
     }
+    mul_f32_case(SL_TYPE_BF16, 300, 40, 530, true); /* several blocks of rows and of columns */
 }

@@ -6,6 +6,10 @@
 
 /* Activations of one row block of a product should stay in a core's second-level cache. */
 #define LINEAR_BLOCK_BYTES ((size_t)384 << 10)
+/* At least so many rows make a block. The float product unpacks its weights anew for each block, and
+ * keeps but a part of the columns in use at a time. */
+#define LINEAR_BLOCK_ROWS 32
+#define LINEAR_BLOCK_ROWS_F32 128
 #define HEADS_BLOCK_ROWS 64
 
 typedef struct segment_job {
@@ -37,7 +41,8 @@ static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_
     uint32_t n_in = phase->u.linear.l[0].w->w->n_in;
     size_t row_bytes = phase->u.linear.quantized ? n_in + n_in / 4 : n_in * sizeof(float);
     size_t fit = LINEAR_BLOCK_BYTES / row_bytes & ~(size_t)31;
-    linear_cut cut = {.rows = fit < 32 ? 32 : (uint32_t)fit};
+    uint32_t least = phase->u.linear.quantized ? LINEAR_BLOCK_ROWS : LINEAR_BLOCK_ROWS_F32;
+    linear_cut cut = {.rows = fit < least ? least : (uint32_t)fit};
     cut.rows = cut.rows > n_rows ? n_rows : cut.rows;
     cut.n_row_blocks = ceil_div(n_rows, cut.rows);
     uint32_t total = 0;

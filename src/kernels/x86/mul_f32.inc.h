@@ -8,8 +8,10 @@
  *
  * Lanes are weight rows: 16 of them are decoded and transposed, and each output is the chain acc =
  * fmaf(w, x, acc) over k, the same bits at every level. With few rows of x the transposed weights
- * are used straight from the registers; with more they go to scratch as a panel [n_in][16], which
- * all rows then read. */
+ * are used straight from the registers. With more, a part of the columns goes to scratch as a panel
+ * [SL_MUL_F32_COLUMNS][16], which stays in the first-level cache while the tiles of up to
+ * SL_MUL_F32_ROWS rows pass; their sums wait in scratch for the next part, unrounded, so that the
+ * chain is the same. */
 #include "kernels/levels.h"
 
 #if VEC_INSTRUMENTED
@@ -84,15 +86,15 @@ INLINE void lines_load(sl_type type, const uint8_t *rows, size_t row_bytes, uint
     }
 }
 
-/* n columns of rows without blocks become n lines of a panel. */
+/* Columns [begin, end) of rows without blocks become the lines of a panel. */
 INLINE void panel_plain(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
-                        uint32_t n, float *panel) {
-    for (uint32_t k = 0; k < n; k += VL) {
+                        uint32_t begin, uint32_t end, float *panel) {
+    for (uint32_t k = begin; k < end; k += VL) {
         for (uint32_t part = 0; part < PANEL_PARTS; part++) {
-            const uint32_t width = n - k < VL ? n - k : VL;
+            const uint32_t width = end - k < VL ? end - k : VL;
             vf lines[VL];
             lines_load(type, rows, row_bytes, part * VL, n_rows, k, width, lines);
-            panel_put(lines, panel + (size_t)k * SL_PANEL_ROWS + part * VL, width);
+            panel_put(lines, panel + (size_t)(k - begin) * SL_PANEL_ROWS + part * VL, width);
         }
     }
 }
@@ -136,27 +138,28 @@ static uint32_t blocks_decode(sl_type type, const uint8_t *rows, size_t row_byte
     return n;
 }
 
-/* The whole panel [n_in][16]; lanes from n_rows on are zeros. */
-static void panel_decode(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
-                         uint32_t n_in, float *panel, float *buffer) {
+/* Up to SL_MUL_F32_COLUMNS columns from k on as a panel; lanes from n_rows on are zeros. Returns how
+ * many there were. */
+static uint32_t panel_decode(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
+                             uint32_t n_in, uint32_t k, float *panel, float *buffer) {
+    const uint32_t n = n_in - k < SL_MUL_F32_COLUMNS ? n_in - k : SL_MUL_F32_COLUMNS;
     switch (type) {
     case SL_TYPE_F32:
-        panel_plain(SL_TYPE_F32, rows, row_bytes, n_rows, n_in, panel);
+        panel_plain(SL_TYPE_F32, rows, row_bytes, n_rows, k, k + n, panel);
         break;
     case SL_TYPE_F16:
-        panel_plain(SL_TYPE_F16, rows, row_bytes, n_rows, n_in, panel);
+        panel_plain(SL_TYPE_F16, rows, row_bytes, n_rows, k, k + n, panel);
         break;
     case SL_TYPE_BF16:
-        panel_plain(SL_TYPE_BF16, rows, row_bytes, n_rows, n_in, panel);
+        panel_plain(SL_TYPE_BF16, rows, row_bytes, n_rows, k, k + n, panel);
         break;
     default:
-        for (uint32_t k = 0; k < n_in; k += SL_MUL_F32_COLUMNS) {
-            const uint32_t n = blocks_decode(type, rows, row_bytes, n_rows, n_in, k, buffer);
-            panel_plain(SL_TYPE_F32, (const uint8_t *)buffer, SL_MUL_F32_COLUMNS * sizeof(float),
-                        n_rows, n, panel + (size_t)k * SL_PANEL_ROWS);
-        }
+        blocks_decode(type, rows, row_bytes, n_rows, n_in, k, buffer);
+        panel_plain(SL_TYPE_F32, (const uint8_t *)buffer, SL_MUL_F32_COLUMNS * sizeof(float),
+                    n_rows, 0, n, panel);
         break;
     }
+    return n;
 }
 
 /* Stores n_out (1..16) sums of one row of x. */
@@ -209,17 +212,18 @@ INLINE void tile_direct(uint32_t R, sl_type type, const uint8_t *rows, size_t ro
     }
 }
 
-/* R rows of x times a panel; n_out (1..16) outputs of each are stored. */
-INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n_in, uint32_t n_out,
-                         const float *x, size_t x_stride, float *out, size_t out_stride, bool add) {
+/* sums [R][16] += R rows of x times the n lines of a panel. */
+INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n, const float *x,
+                         size_t x_stride, float *sums) {
     vf acc[TILE_ROWS][PANEL_PARTS];
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
+        UNROLL(2)
         for (uint32_t part = 0; part < PANEL_PARTS; part++) {
-            acc[r][part] = vf_zero();
+            acc[r][part] = vf_load(sums + (size_t)r * SL_PANEL_ROWS + part * VL);
         }
     }
-    for (uint32_t k = 0; k < n_in; k++) {
+    for (uint32_t k = 0; k < n; k++) {
         vf w[PANEL_PARTS];
         UNROLL(2)
         for (uint32_t part = 0; part < PANEL_PARTS; part++) {
@@ -236,13 +240,17 @@ INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n_in, uint32_t
     }
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
-        sums_store(acc[r], n_out, out + r * out_stride, add);
+        UNROLL(2)
+        for (uint32_t part = 0; part < PANEL_PARTS; part++) {
+            vf_store(sums + (size_t)r * SL_PANEL_ROWS + part * VL, acc[r][part]);
+        }
     }
 }
 
 #define TILE_CASE(R)                                                                               \
     case R:                                                                                        \
-        tile_mul_f32(R, scratch, n_in, n_out, x + row * x_stride, x_stride, o, out_stride, add);   \
+        tile_mul_f32(R, panel, n, x + row * x_stride + k, x_stride,                                \
+                     sums + (size_t)row * SL_PANEL_ROWS);                                          \
         break;
 #define DIRECT_CASE(R)                                                                             \
     case R:                                                                                        \
@@ -250,11 +258,33 @@ INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n_in, uint32_t
                     buffer);                                                                       \
         continue;
 
+/* n_rows (up to SL_MUL_F32_ROWS) rows of x times up to 16 weight rows, into sums [n_rows][16]. */
+static void rows_mul(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_in,
+                     uint32_t n_out, const float *x, size_t x_stride, uint32_t n_rows, float *panel,
+                     float *buffer, float *sums) {
+    memset(sums, 0, (size_t)n_rows * SL_PANEL_ROWS * sizeof(float));
+    for (uint32_t k = 0; k < n_in; k += SL_MUL_F32_COLUMNS) {
+        const uint32_t n = panel_decode(type, rows, row_bytes, n_out, n_in, k, panel, buffer);
+        uint32_t height;
+        for (uint32_t row = 0; row < n_rows; row += height) {
+            const uint32_t left = n_rows - row;
+            const uint32_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
+            height = (left + tiles - 1) / tiles;
+            switch (height) {
+                TILE_CASES(TILE_CASE)
+            default:
+                break;
+            }
+        }
+    }
+}
+
 static void LEVEL(mul_f32)(sl_type type, const uint8_t *weights, size_t row_bytes, uint32_t n_in,
                            uint32_t w_begin, uint32_t w_end, const float *x, size_t x_stride,
                            uint32_t n_rows, float *out, size_t out_stride, bool add,
                            float *scratch) {
-    float *buffer = scratch + ((size_t)n_in + SL_PANEL_ROWS) * SL_PANEL_ROWS;
+    float *buffer = scratch + SL_MUL_F32_COLUMNS * SL_PANEL_ROWS;
+    float *sums = buffer + SL_MUL_F32_COLUMNS * SL_PANEL_ROWS;
     for (uint32_t w = w_begin; w < w_end; w += SL_PANEL_ROWS) {
         const uint32_t n_out = w_end - w < SL_PANEL_ROWS ? w_end - w : SL_PANEL_ROWS;
         const uint8_t *rows = weights + w * row_bytes;
@@ -263,17 +293,17 @@ static void LEVEL(mul_f32)(sl_type type, const uint8_t *weights, size_t row_byte
         default:
             break;
         }
-        panel_decode(type, rows, row_bytes, n_out, n_in, scratch, buffer);
-        uint32_t height;
-        for (uint32_t row = 0; row < n_rows; row += height) {
-            const uint32_t left = n_rows - row;
-            const uint32_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
-            height = (left + tiles - 1) / tiles;
-            float *o = out + row * out_stride + w;
-            switch (height) {
-                TILE_CASES(TILE_CASE)
-            default:
-                break;
+        for (uint32_t r0 = 0; r0 < n_rows; r0 += SL_MUL_F32_ROWS) {
+            const uint32_t n = n_rows - r0 < SL_MUL_F32_ROWS ? n_rows - r0 : SL_MUL_F32_ROWS;
+            rows_mul(type, rows, row_bytes, n_in, n_out, x + r0 * x_stride, x_stride, n, scratch,
+                     buffer, sums);
+            for (uint32_t r = 0; r < n; r++) {
+                vf line[PANEL_PARTS];
+                UNROLL(2)
+                for (uint32_t part = 0; part < PANEL_PARTS; part++) {
+                    line[part] = vf_load(sums + (size_t)r * SL_PANEL_ROWS + part * VL);
+                }
+                sums_store(line, n_out, out + (r0 + r) * out_stride + w, add);
             }
         }
     }
