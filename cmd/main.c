@@ -57,7 +57,7 @@ static int print_help(void) {
                  "    2  wrong arguments\n"
                  "  130  interrupted (SIGINT, SIGTERM)\n"
                  "\nEnvironment:\n"
-                 "  SLUICE_CPU_MASK=ref|avx2|avxvnni|avx512|avx512vnni|amx\n"
+                 "  SLUICE_CPU_MASK=ref|avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx\n"
                  "      uses no instructions above the level named\n");
     return sl_stdout_finish("", SL_EXIT_OK);
 }

@@ -22,7 +22,7 @@
 #define CPU_MODEL_MAX 64
 
 static const char *const cpu_isa_names[SL_ISA_COUNT] = {
-    "ref", "avx2", "avxvnni", "avx512", "avx512vnni", "amx",
+    "ref", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16", "amx",
 };
 
 /* Set once by cpu_detect, const afterwards. */
@@ -159,7 +159,8 @@ static void cpu_read_levels(const bool f[CPU_FEATURE_COUNT]) {
     has[SL_ISA_AVX512] = has[SL_ISA_AVX2] && f[CPU_AVX512F] && f[CPU_AVX512BW] && f[CPU_AVX512DQ] &&
                          f[CPU_AVX512VL] && f[CPU_AVX512CD];
     has[SL_ISA_AVX512VNNI] = has[SL_ISA_AVX512] && f[CPU_AVX512_VNNI];
-    has[SL_ISA_AMX] = has[SL_ISA_AVX512VNNI] && f[CPU_AMX_TILE] && f[CPU_AMX_INT8] &&
+    has[SL_ISA_AVX512BF16] = has[SL_ISA_AVX512VNNI] && f[CPU_AVX512_BF16];
+    has[SL_ISA_AMX] = has[SL_ISA_AVX512BF16] && f[CPU_AMX_TILE] && f[CPU_AMX_INT8] &&
                       f[CPU_AMX_BF16];
 }
 
@@ -279,7 +280,8 @@ sl_status sl_cpu_check_mask(sl_error *err) {
     }
     return SL_FAIL(
         err, SL_ERR_ARGUMENT,
-        "SLUICE_CPU_MASK is '%.64s'; it must be one of ref, avx2, avxvnni, avx512, avx512vnni, amx",
+        "SLUICE_CPU_MASK is '%.64s'; it must be one of ref, avx2, avxvnni, avx512, avx512vnni, "
+        "avx512bf16, amx",
         mask);
 }
 

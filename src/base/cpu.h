@@ -15,9 +15,10 @@ typedef enum sl_isa {
     SL_ISA_AVX2 = 1,       /* AVX2, FMA, F16C, BMI2 */
     SL_ISA_AVXVNNI = 2,    /* AVX2 + AVX-VNNI (256 bit) */
     SL_ISA_AVX512 = 3,     /* F, BW, DQ, VL, CD (VNNI of 256 bit not implied) */
-    SL_ISA_AVX512VNNI = 4, /* + VNNI, and BF16 where the machine has it */
-    SL_ISA_AMX = 5,        /* + AMX tile, int8, bf16 (needs the kernel's permission) */
-    SL_ISA_COUNT = 6
+    SL_ISA_AVX512VNNI = 4, /* + VNNI */
+    SL_ISA_AVX512BF16 = 5, /* + BF16 */
+    SL_ISA_AMX = 6,        /* + AMX tile, int8, bf16 (needs the kernel's permission) */
+    SL_ISA_COUNT = 7
 } sl_isa;
 
 const char *sl_isa_name(sl_isa isa);                  /* "ref", "avx2", ... */

@@ -16,8 +16,11 @@ static const struct {
 } levels[] = {
     {SL_ISA_REF, sl_kernels_fill_ref},
 #if defined(__x86_64__) && !defined(SLUICE_GENERIC)
-    {SL_ISA_AVX2, sl_kernels_fill_avx2},     {SL_ISA_AVXVNNI, sl_kernels_fill_avxvnni},
-    {SL_ISA_AVX512, sl_kernels_fill_avx512}, {SL_ISA_AVX512VNNI, sl_kernels_fill_avx512vnni},
+    {SL_ISA_AVX2, sl_kernels_fill_avx2},
+    {SL_ISA_AVXVNNI, sl_kernels_fill_avxvnni},
+    {SL_ISA_AVX512, sl_kernels_fill_avx512},
+    {SL_ISA_AVX512VNNI, sl_kernels_fill_avx512vnni},
+    {SL_ISA_AVX512BF16, sl_kernels_fill_avx512bf16},
 #endif
 };
 enum { N_LEVELS = sizeof(levels) / sizeof(levels[0]) };
@@ -48,6 +51,7 @@ static const struct {
     ENTRY("mul q8_0", product[SL_TYPE_Q8_0].mul),
     ENTRY("mul q4_k", product[SL_TYPE_Q4_K].mul),
     ENTRY("mul q6_k", product[SL_TYPE_Q6_K].mul),
+    ENTRY("mul bf16", bf16.mul),
     ENTRY("mul f32", mul_f32),
     ENTRY("quantize row", quantize_row),
     ENTRY("rms norm", rms_norm),
@@ -77,6 +81,7 @@ static bool entry_same(const sl_kernels *a, const sl_kernels *b, size_t offset) 
 
 void sl_kernels_describe(const sl_kernels *k, void (*fn)(void *user, const char *entry, sl_isa isa),
                          void *user) {
+    static const sl_kernels empty;
     sl_isa provider[N_ENTRIES] = {SL_ISA_REF};
     sl_kernels before, now;
     memset(&now, 0, sizeof(now));
@@ -93,7 +98,9 @@ void sl_kernels_describe(const sl_kernels *k, void (*fn)(void *user, const char 
         }
     }
     for (size_t e = 0; e < N_ENTRIES; e++) {
-        fn(user, entries[e].label, provider[e]);
+        if (!entry_same(&now, &empty, entries[e].offset)) {
+            fn(user, entries[e].label, provider[e]);
+        }
     }
 }
 

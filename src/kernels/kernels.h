@@ -58,6 +58,29 @@ typedef struct sl_product {
                 size_t out_stride, bool add);
 } sl_product;
 
+/* A product of BF16 weights with activations rounded to BF16, for levels with an instruction that
+ * does so; all NULL at the others, where the float product is as fast. Columns go in pairs; an odd
+ * n_in is filled up with a zero:
+ *   acc = fz(fma(w[2 j + 1], x[2 j + 1], acc));  acc = fz(fma(w[2 j], x[2 j], acc))
+ * rounded to nearest even; fz: a subnormal result becomes zero, and subnormal w and x count as
+ * zero. Rounding the activations changes each term by at most 2^-8 of it (half a unit of 8 bits);
+ * the weights are exact. */
+typedef struct sl_product_bf16 {
+    /* As in sl_product; n_in is any. */
+    size_t (*panel_bytes)(uint32_t n_in);
+    void (*pack)(const uint8_t *rows, size_t row_bytes, uint32_t n_rows, uint32_t n_in,
+                 uint8_t *panel);
+    /* n floats to the nearest BF16 (ties to even, subnormals to zero, NaN stays NaN), and a zero
+     * after an odd n. */
+    void (*round_row)(const float *x, uint32_t n, uint16_t *out);
+    /* As in sl_product; activation row r begins at x + r * x_stride, x_stride is even. */
+    void (*mul)(const uint8_t *panels, uint32_t n_in, uint32_t panel_begin, uint32_t panel_end,
+                const uint16_t *x, size_t x_stride, uint32_t row_begin, uint32_t row_end,
+                float *out, size_t out_stride, bool add);
+} sl_product_bf16;
+/* The twin of all of them, which no table holds. */
+void sl_product_bf16_ref(sl_product_bf16 *out);
+
 /* Generic product in float32: decodes 16 weight rows at a time into scratch and multiplies. Serves
  * every format that decodes, at every level, and --exact. Weight rows [w_begin, w_end) of the
  * file's layout; x[r * x_stride + k]; out[r * out_stride + w]; scratch:
@@ -124,6 +147,7 @@ typedef enum sl_act_kind {
 typedef struct sl_kernels {
     sl_isa isa;
     sl_product product[SL_TYPE_COUNT];
+    sl_product_bf16 bf16;
     sl_mul_f32_fn mul_f32;
 
     /* Rounds n (multiple of 32) floats into row `row` of act: per group d = amax / 127, q = rint(x
@@ -171,7 +195,7 @@ typedef struct sl_kernels {
 void sl_kernels_init(sl_kernels *k, sl_isa isa);
 
 /* Calls fn once per entry with its name ("mul q4_1", "attend f16", ...) and the level that provides
- * it. */
+ * it; not for entries that no level up to this one has. */
 void sl_kernels_describe(const sl_kernels *k, void (*fn)(void *user, const char *entry, sl_isa isa),
                          void *user);
 

@@ -86,6 +86,7 @@ typedef struct bench_mul {
     size_t copy_bytes, row_bytes;
     const sl_act8 *act;
     const float *x;
+    const uint16_t *rounded; /* x in BF16 */
     float *out;
     float *scratch[BENCH_THREADS_MAX];
 } bench_mul;
@@ -105,14 +106,28 @@ static void bench_mul_f32_call(void *arg, uint32_t iter, uint32_t ith, uint32_t 
                   b->x, b->n_in, b->n_rows, b->out, b->n_out, false, b->scratch[ith]);
 }
 
-static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t n_in,
+static void bench_mul_bf16_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    const bench_mul *b = arg;
+    const uint32_t panels = b->n_out / SL_PANEL_ROWS;
+    b->k->bf16.mul(b->weights + iter % b->n_copies * b->copy_bytes, b->n_in, panels * ith / nth,
+                   panels * (ith + 1) / nth, b->rounded, b->n_in, 0, b->n_rows, b->out, b->n_out,
+                   false);
+}
+
+typedef enum bench_form { BENCH_INT8, BENCH_F32, BENCH_BF16 } bench_form;
+
+static void bench_product(const sl_kernels *k, sl_type type, bench_form form, uint32_t n_in,
                           uint32_t n_out, uint32_t nth) {
+    static const char *const names[] = {"mul", "mul_f32", "mul_bf16"};
+    static const bench_fn calls[] = {bench_mul_call, bench_mul_f32_call, bench_mul_bf16_call};
     static const uint32_t rows[] = {1, 2, 4, 8, 16, 32, 128, 512};
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
     const sl_product *product = &k->product[type];
     bench_mul b = {.k = k, .type = type, .n_in = n_in, .n_out = n_out};
     b.row_bytes = n_in / info->block_elems * info->block_bytes;
-    const size_t panel_bytes = f32 ? 16 * b.row_bytes : product->panel_bytes(n_in);
+    const size_t panel_bytes = form == BENCH_INT8   ? product->panel_bytes(n_in)
+                               : form == BENCH_BF16 ? k->bf16.panel_bytes(n_in)
+                                                    : 16 * b.row_bytes;
     b.copy_bytes = panel_bytes * (n_out / SL_PANEL_ROWS);
     b.n_copies = (uint32_t)(BENCH_WEIGHT_BYTES / b.copy_bytes) + 1;
     b.weights = sl_alloc_aligned(b.n_copies * b.copy_bytes, 64);
@@ -120,10 +135,11 @@ static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t 
     for (uint32_t i = 0; i < 16; i++) {
         random_row(&state.rng, type, file_rows + i * b.row_bytes, n_in);
     }
-    if (f32) {
+    if (form == BENCH_F32) {
         memcpy(b.weights, file_rows, panel_bytes);
     } else {
-        product->pack(file_rows, b.row_bytes, 16, n_in, b.weights);
+        (form == BENCH_BF16 ? k->bf16.pack : product->pack)(file_rows, b.row_bytes, 16, n_in,
+                                                            b.weights);
     }
     for (size_t at = panel_bytes; at < b.n_copies * b.copy_bytes; at += panel_bytes) {
         memcpy(b.weights + at, b.weights, panel_bytes);
@@ -132,10 +148,15 @@ static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t 
     act_alloc(&act, 512, n_in);
     float *x = sl_alloc_aligned((size_t)512 * n_in * 4, 64);
     rng_fill(&state.rng, x, (size_t)512 * n_in);
+    uint16_t *rounded = sl_alloc_aligned((size_t)512 * n_in * 2, 64);
     for (uint32_t i = 0; i < 512; i++) {
         k->quantize_row(x + (size_t)i * n_in, n_in, &act.act, i);
+        if (form == BENCH_BF16) {
+            k->bf16.round_row(x + (size_t)i * n_in, n_in, rounded + (size_t)i * n_in);
+        }
     }
     b.act = &act.act;
+    b.rounded = rounded;
     b.x = x;
     b.out = sl_alloc_aligned((size_t)512 * n_out * 4, 64);
     for (uint32_t i = 0; i < nth; i++) {
@@ -145,14 +166,15 @@ static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t 
         char shape[64], entry[32];
         b.n_rows = rows[i];
         snprintf(shape, sizeof(shape), "%ux%u rows %u", n_in, n_out, rows[i]);
-        snprintf(entry, sizeof(entry), f32 ? "mul_f32 %s" : "mul %s", info->name);
-        bench_line(entry, shape, k->isa, f32 ? bench_mul_f32_call : bench_mul_call, &b, nth,
-                   (double)b.copy_bytes, 2.0 * n_in * n_out * rows[i]);
+        snprintf(entry, sizeof(entry), "%s %s", names[form], info->name);
+        bench_line(entry, shape, k->isa, calls[form], &b, nth, (double)b.copy_bytes,
+                   2.0 * n_in * n_out * rows[i]);
     }
     for (uint32_t i = 0; i < nth; i++) {
         sl_free_aligned(b.scratch[i]);
     }
     sl_free_aligned(b.out);
+    sl_free_aligned(rounded);
     sl_free_aligned(x);
     act_free(&act);
     sl_free(file_rows);
@@ -166,8 +188,8 @@ static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
         snprintf(name, sizeof(name), "mul %s", type_name(type));
         if (strstr(name, op)) {
             const bool super = sl_type_info_of((uint32_t)type)->block_elems == 256;
-            bench_product(k, type, false, super ? 512 : 576, 1536, nth);
-            bench_product(k, type, false, 1536, 576, nth);
+            bench_product(k, type, BENCH_INT8, super ? 512 : 576, 1536, nth);
+            bench_product(k, type, BENCH_INT8, 1536, 576, nth);
         }
     }
     for (uint32_t type = 0; type < SL_TYPE_COUNT; type++) {
@@ -175,9 +197,13 @@ static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
         if (sl_type_info_of(type)->decodes) {
             snprintf(name, sizeof(name), "mul_f32 %s", type_name((sl_type)type));
             if (strstr(name, op)) {
-                bench_product(k, (sl_type)type, true, 1536, 576, nth);
+                bench_product(k, (sl_type)type, BENCH_F32, 1536, 576, nth);
             }
         }
+    }
+    if (k->bf16.mul != NULL && strstr("mul_bf16 BF16", op)) {
+        bench_product(k, SL_TYPE_BF16, BENCH_BF16, 576, 1536, nth);
+        bench_product(k, SL_TYPE_BF16, BENCH_BF16, 1536, 576, nth);
     }
 }
 

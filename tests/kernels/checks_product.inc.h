@@ -191,6 +191,129 @@ static void check_product_rows_independent(void) {
     }
 }
 
+/* --- the bf16 product
+ * ------------------------------------------------------------------ */
+typedef struct bf16_case {
+    uint32_t n_in, n_out, n_rows;
+    bool add;
+    const uint8_t *weights; /* [n_out] rows of the file's layout */
+    size_t row_bytes;
+    const float *x; /* [n_rows][n_in] */
+    size_t x_stride, out_stride;
+} bf16_case;
+
+/* Rounds, packs and multiplies; out and the rounded rows, filled with old contents, are the
+ * caller's. */
+static bool bf16_run(const sl_product_bf16 *product, const bf16_case *c, uint16_t *rounded,
+                     float *out) {
+    const uint32_t n_panels = (c->n_out + SL_PANEL_ROWS - 1) / SL_PANEL_ROWS;
+    const uint32_t first = n_panels / 3, row = c->n_rows / 3;
+    const size_t panel_bytes = product->panel_bytes(c->n_in);
+    guarded panels;
+    uint8_t *p = guarded_alloc(&panels, n_panels * panel_bytes);
+    for (uint32_t i = 0; i < n_panels; i++) {
+        const uint32_t left = c->n_out - i * SL_PANEL_ROWS;
+        product->pack(c->weights + (size_t)i * SL_PANEL_ROWS * c->row_bytes, c->row_bytes,
+                      left < SL_PANEL_ROWS ? left : SL_PANEL_ROWS, c->n_in, p + i * panel_bytes);
+    }
+    for (uint32_t r = 0; r < c->n_rows; r++) {
+        product->round_row(c->x + (size_t)r * c->n_in, c->n_in, rounded + r * c->x_stride);
+    }
+    product->mul(p, c->n_in, first, n_panels, rounded, c->x_stride, row, c->n_rows, out,
+                 c->out_stride, c->add);
+    return guarded_free(&panels) && panel_bytes % 64 == 0;
+}
+
+/* The twin against the float product: rounding changes each term by at most 2^-8 of it. */
+static void bf16_check_error(const bf16_case *c, const float *got) {
+    for (uint32_t r = c->n_rows / 3; r < c->n_rows; r++) {
+        for (uint32_t o = (c->n_out + 15) / 16 / 3 * 16; o < c->n_out; o++) {
+            double sum = 0.0, size = 0.0;
+            for (uint32_t k = 0; k < c->n_in; k++) {
+                const uint8_t *w = c->weights + o * c->row_bytes + 2 * (size_t)k;
+                const double term = (double)sl_bfloat_to_float(sl_load_u16(w)) *
+                                    (double)c->x[(size_t)r * c->n_in + k];
+                sum += term;
+                size += fabs(term);
+            }
+            const double error = fabs((double)got[r * c->out_stride + o] - sum);
+            CHECK(error <= size * (0x1p-8 + c->n_in * 0x1p-23),
+                  "mul bf16: n_in %u row %u output %u is off by %g", c->n_in, r, o, error);
+        }
+    }
+}
+
+/* Values of any bits: infinities, NaN, subnormals, sums that overflow and vanish. */
+static void bf16_spoil(uint8_t *weights, size_t n_weights, float *x, size_t n_x) {
+    for (size_t i = 0; i < n_weights; i++) {
+        weights[2 * i + 1] = (uint8_t)rng_next(&state.rng);
+    }
+    for (size_t i = 0; i < n_x; i++) {
+        const uint32_t bits = (uint32_t)rng_next(&state.rng);
+        if (rng_below(&state.rng, 4) == 0) {
+            memcpy(&x[i], &bits, 4);
+        }
+    }
+}
+
+static void bf16_case_run(uint32_t n_in, uint32_t n_out, uint32_t n_rows, bool add, bool spoiled) {
+    sl_product_bf16 ref;
+    sl_product_bf16_ref(&ref);
+    bf16_case c = {.n_in = n_in, .n_out = n_out, .n_rows = n_rows, .add = add};
+    c.row_bytes = 2 * (size_t)n_in + 2 * rng_below(&state.rng, 3);
+    c.x_stride = n_in + n_in % 2 + 2 * rng_below(&state.rng, 20);
+    c.out_stride = (n_out + 15) / 16 * 16 + rng_below(&state.rng, 9);
+    const size_t n_x = n_rows * c.x_stride, n = n_rows * c.out_stride;
+    guarded g[6];
+    uint8_t *weights = guarded_alloc(&g[0], n_out * c.row_bytes);
+    float *x = guarded_alloc(&g[1], (size_t)n_rows * n_in * 4);
+    uint16_t *x_want = guarded_alloc(&g[2], n_x * 2), *x_got = guarded_alloc(&g[3], n_x * 2);
+    float *want = guarded_alloc(&g[4], n * 4), *got = guarded_alloc(&g[5], n * 4);
+    for (uint32_t i = 0; i < n_out; i++) {
+        random_row(&state.rng, SL_TYPE_BF16, weights + i * c.row_bytes, n_in);
+    }
+    rng_fill(&state.rng, x, (size_t)n_rows * n_in);
+    if (spoiled) {
+        bf16_spoil(weights, n_out * c.row_bytes / 2, x, (size_t)n_rows * n_in);
+    }
+    c.weights = weights;
+    c.x = x;
+    for (size_t i = 0; i < n; i++) {
+        want[i] = (float)(i % 31) - 15.0f;
+    }
+    memcpy(got, want, n * 4);
+    CHECK(bf16_run(&ref, &c, x_want, want), "mul bf16: reference writes outside its panel");
+    if (!spoiled && !add) {
+        bf16_check_error(&c, want);
+    }
+    float *start = sl_alloc_aligned(n * 4, 64);
+    memcpy(start, got, n * 4);
+    for (size_t l = 0; l < state.n_levels; l++) {
+        if (state.level[l].bf16.mul != NULL) {
+            memcpy(got, start, n * 4);
+            const bool clean = bf16_run(&state.level[l].bf16, &c, x_got, got);
+            CHECK(clean && same_bits(got, want, n) && memcmp(x_got, x_want, n_x * 2) == 0,
+                  "mul bf16 at %s: n_in %u n_out %u rows %u add %d spoiled %d",
+                  sl_isa_name(state.level[l].isa), n_in, n_out, n_rows, add, spoiled);
+        }
+    }
+    sl_free_aligned(start);
+    CHECK(guarded_free_all(g, 6), "mul bf16 writes outside: n_in %u n_out %u", n_in, n_out);
+}
+
+static void check_bf16(void) {
+    static const uint32_t widths[] = {1, 2, 3, 15, 16, 17, 31, 32, 33, 100, 511, 512, 514, 1100};
+    for (uint32_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++) {
+        bf16_case_run(widths[i], 1 + rng_below(&state.rng, 40), 1 + rng_below(&state.rng, 20),
+                      i % 3 == 0, i % 4 == 3);
+        bf16_case_run(widths[i], 17, 5, false, true);
+    }
+    for (uint32_t n_rows = 1; n_rows <= 27; n_rows++) { /* all tile heights */
+        bf16_case_run(34, 20, n_rows, n_rows % 2, false);
+    }
+    bf16_case_run(520, 40, 230, true, false); /* several blocks of rows and parts of columns */
+}
+
 /* --- the generic float product
  * ------------------------------------------------------------------ */
 static void mul_f32_case(sl_type type, uint32_t n_in, uint32_t n_out, uint32_t n_rows, bool add) {

@@ -89,8 +89,10 @@ def isa_levels():
             levels.append("avx512")
             if "avx512_vnni" in flags:
                 levels.append("avx512vnni")
-                if {"amx_tile", "amx_int8", "amx_bf16"} <= flags:
-                    levels.append("amx")
+                if "avx512_bf16" in flags:
+                    levels.append("avx512bf16")
+                    if {"amx_tile", "amx_int8", "amx_bf16"} <= flags:
+                        levels.append("amx")
     return levels
 
 
