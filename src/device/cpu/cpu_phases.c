@@ -3,12 +3,13 @@
 #include "device/cpu/cpu_program.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 typedef struct phase_builder {
     sl_program *p;
     cpu_segment *seg;
-    bool rows_open;   /* the last phase is a rows phase that may grow */
-    bool *q_is_fresh; /* [n_values] the rounded form matches the float rows */
+    bool rows_open;                           /* the last phase is a rows phase that may grow */
+    bool (*fresh)[CPU_FORM_COUNT];            /* [n_values] this form matches the float rows */
     const sl_plan_op *biased[CPU_LINEAR_MAX]; /* products whose bias is still to be added */
     uint32_t n_biased;
     uint32_t n_expert; /* of the last route */
@@ -35,7 +36,7 @@ static uint32_t builder_choices(const phase_builder *b, sl_value_id v) {
 }
 
 static void builder_wrote(phase_builder *b, sl_value_id v) {
-    b->q_is_fresh[v] = false;
+    memset(b->fresh[v], 0, sizeof(b->fresh[v]));
     b->seg->values[v].written = true;
 }
 
@@ -74,10 +75,10 @@ static bool linear_folds_add(const sl_plan *plan, uint32_t i, uint32_t end) {
 
 /* The last phase, if the product may join it: it reads the same input and writes other values. */
 static cpu_phase *linear_joined(const cpu_segment *s, cpu_phase_kind kind, sl_value_id in,
-                                bool quantized, sl_value_id out) {
+                                cpu_form form, sl_value_id out) {
     cpu_phase *last = s->n_phases == 0 ? NULL : &s->phases[s->n_phases - 1];
     if (last == NULL || last->kind != kind || last->u.linear.in != in ||
-        last->u.linear.quantized != quantized || last->u.linear.n == CPU_LINEAR_MAX) {
+        last->u.linear.form != form || last->u.linear.n == CPU_LINEAR_MAX) {
         return NULL;
     }
     for (uint32_t j = 0; j < last->u.linear.n; j++) {
@@ -93,24 +94,26 @@ static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
     const sl_plan *plan = b->p->plan;
     const sl_plan_op *op = &plan->ops[i];
     const cpu_weight *w = &b->p->weights[op->weight];
-    bool quantized = w->product != NULL;
     sl_value_id in = op->in[0];
-    if (quantized && !b->q_is_fresh[in]) {
-        b->seg->values[in].wants_q = true;
-        builder_row_op(b, builder_choices(b, in),
-                       (cpu_row_op){.kind = CPU_ROW_QUANTIZE, .in = {in}, .out = in});
-        b->q_is_fresh[in] = true;
+    if (w->form != CPU_FORM_F32 && !b->fresh[in][w->form]) {
+        b->seg->values[in].wants[w->form] = true;
+        builder_row_op(
+            b, builder_choices(b, in),
+            (cpu_row_op){.kind = w->form == CPU_FORM_BF16 ? CPU_ROW_ROUND : CPU_ROW_QUANTIZE,
+                         .in = {in},
+                         .out = in});
+        b->fresh[in][w->form] = true;
     }
     bool folds = linear_folds_add(plan, i, end);
     cpu_linear l = {.w = w, .out = folds ? plan->ops[i + 1].out : op->out, .add = folds};
     cpu_segment *s = b->seg;
     cpu_phase_kind kind = op->kind == SL_OP_EXPERTS ? CPU_PHASE_EXPERTS : CPU_PHASE_LINEAR;
-    cpu_phase *last = linear_joined(s, kind, in, quantized, l.out);
+    cpu_phase *last = linear_joined(s, kind, in, w->form, l.out);
     if (last == NULL) {
         last = &s->phases[s->n_phases++];
         last->kind = kind;
         last->u.linear.in = in;
-        last->u.linear.quantized = quantized;
+        last->u.linear.form = w->form;
         last->u.linear.n = 0;
     }
     last->u.linear.l[last->u.linear.n++] = l;
@@ -252,12 +255,12 @@ static sl_status segment_build(sl_program *p, cpu_segment *seg, uint32_t first, 
     seg->row_ops = sl_arena_alloc_zero(&p->arena, 3 * (size_t)n + SL_PLAN_ROPES_MAX + 2,
                                        sizeof(*seg->row_ops));
     seg->values = sl_arena_alloc_zero(&p->arena, plan->n_values, sizeof(*seg->values));
-    bool *fresh = sl_arena_alloc_zero(&p->arena, plan->n_values, sizeof(*fresh));
+    bool(*fresh)[CPU_FORM_COUNT] = sl_arena_alloc_zero(&p->arena, plan->n_values, sizeof(*fresh));
     if (seg->phases == NULL || seg->row_ops == NULL || seg->values == NULL || fresh == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the program of %" PRIu32 " operations",
                        n);
     }
-    phase_builder b = {.p = p, .seg = seg, .q_is_fresh = fresh};
+    phase_builder b = {.p = p, .seg = seg, .fresh = fresh};
     for (uint32_t i = 0; i < plan->n_ropes && !is_head; i++) {
         builder_row_op(&b, 0, (cpu_row_op){.kind = CPU_ROW_ROPE_ANGLES, .i_rope = i});
     }

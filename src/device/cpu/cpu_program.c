@@ -49,7 +49,14 @@ static void layout_values(const sl_plan *plan, cpu_segment *seg, carver *c) {
             v->stride += 16; /* rows a multiple of 4 KB apart would share cache sets */
         }
         v->x = carve(c, v->stride * rows, sizeof(float));
-        if (v->wants_q) {
+        if (v->wants[CPU_FORM_BF16]) {
+            v->bf16_stride = (v->width + 31u) & ~(size_t)31;
+            if (v->bf16_stride % 2048 == 0) {
+                v->bf16_stride += 32;
+            }
+            v->bf16 = carve(c, v->bf16_stride * rows, sizeof(uint16_t));
+        }
+        if (v->wants[CPU_FORM_INT8]) {
             size_t n_groups = v->width / SL_ACT_GROUP;
             v->q.q_stride = (v->width + 63u) & ~(size_t)63;
             v->q.g_stride = (n_groups + 15) & ~(size_t)15;
@@ -67,7 +74,7 @@ static size_t scratch_floats_needed(const sl_program *p) {
         const sl_plan_op *op = &p->plan->ops[i];
         size_t n = 0;
         if ((op->kind == SL_OP_LINEAR || op->kind == SL_OP_EXPERTS) &&
-            p->weights[op->weight].product == NULL) {
+            p->weights[op->weight].form == CPU_FORM_F32) {
             n = sl_mul_f32_scratch_floats(p->plan->weights[op->weight].n_in);
         } else if (op->kind == SL_OP_ATTEND) {
             const sl_plan_group *g = &p->plan->groups[op->u.attend.group];
@@ -124,13 +131,18 @@ static void layout_groups(sl_program *p) {
     p->kv_bytes = p->page_bytes * p->options.n_pages;
 }
 
-/* Products of whole rows have an int8 form where the format has one; heads are read as the file has
- * them. */
-static bool weight_packs(const sl_program *p, const sl_plan_op *op) {
+/* Products of whole rows round their input where the table has a form for the weight's format; heads
+ * are read as the file has them. */
+static cpu_form weight_form(const sl_program *p, const sl_plan_op *op) {
     const sl_plan_weight *w = &p->plan->weights[op->weight];
     bool rows = op->kind == SL_OP_EXPERTS || (op->kind == SL_OP_LINEAR && op->u.linear.n_head == 0);
-    return rows && !p->options.exact && w->n_out > 1 &&
-           p->device->kernels.product[w->type].mul != NULL;
+    if (!rows || p->options.exact || w->n_out <= 1) {
+        return CPU_FORM_F32;
+    }
+    if (w->type == SL_TYPE_BF16 && p->device->kernels.bf16.mul != NULL) {
+        return CPU_FORM_BF16;
+    }
+    return p->device->kernels.product[w->type].mul != NULL ? CPU_FORM_INT8 : CPU_FORM_F32;
 }
 
 /* Which weights get packed, and how much that takes. */
@@ -138,12 +150,17 @@ static void layout_packed(sl_program *p) {
     size_t used = 0;
     for (uint32_t i = 0; i < p->plan->n_ops; i++) {
         const sl_plan_op *op = &p->plan->ops[i];
-        if (op->weight < 0 || !weight_packs(p, op) || p->weights[op->weight].product != NULL) {
+        if (op->weight < 0 || p->weights[op->weight].form != CPU_FORM_F32) {
             continue;
         }
         cpu_weight *w = &p->weights[op->weight];
-        w->product = &p->device->kernels.product[w->w->type];
-        w->panel_bytes = w->product->panel_bytes(w->w->n_in);
+        w->form = weight_form(p, op);
+        if (w->form == CPU_FORM_F32) {
+            continue;
+        }
+        const sl_kernels *k = &p->device->kernels;
+        w->panel_bytes = w->form == CPU_FORM_BF16 ? k->bf16.panel_bytes(w->w->n_in)
+                                                  : k->product[w->w->type].panel_bytes(w->w->n_in);
         used += w->panel_bytes * w->n_panels * w->w->n_mats;
     }
     p->packed_bytes = used;
@@ -211,7 +228,7 @@ static sl_status program_map(sl_program *p, sl_error *err) {
     size_t used = 0;
     for (uint32_t i = 0; i < p->plan->n_weights; i++) {
         cpu_weight *w = &p->weights[i];
-        if (w->product != NULL) {
+        if (w->form != CPU_FORM_F32) {
             w->panels = p->packed + used;
             used += w->panel_bytes * w->n_panels * w->w->n_mats;
         }
@@ -227,7 +244,7 @@ typedef struct pack_job {
 } pack_job;
 
 static uint64_t weight_chunks(const cpu_weight *w) {
-    return w->product == NULL
+    return w->form == CPU_FORM_F32
                ? 0
                : (uint64_t)w->w->n_mats * ((w->n_panels + PACK_CHUNK - 1) / PACK_CHUNK);
 }
@@ -241,14 +258,16 @@ static void pack_chunk(sl_program *p, uint32_t chunk) {
     const cpu_weight *w = &p->weights[i];
     uint32_t per_mat = (w->n_panels + PACK_CHUNK - 1) / PACK_CHUNK;
     uint32_t mat = chunk / per_mat, first = chunk % per_mat * PACK_CHUNK;
+    const sl_kernels *k = &p->device->kernels;
     uint32_t end = w->n_panels - first < PACK_CHUNK ? w->n_panels : first + PACK_CHUNK;
     const uint8_t *data = w->w->data + mat * w->w->mat_bytes;
     uint8_t *panels = w->panels + (size_t)mat * w->n_panels * w->panel_bytes;
     for (uint32_t panel = first; panel < end; panel++) {
         uint32_t row = panel * SL_PANEL_ROWS;
         uint32_t n_rows = w->w->n_out - row < SL_PANEL_ROWS ? w->w->n_out - row : SL_PANEL_ROWS;
-        w->product->pack(data + (size_t)row * w->w->row_bytes, w->w->row_bytes, n_rows, w->w->n_in,
-                         panels + (size_t)panel * w->panel_bytes);
+        (w->form == CPU_FORM_BF16 ? k->bf16.pack : k->product[w->w->type].pack)(
+            data + (size_t)row * w->w->row_bytes, w->w->row_bytes, n_rows, w->w->n_in,
+            panels + (size_t)panel * w->panel_bytes);
     }
 }
 

@@ -2,7 +2,7 @@
  * barrier; inside a phase the work is cut into independent tasks.
  *
  *   rows     a list of operations that each touch one row only (norm, rope, store K/V, gate, round
- *            to int8): run one after the other on the same row by the same worker, no barrier
+ *            for products): run one after the other on the same row by the same worker, no barrier
  *            between them
  *   linear   products of up to LINEAR_MAX weights with the same input: tasks are panels x row
  *   blocks
@@ -23,22 +23,32 @@
 #define CPU_LINEAR_MAX 4   /* weights of one linear phase */
 #define CPU_ATTEND_ROWS 16 /* query rows of one attention task */
 
-/* A value's storage: float rows, and the same rows rounded to int8 where a product wants them. */
+/* How a product reads its input. */
+typedef enum cpu_form {
+    CPU_FORM_F32,  /* the float rows; weights are read from the file's rows */
+    CPU_FORM_INT8, /* rounded to int8; weights are packed */
+    CPU_FORM_BF16, /* rounded to bfloat16; weights are packed */
+    CPU_FORM_COUNT
+} cpu_form;
+
+/* A value's storage: float rows, and the same rows rounded where a product wants them so. */
 typedef struct cpu_value {
     float *x; /* [rows][stride], 64-byte aligned */
     uint32_t width;
-    uint32_t n_choices; /* 0: a row per token; else so many, in the order of the experts */
-    size_t stride;      /* floats, a multiple of 16 with room for a padded panel */
-    bool wants_q;       /* some product reads it rounded */
-    bool written;       /* belongs to this segment */
+    uint32_t n_choices;         /* 0: a row per token; else so many, in the order of the experts */
+    size_t stride;              /* floats, a multiple of 16 with room for a padded panel */
+    bool wants[CPU_FORM_COUNT]; /* some product reads it in this form */
+    bool written;               /* belongs to this segment */
     sl_act8 q;
+    uint16_t *bf16; /* [rows][bf16_stride], 64-byte aligned */
+    size_t bf16_stride;
 } cpu_value;
 
 /* A matrix as this device reads it. */
 typedef struct cpu_weight {
     const sl_plan_weight *w;
-    const sl_product *product; /* NULL: the generic float32 product reads the file's rows */
-    uint8_t *panels;           /* in the packed region: [n_mats][n_panels] */
+    cpu_form form;
+    uint8_t *panels; /* in the packed region: [n_mats][n_panels] */
     size_t panel_bytes;
     uint32_t n_panels; /* of one matrix */
 } cpu_weight;
@@ -60,13 +70,14 @@ typedef enum cpu_row_kind {
     CPU_ROW_DISPATCH,
     CPU_ROW_COMBINE,
     CPU_ROW_QUANTIZE,
+    CPU_ROW_ROUND,
     CPU_ROW_ROPE_ANGLES,
     CPU_ROW_GATHER
 } cpu_row_kind;
 
 typedef struct cpu_row_op {
     cpu_row_kind kind;
-    const sl_plan_op *op; /* NULL: quantize, angles, gather */
+    const sl_plan_op *op; /* NULL: quantize, round, angles, gather */
     sl_value_id in[2], out;
     const float *w, *b; /* norm's weight and bias, bias, or NULL */
     uint32_t i_rope;    /* angles */
@@ -103,7 +114,7 @@ typedef struct cpu_phase {
         } rows;
         struct {
             sl_value_id in;
-            bool quantized; /* the input is read rounded */
+            cpu_form form; /* of the input */
             uint32_t n;
             cpu_linear l[CPU_LINEAR_MAX];
         } linear; /* and experts */
@@ -192,7 +203,7 @@ void sl_cpu_program_copy_page(sl_program *p, int32_t from, int32_t to);
 
 /* Parts of compile. Phases: fills the segments from the plan's operations. */
 sl_status sl_cpu_phases_build(sl_program *p, sl_error *err);
-/* Packs all weights that have an int8 form, in parallel. */
+/* Packs all weights that are not read from the file's rows, in parallel. */
 sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err);
 
 /* Parts of run. Rows [begin, end) through the operations of a rows phase; rows of a phase of

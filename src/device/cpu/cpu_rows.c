@@ -184,6 +184,10 @@ static void row_op_run(sl_program *p, cpu_segment *seg, const cpu_row_op *op, ui
         p->device->kernels.quantize_row(sl_cpu_value_row(seg, op->in[0], row), in->width, &in->q,
                                         row);
         break;
+    case CPU_ROW_ROUND:
+        p->device->kernels.bf16.round_row(sl_cpu_value_row(seg, op->in[0], row), in->width,
+                                          in->bf16 + in->bf16_stride * row);
+        break;
     case CPU_ROW_ROPE_ANGLES:
         row_angles(p, op->i_rope, row);
         break;

@@ -39,9 +39,12 @@ static uint32_t ceil_div(uint32_t a, uint32_t b) {
 
 static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_t nth) {
     uint32_t n_in = phase->u.linear.l[0].w->w->n_in;
-    size_t row_bytes = phase->u.linear.quantized ? n_in + n_in / 4 : n_in * sizeof(float);
-    size_t fit = LINEAR_BLOCK_BYTES / row_bytes & ~(size_t)31;
-    uint32_t least = phase->u.linear.quantized ? LINEAR_BLOCK_ROWS : LINEAR_BLOCK_ROWS_F32;
+    const size_t row_bytes[CPU_FORM_COUNT] = {[CPU_FORM_F32] = (size_t)n_in * sizeof(float),
+                                              [CPU_FORM_INT8] = n_in + n_in / 4,
+                                              [CPU_FORM_BF16] = (size_t)n_in * sizeof(uint16_t)};
+    cpu_form form = phase->u.linear.form;
+    size_t fit = LINEAR_BLOCK_BYTES / row_bytes[form] & ~(size_t)31;
+    uint32_t least = form == CPU_FORM_F32 ? LINEAR_BLOCK_ROWS_F32 : LINEAR_BLOCK_ROWS;
     linear_cut cut = {.rows = fit < least ? least : (uint32_t)fit};
     cut.rows = cut.rows > n_rows ? n_rows : cut.rows;
     cut.n_row_blocks = ceil_div(n_rows, cut.rows);
@@ -66,16 +69,23 @@ static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_
     const cpu_weight *w = l->w;
     const cpu_value *in = &job->seg->values[in_id];
     const cpu_value *out = &job->seg->values[l->out];
-    if (w->product != NULL) {
-        w->product->mul(w->panels + (size_t)mat * w->n_panels * w->panel_bytes, w->w->n_in, p0, p1,
-                        &in->q, r0, r1, out->x, out->stride, l->add);
+    const sl_kernels *k = &p->device->kernels;
+    const uint8_t *panels = w->panels + (size_t)mat * w->n_panels * w->panel_bytes;
+    if (w->form == CPU_FORM_INT8) {
+        k->product[w->w->type].mul(panels, w->w->n_in, p0, p1, &in->q, r0, r1, out->x, out->stride,
+                                   l->add);
+        return;
+    }
+    if (w->form == CPU_FORM_BF16) {
+        k->bf16.mul(panels, w->w->n_in, p0, p1, in->bf16, in->bf16_stride, r0, r1, out->x,
+                    out->stride, l->add);
         return;
     }
     uint32_t w1 = p1 * SL_PANEL_ROWS < w->w->n_out ? p1 * SL_PANEL_ROWS : w->w->n_out;
-    p->device->kernels.mul_f32(w->w->type, w->w->data + mat * w->w->mat_bytes, w->w->row_bytes,
-                               w->w->n_in, p0 * SL_PANEL_ROWS, w1, in->x + r0 * in->stride,
-                               in->stride, r1 - r0, out->x + r0 * out->stride, out->stride, l->add,
-                               p->scratch + ith * p->scratch_floats);
+    k->mul_f32(w->w->type, w->w->data + mat * w->w->mat_bytes, w->w->row_bytes, w->w->n_in,
+               p0 * SL_PANEL_ROWS, w1, in->x + r0 * in->stride, in->stride, r1 - r0,
+               out->x + r0 * out->stride, out->stride, l->add,
+               p->scratch + ith * p->scratch_floats);
 }
 
 /* Which weight's panels task t of the panels is: returns the weight, its panels in *p0, *p1. */
