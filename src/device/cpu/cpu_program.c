@@ -131,8 +131,8 @@ static void layout_groups(sl_program *p) {
     p->kv_bytes = p->page_bytes * p->options.n_pages;
 }
 
-/* Products of whole rows round their input where the table has a form for the weight's format; heads
- * are read as the file has them. */
+/* Products of whole rows round their input where the table has a form for the weight's format;
+ * heads are read as the file has them. */
 static cpu_form weight_form(const sl_program *p, const sl_plan_op *op) {
     const sl_plan_weight *w = &p->plan->weights[op->weight];
     bool rows = op->kind == SL_OP_EXPERTS || (op->kind == SL_OP_LINEAR && op->u.linear.n_head == 0);

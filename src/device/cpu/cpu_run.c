@@ -6,8 +6,8 @@
 
 /* Activations of one row block of a product should stay in a core's second-level cache. */
 #define LINEAR_BLOCK_BYTES ((size_t)384 << 10)
-/* At least so many rows make a block. The float product unpacks its weights anew for each block, and
- * keeps but a part of the columns in use at a time. */
+/* At least so many rows make a block. The float product unpacks its weights anew for each block,
+ * and has only a part of the columns in use at a time. */
 #define LINEAR_BLOCK_ROWS 32
 #define LINEAR_BLOCK_ROWS_F32 128
 #define HEADS_BLOCK_ROWS 64
@@ -70,15 +70,15 @@ static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_
     const cpu_value *in = &job->seg->values[in_id];
     const cpu_value *out = &job->seg->values[l->out];
     const sl_kernels *k = &p->device->kernels;
-    const uint8_t *panels = w->panels + (size_t)mat * w->n_panels * w->panel_bytes;
+    size_t before = (size_t)mat * w->n_panels * w->panel_bytes;
     if (w->form == CPU_FORM_INT8) {
-        k->product[w->w->type].mul(panels, w->w->n_in, p0, p1, &in->q, r0, r1, out->x, out->stride,
-                                   l->add);
+        k->product[w->w->type].mul(w->panels + before, w->w->n_in, p0, p1, &in->q, r0, r1, out->x,
+                                   out->stride, l->add);
         return;
     }
     if (w->form == CPU_FORM_BF16) {
-        k->bf16.mul(panels, w->w->n_in, p0, p1, in->bf16, in->bf16_stride, r0, r1, out->x,
-                    out->stride, l->add);
+        k->bf16.mul(w->panels + before, w->w->n_in, p0, p1, in->bf16, in->bf16_stride, r0, r1,
+                    out->x, out->stride, l->add);
         return;
     }
     uint32_t w1 = p1 * SL_PANEL_ROWS < w->w->n_out ? p1 * SL_PANEL_ROWS : w->w->n_out;

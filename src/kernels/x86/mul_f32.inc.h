@@ -138,8 +138,8 @@ static uint32_t blocks_decode(sl_type type, const uint8_t *rows, size_t row_byte
     return n;
 }
 
-/* Up to SL_MUL_F32_COLUMNS columns from k on as a panel; lanes from n_rows on are zeros. Returns how
- * many there were. */
+/* Up to SL_MUL_F32_COLUMNS columns from k on as a panel; lanes from n_rows on are zeros. Returns
+ * how many there were. */
 static uint32_t panel_decode(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
                              uint32_t n_in, uint32_t k, float *panel, float *buffer) {
     const uint32_t n = n_in - k < SL_MUL_F32_COLUMNS ? n_in - k : SL_MUL_F32_COLUMNS;
