@@ -52,6 +52,7 @@ static const struct {
     ENTRY("mul q4_k", product[SL_TYPE_Q4_K].mul),
     ENTRY("mul q6_k", product[SL_TYPE_Q6_K].mul),
     ENTRY("mul bf16", bf16.mul),
+    ENTRY("mul plain", plain.mul),
     ENTRY("mul f32", mul_f32),
     ENTRY("quantize row", quantize_row),
     ENTRY("rms norm", rms_norm),

@@ -58,6 +58,22 @@ typedef struct sl_product {
                 size_t out_stride, bool add);
 } sl_product;
 
+/* Products of F32, F16 and BF16 weights with float rows, each output the chain of mul_f32 and the
+ * same bits. Unlike there weights are packed: a panel is read in one stream and needs no
+ * transposition. All NULL in the reference, which gains nothing by it: its mul_f32 is the twin.
+ * Arguments as in sl_product; n_in is any; activation row r begins at x + r * x_stride. */
+typedef struct sl_product_plain {
+    size_t (*panel_bytes)(sl_type type, uint32_t n_in);
+    void (*pack)(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
+                 uint32_t n_in, uint8_t *panel);
+    void (*mul)(sl_type type, const uint8_t *panels, uint32_t n_in, uint32_t panel_begin,
+                uint32_t panel_end, const float *x, size_t x_stride, uint32_t row_begin,
+                uint32_t row_end, float *out, size_t out_stride, bool add);
+} sl_product_plain;
+static inline bool sl_type_is_plain(sl_type type) {
+    return type == SL_TYPE_F32 || type == SL_TYPE_F16 || type == SL_TYPE_BF16;
+}
+
 /* A product of BF16 weights with activations rounded to BF16, for levels with an instruction that
  * does so; all NULL at the others, where the float product is as fast. Columns go in pairs; an odd
  * n_in is filled up with a zero:
@@ -147,6 +163,7 @@ typedef enum sl_act_kind {
 typedef struct sl_kernels {
     sl_isa isa;
     sl_product product[SL_TYPE_COUNT];
+    sl_product_plain plain;
     sl_product_bf16 bf16;
     sl_mul_f32_fn mul_f32;
 

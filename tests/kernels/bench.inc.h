@@ -114,20 +114,59 @@ static void bench_mul_bf16_call(void *arg, uint32_t iter, uint32_t ith, uint32_t
                    false);
 }
 
-typedef enum bench_form { BENCH_INT8, BENCH_F32, BENCH_BF16 } bench_form;
+static void bench_mul_plain_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    const bench_mul *b = arg;
+    const uint32_t panels = b->n_out / SL_PANEL_ROWS;
+    b->k->plain.mul(b->type, b->weights + iter % b->n_copies * b->copy_bytes, b->n_in,
+                    panels * ith / nth, panels * (ith + 1) / nth, b->x, b->n_in, 0, b->n_rows,
+                    b->out, b->n_out, false);
+}
+
+typedef enum bench_form { BENCH_INT8, BENCH_F32, BENCH_BF16, BENCH_PLAIN } bench_form;
+
+static size_t bench_panel_bytes(const sl_kernels *k, sl_type type, bench_form form, uint32_t n_in,
+                                size_t row_bytes) {
+    switch (form) {
+    case BENCH_INT8:
+        return k->product[type].panel_bytes(n_in);
+    case BENCH_BF16:
+        return k->bf16.panel_bytes(n_in);
+    case BENCH_PLAIN:
+        return k->plain.panel_bytes(type, n_in);
+    default:
+        return SL_PANEL_ROWS * row_bytes;
+    }
+}
+
+/* 16 rows of the file's layout in the form's. */
+static void bench_pack(const sl_kernels *k, sl_type type, bench_form form, const uint8_t *rows,
+                       size_t row_bytes, uint32_t n_in, uint8_t *panel) {
+    switch (form) {
+    case BENCH_INT8:
+        k->product[type].pack(rows, row_bytes, SL_PANEL_ROWS, n_in, panel);
+        break;
+    case BENCH_BF16:
+        k->bf16.pack(rows, row_bytes, SL_PANEL_ROWS, n_in, panel);
+        break;
+    case BENCH_PLAIN:
+        k->plain.pack(type, rows, row_bytes, SL_PANEL_ROWS, n_in, panel);
+        break;
+    default:
+        memcpy(panel, rows, SL_PANEL_ROWS * row_bytes);
+        break;
+    }
+}
 
 static void bench_product(const sl_kernels *k, sl_type type, bench_form form, uint32_t n_in,
                           uint32_t n_out, uint32_t nth) {
-    static const char *const names[] = {"mul", "mul_f32", "mul_bf16"};
-    static const bench_fn calls[] = {bench_mul_call, bench_mul_f32_call, bench_mul_bf16_call};
+    static const char *const names[] = {"mul", "mul_f32", "mul_bf16", "mul_plain"};
+    static const bench_fn calls[] = {bench_mul_call, bench_mul_f32_call, bench_mul_bf16_call,
+                                     bench_mul_plain_call};
     static const uint32_t rows[] = {1, 2, 4, 8, 16, 32, 128, 512};
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
-    const sl_product *product = &k->product[type];
     bench_mul b = {.k = k, .type = type, .n_in = n_in, .n_out = n_out};
     b.row_bytes = n_in / info->block_elems * info->block_bytes;
-    const size_t panel_bytes = form == BENCH_INT8   ? product->panel_bytes(n_in)
-                               : form == BENCH_BF16 ? k->bf16.panel_bytes(n_in)
-                                                    : 16 * b.row_bytes;
+    const size_t panel_bytes = bench_panel_bytes(k, type, form, n_in, b.row_bytes);
     b.copy_bytes = panel_bytes * (n_out / SL_PANEL_ROWS);
     b.n_copies = (uint32_t)(BENCH_WEIGHT_BYTES / b.copy_bytes) + 1;
     b.weights = sl_alloc_aligned(b.n_copies * b.copy_bytes, 64);
@@ -135,12 +174,7 @@ static void bench_product(const sl_kernels *k, sl_type type, bench_form form, ui
     for (uint32_t i = 0; i < 16; i++) {
         random_row(&state.rng, type, file_rows + i * b.row_bytes, n_in);
     }
-    if (form == BENCH_F32) {
-        memcpy(b.weights, file_rows, panel_bytes);
-    } else {
-        (form == BENCH_BF16 ? k->bf16.pack : product->pack)(file_rows, b.row_bytes, 16, n_in,
-                                                            b.weights);
-    }
+    bench_pack(k, type, form, file_rows, b.row_bytes, n_in, b.weights);
     for (size_t at = panel_bytes; at < b.n_copies * b.copy_bytes; at += panel_bytes) {
         memcpy(b.weights + at, b.weights, panel_bytes);
     }
@@ -199,6 +233,15 @@ static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
             if (strstr(name, op)) {
                 bench_product(k, (sl_type)type, BENCH_F32, 1536, 576, nth);
             }
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        static const sl_type plain[] = {SL_TYPE_F32, SL_TYPE_F16, SL_TYPE_BF16};
+        char name[32];
+        snprintf(name, sizeof(name), "mul_plain %s", type_name(plain[i]));
+        if (strstr(name, op)) {
+            bench_product(k, plain[i], BENCH_PLAIN, 576, 1536, nth);
+            bench_product(k, plain[i], BENCH_PLAIN, 1536, 576, nth);
         }
     }
     if (k->bf16.mul != NULL && strstr("mul_bf16 BF16", op)) {

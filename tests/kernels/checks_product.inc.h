@@ -191,6 +191,76 @@ static void check_product_rows_independent(void) {
     }
 }
 
+/* --- plain products, against the reference's mul_f32
+ * ------------------------------------------------------------------ */
+static void plain_case(sl_type type, uint32_t n_in, uint32_t n_out, uint32_t n_rows, bool add) {
+    const size_t elem = sl_type_info_of((uint32_t)type)->block_bytes;
+    const size_t row_bytes = n_in * elem + 2 * rng_below(&state.rng, 3);
+    const uint32_t n_panels = (n_out + SL_PANEL_ROWS - 1) / SL_PANEL_ROWS, first = n_panels / 3;
+    const uint32_t begin = first * SL_PANEL_ROWS, row = n_rows / 3;
+    const size_t x_stride = n_in + rng_below(&state.rng, 5);
+    const size_t out_stride = n_panels * SL_PANEL_ROWS + rng_below(&state.rng, 5);
+    const size_t n = n_rows * out_stride;
+    guarded g[5];
+    uint8_t *weights = guarded_alloc(&g[0], n_out * row_bytes);
+    float *x = guarded_alloc(&g[1], n_rows * x_stride * 4);
+    float *want = guarded_alloc(&g[2], n * 4), *got = guarded_alloc(&g[3], n * 4);
+    float *scratch = guarded_alloc(&g[4], sl_mul_f32_scratch_floats(n_in) * 4);
+    for (uint32_t i = 0; i < n_out; i++) {
+        random_row(&state.rng, type, weights + i * row_bytes, n_in);
+    }
+    rng_fill(&state.rng, x, n_rows * x_stride);
+    if (n_rows > 2) {
+        x[x_stride + rng_below(&state.rng, n_in)] = NAN;
+        x[2 * x_stride + rng_below(&state.rng, n_in)] = 3e38f;
+    }
+    for (size_t l = 0; l < state.n_levels; l++) {
+        const sl_product_plain *product = &state.level[l].plain;
+        const size_t panel_bytes = product->panel_bytes(type, n_in);
+        guarded panels;
+        uint8_t *p = guarded_alloc(&panels, n_panels * panel_bytes);
+        for (uint32_t i = 0; i < n_panels; i++) {
+            const uint32_t left = n_out - i * SL_PANEL_ROWS;
+            product->pack(type, weights + (size_t)i * SL_PANEL_ROWS * row_bytes, row_bytes,
+                          left < SL_PANEL_ROWS ? left : SL_PANEL_ROWS, n_in, p + i * panel_bytes);
+        }
+        for (size_t i = 0; i < n; i++) {
+            want[i] = got[i] = (float)(i % 13);
+        }
+        product->mul(type, p, n_in, first, n_panels, x, x_stride, row, n_rows, got, out_stride,
+                     add);
+        state.ref.mul_f32(type, weights, row_bytes, n_in, begin, n_out, x + row * x_stride,
+                          x_stride, n_rows - row, want + row * out_stride, out_stride, add,
+                          scratch);
+        bool same = true;
+        for (uint32_t r = 0; r < n_rows; r++) { /* lanes behind n_out may be anything */
+            same = same && same_bits(got + r * out_stride, want + r * out_stride, n_out) &&
+                   same_bits(got + r * out_stride + n_panels * SL_PANEL_ROWS,
+                             want + r * out_stride + n_panels * SL_PANEL_ROWS,
+                             out_stride - n_panels * SL_PANEL_ROWS);
+        }
+        CHECK(same && panel_bytes % 64 == 0 && guarded_free(&panels),
+              "mul plain %s at %s: n_in %u n_out %u rows %u add %d", type_name(type),
+              sl_isa_name(state.level[l].isa), n_in, n_out, n_rows, add);
+    }
+    CHECK(guarded_free_all(g, 5), "mul plain %s writes outside", type_name(type));
+}
+
+static void check_plain(void) {
+    static const sl_type types[] = {SL_TYPE_F32, SL_TYPE_F16, SL_TYPE_BF16};
+    static const uint32_t widths[] = {1, 2, 15, 33, 255, 256, 257, 700};
+    for (int t = 0; t < 3; t++) {
+        for (uint32_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++) {
+            plain_case(types[t], widths[i], 1 + rng_below(&state.rng, 50),
+                       1 + rng_below(&state.rng, 20), i % 2);
+        }
+        for (uint32_t n_rows = 1; n_rows <= 27; n_rows++) { /* all tile heights */
+            plain_case(types[t], 20, 20, n_rows, n_rows % 2);
+        }
+        plain_case(types[t], 300, 40, 230, true); /* several blocks of rows and parts of columns */
+    }
+}
+
 /* --- the bf16 product
  * ------------------------------------------------------------------ */
 typedef struct bf16_case {

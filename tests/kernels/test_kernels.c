@@ -87,6 +87,7 @@ static const struct {
     {"attend_nan", check_attend_nan},
     {"mul", check_products},
     {"mul_rows", check_product_rows_independent},
+    {"mul_plain", check_plain},
     {"mul_bf16", check_bf16},
     {"mul_f32", check_mul_f32},
 };
