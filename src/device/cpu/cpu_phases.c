@@ -95,7 +95,8 @@ static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
     const sl_plan_op *op = &plan->ops[i];
     const cpu_weight *w = &b->p->weights[op->weight];
     sl_value_id in = op->in[0];
-    if (w->form != CPU_FORM_F32 && !b->fresh[in][w->form]) {
+    bool rounds = w->form == CPU_FORM_INT8 || w->form == CPU_FORM_BF16;
+    if (rounds && !b->fresh[in][w->form]) {
         b->seg->values[in].wants[w->form] = true;
         builder_row_op(
             b, builder_choices(b, in),

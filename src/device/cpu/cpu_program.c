@@ -136,13 +136,30 @@ static void layout_groups(sl_program *p) {
 static cpu_form weight_form(const sl_program *p, const sl_plan_op *op) {
     const sl_plan_weight *w = &p->plan->weights[op->weight];
     bool rows = op->kind == SL_OP_EXPERTS || (op->kind == SL_OP_LINEAR && op->u.linear.n_head == 0);
+    const sl_kernels *k = &p->device->kernels;
     if (!rows || p->options.exact || w->n_out <= 1) {
         return CPU_FORM_F32;
     }
-    if (w->type == SL_TYPE_BF16 && p->device->kernels.bf16.mul != NULL) {
+    if (w->type == SL_TYPE_BF16 && k->bf16.mul != NULL) {
         return CPU_FORM_BF16;
     }
-    return p->device->kernels.product[w->type].mul != NULL ? CPU_FORM_INT8 : CPU_FORM_F32;
+    if (sl_type_is_plain(w->type) && k->plain.mul != NULL) {
+        return CPU_FORM_PLAIN;
+    }
+    return k->product[w->type].mul != NULL ? CPU_FORM_INT8 : CPU_FORM_F32;
+}
+
+static size_t weight_panel_bytes(const sl_kernels *k, const cpu_weight *w) {
+    switch (w->form) {
+    case CPU_FORM_PLAIN:
+        return k->plain.panel_bytes(w->w->type, w->w->n_in);
+    case CPU_FORM_INT8:
+        return k->product[w->w->type].panel_bytes(w->w->n_in);
+    case CPU_FORM_BF16:
+        return k->bf16.panel_bytes(w->w->n_in);
+    default:
+        return 0;
+    }
 }
 
 /* Which weights get packed, and how much that takes. */
@@ -155,12 +172,7 @@ static void layout_packed(sl_program *p) {
         }
         cpu_weight *w = &p->weights[op->weight];
         w->form = weight_form(p, op);
-        if (w->form == CPU_FORM_F32) {
-            continue;
-        }
-        const sl_kernels *k = &p->device->kernels;
-        w->panel_bytes = w->form == CPU_FORM_BF16 ? k->bf16.panel_bytes(w->w->n_in)
-                                                  : k->product[w->w->type].panel_bytes(w->w->n_in);
+        w->panel_bytes = weight_panel_bytes(&p->device->kernels, w);
         used += w->panel_bytes * w->n_panels * w->w->n_mats;
     }
     p->packed_bytes = used;
@@ -265,9 +277,14 @@ static void pack_chunk(sl_program *p, uint32_t chunk) {
     for (uint32_t panel = first; panel < end; panel++) {
         uint32_t row = panel * SL_PANEL_ROWS;
         uint32_t n_rows = w->w->n_out - row < SL_PANEL_ROWS ? w->w->n_out - row : SL_PANEL_ROWS;
-        (w->form == CPU_FORM_BF16 ? k->bf16.pack : k->product[w->w->type].pack)(
-            data + (size_t)row * w->w->row_bytes, w->w->row_bytes, n_rows, w->w->n_in,
-            panels + (size_t)panel * w->panel_bytes);
+        const uint8_t *rows = data + (size_t)row * w->w->row_bytes;
+        uint8_t *to = panels + (size_t)panel * w->panel_bytes;
+        if (w->form == CPU_FORM_PLAIN) {
+            k->plain.pack(w->w->type, rows, w->w->row_bytes, n_rows, w->w->n_in, to);
+        } else {
+            (w->form == CPU_FORM_BF16 ? k->bf16.pack : k->product[w->w->type].pack)(
+                rows, w->w->row_bytes, n_rows, w->w->n_in, to);
+        }
     }
 }
 

@@ -25,9 +25,10 @@
 
 /* How a product reads its input. */
 typedef enum cpu_form {
-    CPU_FORM_F32,  /* the float rows; weights are read from the file's rows */
-    CPU_FORM_INT8, /* rounded to int8; weights are packed */
-    CPU_FORM_BF16, /* rounded to bfloat16; weights are packed */
+    CPU_FORM_F32, /* as float rows; weights are read from the file's rows, in all other forms packed */
+    CPU_FORM_PLAIN, /* as float rows */
+    CPU_FORM_INT8,  /* rounded to int8 */
+    CPU_FORM_BF16,  /* rounded to bfloat16 */
     CPU_FORM_COUNT
 } cpu_form;
 

@@ -6,8 +6,8 @@
 
 /* Activations of one row block of a product should stay in a core's second-level cache. */
 #define LINEAR_BLOCK_BYTES ((size_t)384 << 10)
-/* At least so many rows make a block. The float product unpacks its weights anew for each block,
- * and has only a part of the columns in use at a time. */
+/* At least so many rows make a block. The float products unpack their weights anew for each block,
+ * and have only a part of the columns in use at a time. */
 #define LINEAR_BLOCK_ROWS 32
 #define LINEAR_BLOCK_ROWS_F32 128
 #define HEADS_BLOCK_ROWS 64
@@ -40,11 +40,13 @@ static uint32_t ceil_div(uint32_t a, uint32_t b) {
 static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_t nth) {
     uint32_t n_in = phase->u.linear.l[0].w->w->n_in;
     const size_t row_bytes[CPU_FORM_COUNT] = {[CPU_FORM_F32] = (size_t)n_in * sizeof(float),
+                                              [CPU_FORM_PLAIN] = (size_t)n_in * sizeof(float),
                                               [CPU_FORM_INT8] = n_in + n_in / 4,
                                               [CPU_FORM_BF16] = (size_t)n_in * sizeof(uint16_t)};
     cpu_form form = phase->u.linear.form;
     size_t fit = LINEAR_BLOCK_BYTES / row_bytes[form] & ~(size_t)31;
-    uint32_t least = form == CPU_FORM_F32 ? LINEAR_BLOCK_ROWS_F32 : LINEAR_BLOCK_ROWS;
+    uint32_t least = form == CPU_FORM_F32 || form == CPU_FORM_PLAIN ? LINEAR_BLOCK_ROWS_F32
+                                                                    : LINEAR_BLOCK_ROWS;
     linear_cut cut = {.rows = fit < least ? least : (uint32_t)fit};
     cut.rows = cut.rows > n_rows ? n_rows : cut.rows;
     cut.n_row_blocks = ceil_div(n_rows, cut.rows);
@@ -71,6 +73,11 @@ static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_
     const cpu_value *out = &job->seg->values[l->out];
     const sl_kernels *k = &p->device->kernels;
     size_t before = (size_t)mat * w->n_panels * w->panel_bytes;
+    if (w->form == CPU_FORM_PLAIN) {
+        k->plain.mul(w->w->type, w->panels + before, w->w->n_in, p0, p1, in->x, in->stride, r0, r1,
+                     out->x, out->stride, l->add);
+        return;
+    }
     if (w->form == CPU_FORM_INT8) {
         k->product[w->w->type].mul(w->panels + before, w->w->n_in, p0, p1, &in->q, r0, r1, out->x,
                                    out->stride, l->add);
