@@ -23,10 +23,10 @@
 #define CPU_LINEAR_MAX 4   /* weights of one linear phase */
 #define CPU_ATTEND_ROWS 16 /* query rows of one attention task */
 
-/* How a product reads its input. */
+/* How a product reads its input. But for the first form its weights are packed. */
 typedef enum cpu_form {
-    CPU_FORM_F32, /* as float rows; weights are read from the file's rows, in all other forms packed */
-    CPU_FORM_PLAIN, /* as float rows */
+    CPU_FORM_F32,   /* as float rows; weights as the file has them */
+    CPU_FORM_PLAIN, /* as float rows; weights are F32, F16 or BF16 */
     CPU_FORM_INT8,  /* rounded to int8 */
     CPU_FORM_BF16,  /* rounded to bfloat16 */
     CPU_FORM_COUNT
