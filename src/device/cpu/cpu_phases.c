@@ -24,10 +24,12 @@ static void builder_row_op(phase_builder *b, uint32_t n_choices, cpu_row_op op) 
         last->u.rows.first = s->n_row_ops;
         last->u.rows.n = 0;
         last->u.rows.n_choices = n_choices;
+        last->u.rows.n_floats = 0;
         b->rows_open = true;
     }
     s->row_ops[s->n_row_ops++] = op;
     last->u.rows.n++;
+    last->u.rows.n_floats += b->p->plan->values[op.out].width;
 }
 
 static uint32_t builder_choices(const phase_builder *b, sl_value_id v) {

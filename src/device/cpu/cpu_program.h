@@ -100,6 +100,7 @@ typedef struct cpu_phase {
         struct {
             uint32_t first, n;  /* in segment->row_ops */
             uint32_t n_choices; /* of the rows */
+            uint32_t n_floats;  /* written for one row, by all operations */
         } rows;
         struct {
             sl_value_id in;

@@ -7,6 +7,8 @@
 /* Activations of one row block of a product should stay in a core's second-level cache. */
 #define LINEAR_BLOCK_BYTES ((size_t)384 << 10)
 #define HEADS_BLOCK_ROWS 64
+/* Row operations write so many floats in the time of a barrier. */
+#define BARRIER_FLOATS 2048
 
 typedef struct segment_job {
     sl_program *p;
@@ -14,9 +16,17 @@ typedef struct segment_job {
     uint32_t n_rows;
 } segment_job;
 
-static void phase_rows(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth) {
+static uint32_t ceil_div(uint32_t a, uint32_t b) {
+    return a / b + (a % b != 0);
+}
+
+static uint32_t rows_count(const segment_job *job, const cpu_phase *phase) {
     uint32_t n_choices = phase->u.rows.n_choices;
-    uint32_t n_rows = n_choices == 0 ? job->n_rows : job->n_rows * n_choices;
+    return n_choices == 0 ? job->n_rows : job->n_rows * n_choices;
+}
+
+static void phase_rows(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth) {
+    uint32_t n_rows = rows_count(job, phase);
     uint32_t chunk = n_rows / (nth * 4);
     chunk = chunk < 1 ? 1 : chunk > 16 ? 16 : chunk;
     for (uint32_t r; (r = sl_pool_claim(job->p->device->pool, ith, chunk)) < n_rows;) {
@@ -28,10 +38,6 @@ static void phase_rows(const segment_job *job, const cpu_phase *phase, uint32_t 
 typedef struct linear_cut {
     uint32_t rows, n_row_blocks, panels, n_panel_tasks;
 } linear_cut;
-
-static uint32_t ceil_div(uint32_t a, uint32_t b) {
-    return a / b + (a % b != 0);
-}
 
 static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_t nth) {
     uint32_t n_in = phase->u.linear.l[0].w->w->n_in;
@@ -147,13 +153,6 @@ static void phase_heads(const segment_job *job, const cpu_phase *phase, uint32_t
     }
 }
 
-static void phase_sort(const segment_job *job, const cpu_phase *phase, uint32_t ith) {
-    if (sl_pool_claim(job->p->device->pool, ith, 1) == 0) {
-        sl_cpu_choices_sort(&job->p->choices, &job->seg->values[phase->u.sort.route], job->n_rows,
-                            phase->u.sort.n_used, phase->u.sort.n_expert);
-    }
-}
-
 /* Tiles are numbered over all runs; run_tiles[r] counts those before run r. */
 static uint32_t tile_run(const sl_program *p, uint32_t tile) {
     uint32_t low = 0, high = p->now->n_runs;
@@ -219,34 +218,74 @@ static void phase_attend(const segment_job *job, const cpu_attend *a, uint32_t i
     }
 }
 
+static void phase_run(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth) {
+    switch (phase->kind) {
+    case CPU_PHASE_ROWS:
+        phase_rows(job, phase, ith, nth);
+        break;
+    case CPU_PHASE_LINEAR:
+        phase_linear(job, phase, ith, nth);
+        break;
+    case CPU_PHASE_HEADS:
+        phase_heads(job, phase, ith);
+        break;
+    case CPU_PHASE_ATTEND:
+        phase_attend(job, &phase->u.attend, ith);
+        break;
+    case CPU_PHASE_EXPERTS:
+        phase_experts(job, phase, ith, nth);
+        break;
+    case CPU_PHASE_SORT: /* short, and never the first */
+        break;
+    }
+}
+
+/* One worker does the phase while the others wait: what they could take over would cost less than
+ * the barrier for it. */
+static bool phase_is_short(const segment_job *job, const cpu_phase *phase, uint32_t nth) {
+    if (phase->kind != CPU_PHASE_ROWS) {
+        return phase->kind == CPU_PHASE_SORT;
+    }
+    uint32_t n_rows = rows_count(job, phase);
+    return (uint64_t)(n_rows - ceil_div(n_rows, nth)) * phase->u.rows.n_floats <= BARRIER_FLOATS;
+}
+
+/* Short phases [next, end) that follow one that all workers share. */
+typedef struct short_phases {
+    const segment_job *job;
+    uint32_t next, end;
+} short_phases;
+
+static void short_phases_run(void *arg) {
+    const short_phases *s = arg;
+    sl_program *p = s->job->p;
+    for (uint32_t i = s->next; i < s->end; i++) {
+        const cpu_phase *phase = &s->job->seg->phases[i];
+        if (phase->kind == CPU_PHASE_SORT) {
+            sl_cpu_choices_sort(&p->choices, &s->job->seg->values[phase->u.sort.route],
+                                s->job->n_rows, phase->u.sort.n_used, phase->u.sort.n_expert);
+        } else {
+            sl_cpu_rows_run(p, s->job->seg, phase, 0, rows_count(s->job, phase));
+        }
+    }
+}
+
 static void segment_worker(void *arg, uint32_t ith, uint32_t nth) {
     const segment_job *job = arg;
     const cpu_segment *seg = job->seg;
-    for (uint32_t i = 0; i < seg->n_phases; i++) {
-        const cpu_phase *phase = &seg->phases[i];
-        switch (phase->kind) {
-        case CPU_PHASE_ROWS:
-            phase_rows(job, phase, ith, nth);
-            break;
-        case CPU_PHASE_LINEAR:
-            phase_linear(job, phase, ith, nth);
-            break;
-        case CPU_PHASE_HEADS:
-            phase_heads(job, phase, ith);
-            break;
-        case CPU_PHASE_ATTEND:
-            phase_attend(job, &phase->u.attend, ith);
-            break;
-        case CPU_PHASE_SORT:
-            phase_sort(job, phase, ith);
-            break;
-        case CPU_PHASE_EXPERTS:
-            phase_experts(job, phase, ith, nth);
-            break;
+    sl_pool *pool = job->p->device->pool;
+    for (uint32_t i = 0; i < seg->n_phases;) {
+        phase_run(job, &seg->phases[i], ith, nth);
+        short_phases s = {.job = job, .next = i + 1, .end = i + 1};
+        while (s.end < seg->n_phases && phase_is_short(job, &seg->phases[s.end], nth)) {
+            s.end++;
         }
-        if (i + 1 < seg->n_phases) {
-            sl_pool_barrier(job->p->device->pool, ith);
+        if (s.end > s.next) {
+            sl_pool_barrier_then(pool, ith, short_phases_run, &s);
+        } else if (s.end < seg->n_phases) {
+            sl_pool_barrier(pool, ith);
         }
+        i = s.end;
     }
 }
 
