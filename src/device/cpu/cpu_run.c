@@ -6,6 +6,7 @@
 
 /* Activations of one row block of a product should stay in a core's second-level cache. */
 #define LINEAR_BLOCK_BYTES ((size_t)384 << 10)
+#define LINEAR_TASK_PANELS 64 /* at most */
 #define HEADS_BLOCK_ROWS 64
 /* Row operations write so many floats in the time of a barrier. */
 #define BARRIER_FLOATS 2048
@@ -34,9 +35,10 @@ static void phase_rows(const segment_job *job, const cpu_phase *phase, uint32_t 
     }
 }
 
-/* How a product is cut: row blocks of `rows`, and within one `panels` panels a task. */
+/* How the products of a phase are cut: row blocks of `rows`, and for each of these n_panel_tasks
+ * tasks, even shares of the panels of all weights in their order. */
 typedef struct linear_cut {
-    uint32_t rows, n_row_blocks, panels, n_panel_tasks;
+    uint32_t rows, n_row_blocks, n_panels, n_panel_tasks;
 } linear_cut;
 
 static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_t nth) {
@@ -46,16 +48,14 @@ static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_
     linear_cut cut = {.rows = fit < 32 ? 32 : (uint32_t)fit};
     cut.rows = cut.rows > n_rows ? n_rows : cut.rows;
     cut.n_row_blocks = ceil_div(n_rows, cut.rows);
-    uint32_t total = 0;
     for (uint32_t i = 0; i < phase->u.linear.n; i++) {
-        total += phase->u.linear.l[i].w->n_panels;
+        cut.n_panels += phase->u.linear.l[i].w->n_panels;
     }
-    /* Enough tasks that the last ones even out, few enough that handing them out costs nothing. */
-    cut.panels = total / (nth * 4);
-    cut.panels = cut.panels < 1 ? 1 : cut.panels > 64 ? 64 : cut.panels;
-    for (uint32_t i = 0; i < phase->u.linear.n; i++) {
-        cut.n_panel_tasks += ceil_div(phase->u.linear.l[i].w->n_panels, cut.panels);
-    }
+    /* Enough tasks that the last ones even out, few enough that handing them out costs nothing, and
+     * as many for each thread. */
+    uint32_t per_thread = ceil_div(cut.n_panels, nth * LINEAR_TASK_PANELS);
+    cut.n_panel_tasks = nth * (per_thread < 4 ? 4 : per_thread);
+    cut.n_panel_tasks = cut.n_panel_tasks < cut.n_panels ? cut.n_panel_tasks : cut.n_panels;
     return cut;
 }
 
@@ -79,24 +79,26 @@ static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_
                                p->scratch + ith * p->scratch_floats);
 }
 
-/* Which weight's panels task t of the panels is: returns the weight, its panels in *p0, *p1. */
-static const cpu_linear *linear_panels(const cpu_phase *phase, const linear_cut *cut, uint32_t t,
-                                       uint32_t *p0, uint32_t *p1) {
-    const cpu_linear *l = phase->u.linear.l;
-    for (; t >= ceil_div(l->w->n_panels, cut->panels); l++) {
-        t -= ceil_div(l->w->n_panels, cut->panels);
+/* Share `task` of the panels, of each weight's matrix `mat`, with rows [r0, r1). */
+static void linear_share(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
+                         uint32_t task, uint32_t mat, uint32_t r0, uint32_t r1, uint32_t ith) {
+    uint32_t first = (uint32_t)((uint64_t)cut->n_panels * task / cut->n_panel_tasks);
+    uint32_t end = (uint32_t)((uint64_t)cut->n_panels * (task + 1) / cut->n_panel_tasks);
+    for (const cpu_linear *l = phase->u.linear.l; end > 0; l++) {
+        uint32_t n = l->w->n_panels, p1 = end < n ? end : n;
+        if (first < p1) {
+            linear_product(job, phase->u.linear.in, l, mat, first, p1, r0, r1, ith);
+        }
+        first = first > n ? first - n : 0;
+        end -= p1;
     }
-    *p0 = t * cut->panels;
-    *p1 = l->w->n_panels - *p0 < cut->panels ? l->w->n_panels : *p0 + cut->panels;
-    return l;
 }
 
 static void linear_task(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
                         uint32_t task, uint32_t ith) {
-    uint32_t r0 = task / cut->n_panel_tasks * cut->rows, p0, p1;
+    uint32_t r0 = task / cut->n_panel_tasks * cut->rows;
     uint32_t r1 = job->n_rows - r0 < cut->rows ? job->n_rows : r0 + cut->rows;
-    const cpu_linear *l = linear_panels(phase, cut, task % cut->n_panel_tasks, &p0, &p1);
-    linear_product(job, phase->u.linear.in, l, 0, p0, p1, r0, r1, ith);
+    linear_share(job, phase, cut, task % cut->n_panel_tasks, 0, r0, r1, ith);
 }
 
 static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_t ith,
@@ -112,12 +114,11 @@ static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_
 static void experts_task(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
                          uint32_t task, uint32_t ith) {
     const cpu_choices *c = &job->p->choices;
-    uint32_t expert = c->active[task / cut->n_panel_tasks], p0, p1;
-    const cpu_linear *l = linear_panels(phase, cut, task % cut->n_panel_tasks, &p0, &p1);
+    uint32_t expert = c->active[task / cut->n_panel_tasks];
     for (uint32_t r = c->begin[expert]; r < c->begin[expert + 1]; r += cut->rows) {
         uint32_t left = c->begin[expert + 1] - r;
-        linear_product(job, phase->u.linear.in, l, expert, p0, p1, r,
-                       r + (left < cut->rows ? left : cut->rows), ith);
+        linear_share(job, phase, cut, task % cut->n_panel_tasks, expert, r,
+                     r + (left < cut->rows ? left : cut->rows), ith);
     }
 }
 
