@@ -8,6 +8,7 @@
 #define LINEAR_BLOCK_BYTES ((size_t)384 << 10)
 #define LINEAR_TASK_PANELS 64 /* at most */
 #define HEADS_BLOCK_ROWS 64
+#define ATTEND_PIECE_HEADS 6 /* one tile of registers or more at every level */
 /* Row operations write so many floats in the time of a barrier. */
 #define BARRIER_FLOATS 2048
 
@@ -168,27 +169,51 @@ static uint32_t tile_run(const sl_program *p, uint32_t tile) {
     return low;
 }
 
-static void attend_task(const segment_job *job, const cpu_attend *a, uint32_t task, uint32_t ith) {
+/* How attention is cut: a task is a tile of rows, a KV head, and of the query heads that share it one
+ * of `pieces` even shares. */
+typedef struct attend_cut {
+    uint32_t n_kv_head, n_group, pieces, n_tasks;
+} attend_cut;
+
+/* The heads of a group share the loads of keys and values, so they are parted only where that fills
+ * register tiles all the same, or where threads would be idle. */
+static attend_cut attend_cut_of(const sl_program *p, const cpu_attend *a, uint32_t nth) {
+    uint32_t n_kv_head = p->plan->groups[a->op->u.attend.group].n_kv_head;
+    attend_cut cut = {.n_kv_head = n_kv_head, .n_group = a->op->u.attend.n_head / n_kv_head};
+    uint32_t whole = p->run_tiles[p->now->n_runs] * n_kv_head;
+    uint32_t to_fill = ceil_div(nth, whole), to_even = ceil_div(4 * nth, whole);
+    uint32_t cheap = cut.n_group / ATTEND_PIECE_HEADS;
+    cut.pieces = to_even < cheap ? to_even : cheap;
+    cut.pieces = cut.pieces < to_fill ? to_fill : cut.pieces;
+    cut.pieces = cut.pieces < cut.n_group ? cut.pieces : cut.n_group;
+    cut.n_tasks = whole * cut.pieces;
+    return cut;
+}
+
+static void attend_task(const segment_job *job, const cpu_attend *a, const attend_cut *cut,
+                        uint32_t task, uint32_t ith) {
     sl_program *p = job->p;
     const sl_plan_op *op = a->op;
     const sl_plan_group *pg = &p->plan->groups[op->u.attend.group];
     const cpu_group *g = &p->groups[op->u.attend.group];
-    uint32_t kv_head = task % pg->n_kv_head;
-    uint32_t tile = task / pg->n_kv_head;
+    uint32_t piece = task % cut->pieces;
+    uint32_t kv_head = task / cut->pieces % cut->n_kv_head;
+    uint32_t tile = task / cut->pieces / cut->n_kv_head;
     uint32_t i_run = tile_run(p, tile);
     const sl_step_run *run = &p->now->runs[i_run];
     uint32_t first = (tile - p->run_tiles[i_run]) * CPU_ATTEND_ROWS; /* row of the run */
     uint32_t n_rows = run->n_rows - first < CPU_ATTEND_ROWS ? run->n_rows - first : CPU_ATTEND_ROWS;
-    uint32_t n_group = op->u.attend.n_head / pg->n_kv_head;
+    uint32_t begin = cut->n_group * piece / cut->pieces; /* query heads of the KV head */
+    uint32_t end = cut->n_group * (piece + 1) / cut->pieces;
     const cpu_value *q = &job->seg->values[op->in[0]];
     const cpu_value *out = &job->seg->values[op->out];
-    size_t row = run->row_begin + first, head = (size_t)kv_head * n_group;
+    size_t row = run->row_begin + first, head = (size_t)kv_head * cut->n_group + begin;
     size_t k_offset = a->offset + kv_head * g->head_bytes;
     sl_attend args = {
         .q = q->x + row * q->stride + head * pg->d_k,
         .q_stride = q->stride,
         .n_rows = n_rows,
-        .n_group = n_group,
+        .n_group = end - begin,
         .d_k = pg->d_k,
         .d_v = pg->d_v,
         .pos0 = run->pos0 + first,
@@ -210,12 +235,10 @@ static void attend_task(const segment_job *job, const cpu_attend *a, uint32_t ta
     p->device->kernels.attend[p->options.kv_type](&args);
 }
 
-static void phase_attend(const segment_job *job, const cpu_attend *a, uint32_t ith) {
-    const sl_program *p = job->p;
-    uint32_t n_tasks = p->run_tiles[p->now->n_runs] *
-                       p->plan->groups[a->op->u.attend.group].n_kv_head;
-    for (uint32_t t; (t = sl_pool_claim(p->device->pool, ith, 1)) < n_tasks;) {
-        attend_task(job, a, n_tasks - 1 - t, ith); /* late tiles see the longest context: first */
+static void phase_attend(const segment_job *job, const cpu_attend *a, uint32_t ith, uint32_t nth) {
+    attend_cut cut = attend_cut_of(job->p, a, nth);
+    for (uint32_t t; (t = sl_pool_claim(job->p->device->pool, ith, 1)) < cut.n_tasks;) {
+        attend_task(job, a, &cut, cut.n_tasks - 1 - t, ith); /* the longest contexts first */
     }
 }
 
@@ -231,7 +254,7 @@ static void phase_run(const segment_job *job, const cpu_phase *phase, uint32_t i
         phase_heads(job, phase, ith);
         break;
     case CPU_PHASE_ATTEND:
-        phase_attend(job, &phase->u.attend, ith);
+        phase_attend(job, &phase->u.attend, ith, nth);
         break;
     case CPU_PHASE_EXPERTS:
         phase_experts(job, phase, ith, nth);
