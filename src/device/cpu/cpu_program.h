@@ -23,14 +23,15 @@
 #define CPU_LINEAR_MAX 4   /* weights of one linear phase */
 #define CPU_ATTEND_ROWS 16 /* query rows of one attention task */
 
-/* A value's storage: float rows, and the same rows rounded to int8 where a product wants them. */
+/* A value's storage: float rows, and the same rows rounded to int8 where a product wants them; or
+ * these alone. */
 typedef struct cpu_value {
-    float *x; /* [rows][stride], 64-byte aligned */
+    float *x; /* [rows][stride], 64-byte aligned; NULL unless written */
     uint32_t width;
     uint32_t n_choices; /* 0: a row per token; else so many, in the order of the experts */
     size_t stride;      /* floats, a multiple of 16 with room for a padded panel */
     bool wants_q;       /* some product reads it rounded */
-    bool written;       /* belongs to this segment */
+    bool written;       /* some operation of this segment writes the float rows */
     sl_act8 q;
 } cpu_value;
 
@@ -58,6 +59,7 @@ typedef enum cpu_row_kind {
     CPU_ROW_COPY,
     CPU_ROW_ROUTE,
     CPU_ROW_DISPATCH,
+    CPU_ROW_DISPATCH_ROUNDED,
     CPU_ROW_COMBINE,
     CPU_ROW_QUANTIZE,
     CPU_ROW_ROPE_ANGLES,
