@@ -7,13 +7,14 @@
  *   linear   products of up to LINEAR_MAX weights with the same input: tasks are panels x row
  *   blocks
  *   heads    a product of each head with a matrix of its own: tasks are heads x row blocks
- *   attend   tasks are (run, tile of query rows, KV head)
+ *   attend   tasks are (run, tile of query rows, KV head, part of its query heads)
  *   sort     the step's (row, expert) choices are put into the order of the experts
  *   experts  products as in linear, of each expert with the rows that chose it: tasks are experts x
  *            panels
  *
- * So a Llama layer takes ten phases (nine with --exact) whatever the batch is. Values that exist
- * once per choice lie in the order of the experts. Private to src/device/cpu.
+ * So a Llama layer takes ten phases (nine with --exact) whatever the batch is. A rows phase of few
+ * rows, and a sort, need no barrier of their own: see cpu_run.c. Values that exist once per choice
+ * lie in the order of the experts. Private to src/device/cpu.
  */
 #ifndef SL_DEVICE_CPU_CPU_PROGRAM_H
 #define SL_DEVICE_CPU_CPU_PROGRAM_H
