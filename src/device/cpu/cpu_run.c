@@ -169,8 +169,8 @@ static uint32_t tile_run(const sl_program *p, uint32_t tile) {
     return low;
 }
 
-/* How attention is cut: a task is a tile of rows, a KV head, and of the query heads that share it one
- * of `pieces` even shares. */
+/* How attention is cut: a task is a tile of rows, a KV head, and one of `pieces` even shares of the
+ * query heads that use it. */
 typedef struct attend_cut {
     uint32_t n_kv_head, n_group, pieces, n_tasks;
 } attend_cut;
