@@ -40,15 +40,14 @@ static void layout_values(const sl_plan *plan, cpu_segment *seg, carver *c) {
         cpu_value *v = &seg->values[i];
         v->width = plan->values[i].width;
         v->n_choices = plan->values[i].n_choices;
-        if (!v->written) {
-            continue;
-        }
         size_t rows = (size_t)seg->rows_max * (v->n_choices == 0 ? 1 : v->n_choices);
-        v->stride = (v->width + 15u) & ~(size_t)15;
-        if (v->stride % 1024 == 0) {
-            v->stride += 16; /* rows a multiple of 4 KB apart would share cache sets */
+        if (v->written) {
+            v->stride = (v->width + 15u) & ~(size_t)15;
+            if (v->stride % 1024 == 0) {
+                v->stride += 16; /* rows a multiple of 4 KB apart would share cache sets */
+            }
+            v->x = carve(c, v->stride * rows, sizeof(float));
         }
-        v->x = carve(c, v->stride * rows, sizeof(float));
         if (v->wants_q) {
             size_t n_groups = v->width / SL_ACT_GROUP;
             v->q.q_stride = (v->width + 63u) & ~(size_t)63;
