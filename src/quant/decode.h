@@ -40,6 +40,7 @@ void sl_decode_iq4_nl(const uint8_t *src, float *dst, size_t n);
 void sl_decode_iq4_xs(const uint8_t *src, float *dst, size_t n);
 void sl_decode_mxfp4(const uint8_t *src, float *dst, size_t n);
 void sl_decode_nvfp4(const uint8_t *src, float *dst, size_t n);
+extern const int8_t sl_levels_iq4[16], sl_levels_e2m1[16];
 /* decode_few.c: two to four levels */
 void sl_decode_tq1_0(const uint8_t *src, float *dst, size_t n);
 void sl_decode_tq2_0(const uint8_t *src, float *dst, size_t n);
