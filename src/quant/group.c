@@ -6,8 +6,6 @@
 #include "quant/scales_k.h"
 #include "quant/spread.h"
 
-/* Each reader takes the block that the group is in and the group's number there, and sets q, scale
- * and what of the other fields its format has. */
 typedef void (*group_fn)(const uint8_t *block, uint32_t g, sl_group *out);
 
 static void group_scale(sl_group *out, float scale) {
@@ -148,7 +146,7 @@ static void group_q6_k(const uint8_t *super, uint32_t g, sl_group *out) {
 
 /* --- 16 uneven levels --- */
 
-/* m bytes of nibbles to 2 m elements: element j in the low half of byte j, j + m in its high one. */
+/* m bytes of nibbles to 2 m elements: j in the low half of byte j, j + m in its high half. */
 static void group_levels(const int8_t levels[16], const uint8_t *qs, int m, int8_t *q) {
     for (int j = 0; j < m; j++) {
         q[j] = levels[qs[j] & 15];
@@ -229,6 +227,14 @@ static void group_q2_0(const uint8_t *block, uint32_t g, sl_group *out) {
     group_scale(out, sl_half_load(block));
 }
 
+/* Points of a grid with their signs. */
+static const int8_t levels_iq1[16] = {-9, -7, -1, 1, 7, 9};
+static const int8_t levels_iq2[16] = {-43, -25, -8, 8, 25, 43};
+static const int8_t levels_iq3_xxs[16] = {-62, -52, -44, -36, -28, -20, -12, -4,
+                                          4,   12,  20,  28,  36,  44,  52,  62};
+static const int8_t levels_iq3_s[16] = {-15, -13, -11, -9, -7, -5, -3, -1,
+                                        1,   3,   5,   7,  9,  11, 13, 15};
+
 static const struct {
     sl_group_info info;
     group_fn read;
@@ -244,6 +250,13 @@ static const struct {
     [SL_TYPE_Q4_K] = {{SL_GROUP_32_MIN, NULL, 1.0f}, group_q4_k},
     [SL_TYPE_Q5_K] = {{SL_GROUP_32_MIN, NULL, 1.0f}, group_q5_k},
     [SL_TYPE_Q6_K] = {{SL_GROUP_16, NULL, 1.0f}, group_q6_k},
+    [SL_TYPE_IQ1_S] = {{SL_GROUP_32, levels_iq1, 0.125f}, sl_group_iq1_s},
+    [SL_TYPE_IQ1_M] = {{SL_GROUP_16, levels_iq1, 0.125f}, sl_group_iq1_m},
+    [SL_TYPE_IQ2_XXS] = {{SL_GROUP_32, levels_iq2, 0.125f}, sl_group_iq2_xxs},
+    [SL_TYPE_IQ2_XS] = {{SL_GROUP_16, levels_iq2, 0.125f}, sl_group_iq2_xs},
+    [SL_TYPE_IQ2_S] = {{SL_GROUP_16, levels_iq2, 0.125f}, sl_group_iq2_s},
+    [SL_TYPE_IQ3_XXS] = {{SL_GROUP_32, levels_iq3_xxs, 0.25f}, sl_group_iq3_xxs},
+    [SL_TYPE_IQ3_S] = {{SL_GROUP_32, levels_iq3_s, 1.0f}, sl_group_iq3_s},
     [SL_TYPE_IQ4_NL] = {{SL_GROUP_32, sl_levels_iq4, 1.0f}, group_iq4_nl},
     [SL_TYPE_IQ4_XS] = {{SL_GROUP_32, sl_levels_iq4, 1.0f}, group_iq4_xs},
     [SL_TYPE_MXFP4] = {{SL_GROUP_32, sl_levels_e2m1, 1.0f}, group_mxfp4},

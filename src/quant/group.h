@@ -32,8 +32,8 @@ typedef struct sl_group_info {
 const sl_group_info *sl_group_info_of(sl_type type);
 
 /* Weight i of the group, h = i / 16, is  scale[h] * sub[h] * q[i] + minimum * sub_min[h],  with the
- * format's offset already taken out of q (Q4_0: q in [-8, 7]). What a format does not have is 1 (sub,
- * sub_min) or 0 (minimum); scale[0] = scale[1] but in SL_GROUP_16_FLOAT. scale * sub and minimum *
+ * format's offset already taken out of q (Q4_0: q in [-8, 7]). What a format does not have is 1
+ * (sub, sub_min) or 0 (minimum); scale[0] = scale[1] but in SL_GROUP_16_FLOAT. scale * sub and minimum *
  * sub_min are exact in float32. */
 typedef struct sl_group {
     int8_t q[SL_GROUP];

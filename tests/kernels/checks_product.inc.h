@@ -172,6 +172,38 @@ static void check_products(void) {
     }
 }
 
+/* The reference's int8 product is that of the decoded weights with q * d, but for rounding. */
+static void check_product_means(void) {
+    enum { N_IN = 512 };
+    for (sl_type type = 0; type < SL_TYPE_COUNT; type++) {
+        if (!has_product(type)) {
+            continue;
+        }
+        const sl_product *product = &state.ref.product[type];
+        uint8_t row[N_IN * 2];
+        float x[N_IN], w[N_IN], out[SL_PANEL_ROWS];
+        uint8_t *panel = sl_alloc_aligned(product->panel_bytes(type, N_IN), 64);
+        act_buf act;
+        act_alloc(&act, 1, N_IN);
+        random_row(&state.rng, type, row, N_IN);
+        sl_type_decode_row(type, row, w, N_IN);
+        rng_fill(&state.rng, x, N_IN);
+        state.ref.quantize_row(x, N_IN, &act.act, 0);
+        product->pack(type, row, sizeof(row), 1, N_IN, panel);
+        product->mul(panel, N_IN, 0, 1, &act.act, 0, 1, out, SL_PANEL_ROWS, false);
+        double want = 0.0, size = 0.0;
+        for (uint32_t i = 0; i < N_IN; i++) {
+            const double term = (double)w[i] * act.act.q[i] * (double)act.act.d[i / SL_ACT_GROUP];
+            want += term;
+            size += fabs(term);
+        }
+        CHECK(fabs((double)out[0] - want) <= 1e-5 * size, "mul %s: %.9g, should be %.9g",
+              type_name(type), (double)out[0], want);
+        CHECK(act_free(&act), "quantize_row writes outside");
+        sl_free_aligned(panel);
+    }
+}
+
 /* A row alone gives what it gives among 512, at every level. */
 static void check_product_rows_independent(void) {
     enum { ROWS = 512, OUT = 32 };

@@ -99,7 +99,15 @@ static inline panel_form panel_form_of(sl_type type) {
         return (panel_form){CODES_LEVELS, SCALES_EXPONENT, 128};
     case SL_TYPE_NVFP4:
         return (panel_form){CODES_LEVELS, SCALES_HALF_16, 128};
+    case SL_TYPE_IQ2_XS:
+    case SL_TYPE_IQ2_S:
+    case SL_TYPE_IQ1_M:
+        return (panel_form){CODES_LEVELS, SCALES_K16, 128};
     case SL_TYPE_IQ4_XS:
+    case SL_TYPE_IQ3_XXS:
+    case SL_TYPE_IQ3_S:
+    case SL_TYPE_IQ2_XXS:
+    case SL_TYPE_IQ1_S:
         return (panel_form){CODES_LEVELS, SCALES_K, 128};
     default: /* SL_TYPE_Q8_0, SL_TYPE_Q8_1 */
         return (panel_form){CODES_BYTES, SCALES_HALF, 128};

@@ -10,6 +10,7 @@
  * so each tile is straight code. Layout: panel.h. Canonical form: kernels.h. */
 
 #include "kernels/x86/panel.h"
+#include "quant/group.h"
 
 #if VEC_INSTRUMENTED
 #undef TILE_ROWS
@@ -37,17 +38,13 @@ INLINE bool signed_weights(panel_form form) {
 
 /* The 16 levels of a format, once in each 128-bit part; zero where codes are numbers. */
 INLINE vi tile_levels(sl_type type, panel_form form, const uint8_t *unit) {
-    static const uint8_t iq4[16] = {1,   24,  45,  63,  79,  93,  106, 118,
-                                    129, 141, 153, 166, 181, 197, 217, 241};
-    static const uint8_t e2m1[16] = {128, 129, 130, 131, 132, 134, 136, 140,
-                                     128, 127, 126, 125, 124, 122, 120, 116};
     if (form.codes != CODES_LEVELS) {
         return vi_zero();
     }
     if (form.scales == SCALES_K || form.scales == SCALES_K16) {
         return vi_load_16_bytes(unit + panel_levels_at(form.scales));
     }
-    return vi_load_16_bytes(type == SL_TYPE_IQ4_NL ? iq4 : e2m1);
+    return vi_xor(vi_load_16_bytes(sl_group_info_of(type)->levels), vi_set1_8(-128));
 }
 
 /* Of step v (0..7), bits [2 t, 2 t + 1], t = v % 4, of quad v / 4, moved to bit `to`. */
@@ -441,6 +438,7 @@ PRODUCT(q5_k, SL_TYPE_Q5_K)
 PRODUCT(q6_k, SL_TYPE_Q6_K)
 PRODUCT(iq4_nl, SL_TYPE_IQ4_NL)
 PRODUCT(iq4_xs, SL_TYPE_IQ4_XS)
+PRODUCT(iq2_xs, SL_TYPE_IQ2_XS)
 PRODUCT(mxfp4, SL_TYPE_MXFP4)
 PRODUCT(nvfp4, SL_TYPE_NVFP4)
 PRODUCT(tq2_0, SL_TYPE_TQ2_0)
@@ -461,6 +459,13 @@ void LEVEL(sl_product_fill)(sl_kernels *k) {
     k->product[SL_TYPE_Q6_K].mul = LEVEL(mul_q6_k);
     k->product[SL_TYPE_IQ4_NL].mul = LEVEL(mul_iq4_nl);
     k->product[SL_TYPE_IQ4_XS].mul = LEVEL(mul_iq4_xs);
+    k->product[SL_TYPE_IQ3_XXS].mul = LEVEL(mul_iq4_xs);
+    k->product[SL_TYPE_IQ3_S].mul = LEVEL(mul_iq4_xs);
+    k->product[SL_TYPE_IQ2_XXS].mul = LEVEL(mul_iq4_xs);
+    k->product[SL_TYPE_IQ1_S].mul = LEVEL(mul_iq4_xs);
+    k->product[SL_TYPE_IQ2_XS].mul = LEVEL(mul_iq2_xs);
+    k->product[SL_TYPE_IQ2_S].mul = LEVEL(mul_iq2_xs);
+    k->product[SL_TYPE_IQ1_M].mul = LEVEL(mul_iq2_xs);
     k->product[SL_TYPE_MXFP4].mul = LEVEL(mul_mxfp4);
     k->product[SL_TYPE_NVFP4].mul = LEVEL(mul_nvfp4);
     k->product[SL_TYPE_TQ2_0].mul = LEVEL(mul_tq2_0);
