@@ -24,7 +24,7 @@ typedef struct sl_group_info {
     /* Formats of at most 16 uneven values: all of them, in rising or the file's order. NULL: q is
      * any number of few bits. */
     const int8_t *levels;
-    /* sl_group.scale is a half times this (MXFP4: any power of two; Q8_K is not a half). */
+    /* sl_group.scale is a half times this (MXFP4: any power of two). */
     float factor;
 } sl_group_info;
 
@@ -33,8 +33,8 @@ const sl_group_info *sl_group_info_of(sl_type type);
 
 /* Weight i of the group, h = i / 16, is  scale[h] * sub[h] * q[i] + minimum * sub_min[h],  with the
  * format's offset already taken out of q (Q4_0: q in [-8, 7]). What a format does not have is 1
- * (sub, sub_min) or 0 (minimum); scale[0] = scale[1] but in SL_GROUP_16_FLOAT. scale * sub and minimum *
- * sub_min are exact in float32. */
+ * (sub, sub_min) or 0 (minimum); scale[0] = scale[1] but in SL_GROUP_16_FLOAT. The products scale *
+ * sub and minimum * sub_min are exact in float32. */
 typedef struct sl_group {
     int8_t q[SL_GROUP];
     int8_t sub[2], sub_min[2];

@@ -1,6 +1,5 @@
 /* The 16-bit float formats, 8-bit scales and little-endian loads, inline for the decoders and
- * kernels of this
- * level and above. References: IEEE 754-2019 binary16; bfloat16 is the upper half of binary32. */
+ * kernels. References: IEEE 754-2019 binary16; bfloat16 is the upper half of binary32. */
 #ifndef SL_QUANT_HALF_H
 #define SL_QUANT_HALF_H
 
