@@ -112,7 +112,7 @@ static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t 
     const sl_product *product = &k->product[type];
     bench_mul b = {.k = k, .type = type, .n_in = n_in, .n_out = n_out};
     b.row_bytes = n_in / info->block_elems * info->block_bytes;
-    const size_t panel_bytes = f32 ? 16 * b.row_bytes : product->panel_bytes(n_in);
+    const size_t panel_bytes = f32 ? 16 * b.row_bytes : product->panel_bytes(type, n_in);
     b.copy_bytes = panel_bytes * (n_out / SL_PANEL_ROWS);
     b.n_copies = (uint32_t)(BENCH_WEIGHT_BYTES / b.copy_bytes) + 1;
     b.weights = sl_alloc_aligned(b.n_copies * b.copy_bytes, 64);
@@ -123,7 +123,7 @@ static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t 
     if (f32) {
         memcpy(b.weights, file_rows, panel_bytes);
     } else {
-        product->pack(file_rows, b.row_bytes, 16, n_in, b.weights);
+        product->pack(type, file_rows, b.row_bytes, 16, n_in, b.weights);
     }
     for (size_t at = panel_bytes; at < b.n_copies * b.copy_bytes; at += panel_bytes) {
         memcpy(b.weights + at, b.weights, panel_bytes);
@@ -160,9 +160,11 @@ static void bench_product(const sl_kernels *k, sl_type type, bool f32, uint32_t 
 }
 
 static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
-    for (int i = 0; i < N_PRODUCT_TYPES; i++) {
+    for (sl_type type = 0; type < SL_TYPE_COUNT; type++) {
         char name[32];
-        const sl_type type = product_types[i];
+        if (!has_product(type)) {
+            continue;
+        }
         snprintf(name, sizeof(name), "mul %s", type_name(type));
         if (strstr(name, op)) {
             const bool super = sl_type_info_of((uint32_t)type)->block_elems == 256;

@@ -142,7 +142,7 @@ static void layout_packed(sl_program *p) {
         }
         cpu_weight *w = &p->weights[op->weight];
         w->product = &p->device->kernels.product[w->w->type];
-        w->panel_bytes = w->product->panel_bytes(w->w->n_in);
+        w->panel_bytes = w->product->panel_bytes(w->w->type, w->w->n_in);
         used += w->panel_bytes * w->n_panels * w->w->n_mats;
     }
     p->packed_bytes = used;
@@ -246,8 +246,8 @@ static void pack_chunk(sl_program *p, uint32_t chunk) {
     for (uint32_t panel = first; panel < end; panel++) {
         uint32_t row = panel * SL_PANEL_ROWS;
         uint32_t n_rows = w->w->n_out - row < SL_PANEL_ROWS ? w->w->n_out - row : SL_PANEL_ROWS;
-        w->product->pack(data + (size_t)row * w->w->row_bytes, w->w->row_bytes, n_rows, w->w->n_in,
-                         panels + (size_t)panel * w->panel_bytes);
+        w->product->pack(w->w->type, data + (size_t)row * w->w->row_bytes, w->w->row_bytes, n_rows,
+                         w->w->n_in, panels + (size_t)panel * w->panel_bytes);
     }
 }
 
