@@ -199,14 +199,21 @@ static void pool_claims_reset(sl_pool *p, uint32_t phase) {
     atomic_store_explicit(&p->claims[phase & 1].n_claimed, 0, memory_order_relaxed);
 }
 
-void sl_pool_barrier(sl_pool *p, uint32_t ith) {
+void sl_pool_barrier_then(sl_pool *p, uint32_t ith, void (*fn)(void *arg), void *arg) {
     uint32_t phase = sl_gate_value(&p->phase); /* cannot change before this worker has arrived */
     if (pool_arrive(p, ith)) {
+        if (fn != NULL) {
+            fn(arg);
+        }
         sl_gate_open(&p->phase, phase + 1);
         pool_claims_reset(p, phase);
     } else {
         pool_wait(&p->workers[ith], &p->phase, phase, &p->workers[ith].at_barrier);
     }
+}
+
+void sl_pool_barrier(sl_pool *p, uint32_t ith) {
+    sl_pool_barrier_then(p, ith, NULL, NULL);
 }
 
 uint32_t sl_pool_claim(sl_pool *p, uint32_t ith, uint32_t chunk) {

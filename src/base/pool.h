@@ -31,6 +31,10 @@ void sl_pool_run(sl_pool *p, sl_pool_fn fn, void *arg);
  * claim. */
 void sl_pool_barrier(sl_pool *p, uint32_t ith);
 
+/* A barrier at which the last worker to arrive calls fn(arg) before any leaves: work too short to
+ * share. fn claims nothing; it does the same with any worker's arg. */
+void sl_pool_barrier_then(sl_pool *p, uint32_t ith, void (*fn)(void *arg), void *arg);
+
 /* Hands out the numbers 0..n_tasks-1 of the present phase, each once: the next `chunk` of them
  * begin at the returned number; n_tasks or more means no work is left. A phase is what lies between
  * two barriers (or a job's ends); each phase starts again at 0. One claim sequence per phase;

@@ -10,9 +10,14 @@
  * d, sum):
  *   acc = fmaf(dw * da, (float)idot, acc)       idot: the exact integer sum of (w - offset) * q
  *   acc = fmaf(mw, s, acc)                      only formats with a minimum; s = da * (float)sum(q)
- * where dw (and mw) is the float32 scale (minimum) of that 32-group of weights. Q6_K: idot is the
- * sum over its two 16-groups of scale * dot16, dw the super-block's d. mw carries its own sign
- * (Q4_1: +m, Q4_K: -dmin * m).
+ * where dw (and mw) is the float32 scale (minimum) of that 32-group of weights; mw carries its own
+ * sign (Q4_1, Q5_1: +m; Q4_K, Q5_K: -dmin * m). The forms for scales of 16 weights (quant/group.h
+ * says which form a type has):
+ *   Q6_K Q3_K IQ2_XS IQ2_S IQ1_M   idot is the sum over the two halves of scale * dot16, dw the
+ *                                  super-block's d (times a constant of the format)
+ *   Q2_K    the same, and acc = fmaf(-dmin * da, (float)isum, acc), isum the sum over the halves of
+ *           minimum * sum16(q)
+ *   NVFP4   acc = fmaf(dw * da, (float)dot16, acc) for the first half, then for the second
  */
 #ifndef SL_KERNELS_KERNELS_H
 #define SL_KERNELS_KERNELS_H
@@ -39,16 +44,16 @@ typedef struct sl_act8 {
     size_t q_stride, g_stride;
 } sl_act8;
 
-/* A product of one weight type with int8 activations. All NULL / 0 where a type has no int8
- * form. */
+/* A product of one weight type with int8 activations. All NULL where a type has no int8 form:
+ * formats without blocks, and Q8_K. */
 typedef struct sl_product {
     /* Bytes of a packed panel of 16 rows x n_in, a multiple of 64. n_in is a multiple of the type's
      * block. */
-    size_t (*panel_bytes)(uint32_t n_in);
+    size_t (*panel_bytes)(sl_type type, uint32_t n_in);
     /* Packs n_rows (1..16) rows, row_bytes apart, as the file has them; missing rows become
      * zeros. */
-    void (*pack)(const uint8_t *rows, size_t row_bytes, uint32_t n_rows, uint32_t n_in,
-                 uint8_t *panel);
+    void (*pack)(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
+                 uint32_t n_in, uint8_t *panel);
     /* out[r * out_stride + 16 * p + i], for r in [row_begin, row_end), p in [panel_begin,
      * panel_end): the product of activation row r with weight row 16 p + i; with `add` it is added
      * to what is there. All 16 lanes of the last panel are written, so rows of `out` have room for

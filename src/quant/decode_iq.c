@@ -51,113 +51,78 @@ static inline uint32_t signs_of_code(uint32_t code) {
     return code | (uint32_t)__builtin_parity(code) << 7;
 }
 
+/* What all formats are decoded from is a group of 32 elements: these are the readers that group.h
+ * offers, and what follows them decodes whole rows. */
+
+static inline void group_scales(sl_group *out, float scale, uint32_t first, uint32_t second) {
+    out->scale[0] = scale;
+    out->scale[1] = scale;
+    out->sub[0] = (int8_t)(2 * first + 1);
+    out->sub[1] = (int8_t)(2 * second + 1);
+}
+
 /* --- IQ2: x = d * (0.5 + scale) / 4 * sign * point --- */
 
-void sl_decode_iq2_xxs(const uint8_t *restrict src, float *restrict dst, size_t n) {
-    for (size_t b = 0; b < n / SUPER; b++, src += 66, dst += SUPER) {
-        const float d = sl_half_load(src);
-        int8_t q[SUPER];
-        float scales[8];
-        for (int g = 0; g < 8; g++) {
-            const uint8_t *index = src + 2 + 8 * g;
-            const uint32_t codes = sl_load_u32(index + 4);
-            scales[g] = d * (0.5f + (float)(codes >> 28)) * 0.25f;
-            for (int p = 0; p < 4; p++) {
-                const uint64_t point = point_iq2(sl_grid_iq2_xxs[index[p]]);
-                const uint32_t signs = signs_of_code(codes >> 7 * p & 127);
-                sl_spread_store(point_signed(point, signs), q + 32 * g + 8 * p);
-            }
-        }
-        sl_runs_scale(q, scales, 8, 32, dst);
+void sl_group_iq2_xxs(const uint8_t *super, uint32_t g, sl_group *out) {
+    const uint8_t *index = super + 2 + 8 * (size_t)g;
+    const uint32_t codes = sl_load_u32(index + 4);
+    group_scales(out, sl_half_load(super) * 0.125f, codes >> 28, codes >> 28);
+    for (int p = 0; p < 4; p++) {
+        const uint64_t point = point_iq2(sl_grid_iq2_xxs[index[p]]);
+        const uint32_t signs = signs_of_code(codes >> 7 * p & 127);
+        sl_spread_store(point_signed(point, signs), out->q + 8 * p);
     }
 }
 
-/* Scales of 16 elements each: 16 nibbles, low first. */
-static inline void scales_iq2(const uint8_t *nibbles, float d, float scales[16]) {
-    for (int i = 0; i < 8; i++) {
-        scales[2 * i] = d * (0.5f + (float)(nibbles[i] & 15)) * 0.25f;
-        scales[2 * i + 1] = d * (0.5f + (float)(nibbles[i] >> 4)) * 0.25f;
-    }
-}
-
-/* A qs: grid index in bits 0-8, sign code above. */
-void sl_decode_iq2_xs(const uint8_t *restrict src, float *restrict dst, size_t n) {
-    for (size_t b = 0; b < n / SUPER; b++, src += 74, dst += SUPER) {
-        int8_t q[SUPER];
-        float scales[16];
-        scales_iq2(src + 66, sl_half_load(src), scales);
-        for (int g = 0; g < 8; g++) {
-            for (int p = 4 * g; p < 4 * g + 4; p++) {
-                const uint32_t code = sl_load_u16(src + 2 + 2 * p);
-                const uint64_t point = point_iq2(sl_grid_iq2_xs[code & 511]);
-                sl_spread_store(point_signed(point, signs_of_code(code >> 9)), q + 8 * p);
-            }
-        }
-        sl_runs_scale(q, scales, 16, 16, dst);
+/* A qs: grid index in bits 0-8, sign code above. Scales of 16 elements each are nibbles, low
+ * first. */
+void sl_group_iq2_xs(const uint8_t *super, uint32_t g, sl_group *out) {
+    group_scales(out, sl_half_load(super) * 0.125f, super[66 + g] & 15, super[66 + g] >> 4);
+    for (uint32_t p = 0; p < 4; p++) {
+        const uint32_t code = sl_load_u16(super + 2 + 8 * (size_t)g + 2 * (size_t)p);
+        const uint64_t point = point_iq2(sl_grid_iq2_xs[code & 511]);
+        sl_spread_store(point_signed(point, signs_of_code(code >> 9)), out->q + 8 * p);
     }
 }
 
 /* index_high[g]: bits 2 p, 2 p + 1 are bits 8, 9 of the index of the group's point p. */
-void sl_decode_iq2_s(const uint8_t *restrict src, float *restrict dst, size_t n) {
-    for (size_t b = 0; b < n / SUPER; b++, src += 82, dst += SUPER) {
-        int8_t q[SUPER];
-        float scales[16];
-        scales_iq2(src + 74, sl_half_load(src), scales);
-        for (int g = 0; g < 8; g++) {
-            const uint8_t *index = src + 2 + 4 * g, *signs = src + 34 + 4 * g;
-            const int high = src[66 + g];
-            for (int p = 0; p < 4; p++) {
-                const uint64_t point = point_iq2(
-                    sl_grid_iq2_s[index[p] | (high >> 2 * p & 3) << 8]);
-                sl_spread_store(point_signed(point, signs[p]), q + 32 * g + 8 * p);
-            }
-        }
-        sl_runs_scale(q, scales, 16, 16, dst);
+void sl_group_iq2_s(const uint8_t *super, uint32_t g, sl_group *out) {
+    const uint8_t *index = super + 2 + 4 * (size_t)g, *signs = super + 34 + 4 * (size_t)g;
+    const int high = super[66 + g];
+    group_scales(out, sl_half_load(super) * 0.125f, super[74 + g] & 15, super[74 + g] >> 4);
+    for (int p = 0; p < 4; p++) {
+        const uint64_t point = point_iq2(sl_grid_iq2_s[index[p] | (high >> 2 * p & 3) << 8]);
+        sl_spread_store(point_signed(point, signs[p]), out->q + 8 * p);
     }
 }
 
 /* --- IQ3: two entries of four elements to a point --- */
 
 /* x = d * (0.5 + scale) / 2 * sign * point; a scale for 32 elements. */
-void sl_decode_iq3_xxs(const uint8_t *restrict src, float *restrict dst, size_t n) {
-    for (size_t b = 0; b < n / SUPER; b++, src += 98, dst += SUPER) {
-        const float d = sl_half_load(src);
-        int8_t q[SUPER];
-        float scales[8];
-        for (int g = 0; g < 8; g++) {
-            const uint8_t *index = src + 2 + 8 * g;
-            const uint32_t codes = sl_load_u32(src + 66 + 4 * g);
-            scales[g] = d * (0.5f + (float)(codes >> 28)) * 0.5f;
-            for (int p = 0; p < 4; p++) {
-                const uint64_t point = point_iq3_xxs(sl_grid_iq3_xxs[index[2 * p]],
-                                                     sl_grid_iq3_xxs[index[2 * p + 1]]);
-                const uint32_t signs = signs_of_code(codes >> 7 * p & 127);
-                sl_spread_store(point_signed(point, signs), q + 32 * g + 8 * p);
-            }
-        }
-        sl_runs_scale(q, scales, 8, 32, dst);
+void sl_group_iq3_xxs(const uint8_t *super, uint32_t g, sl_group *out) {
+    const uint8_t *index = super + 2 + 8 * (size_t)g;
+    const uint32_t codes = sl_load_u32(super + 66 + 4 * (size_t)g);
+    group_scales(out, sl_half_load(super) * 0.25f, codes >> 28, codes >> 28);
+    for (int p = 0; p < 4; p++) {
+        const uint64_t point = point_iq3_xxs(sl_grid_iq3_xxs[index[2 * p]],
+                                             sl_grid_iq3_xxs[index[2 * p + 1]]);
+        const uint32_t signs = signs_of_code(codes >> 7 * p & 127);
+        sl_spread_store(point_signed(point, signs), out->q + 8 * p);
     }
 }
 
 /* x = d * (1 + 2 * scale) * sign * point; scale nibbles (low first) are for 32 elements. Bit e of
  * index_high[g] is bit 8 of index 8 g + e. */
-void sl_decode_iq3_s(const uint8_t *restrict src, float *restrict dst, size_t n) {
-    for (size_t b = 0; b < n / SUPER; b++, src += 110, dst += SUPER) {
-        const float d = sl_half_load(src);
-        int8_t q[SUPER];
-        float scales[8];
-        for (int g = 0; g < 8; g++) {
-            const uint8_t *index = src + 2 + 8 * g;
-            const uint32_t high = src[66 + g];
-            scales[g] = d * (float)(1 + 2 * (src[106 + g / 2] >> 4 * (g % 2) & 15));
-            for (int p = 0; p < 4; p++) {
-                const uint32_t first = index[2 * p] | (high >> 2 * p & 1) << 8;
-                const uint32_t second = index[2 * p + 1] | (high >> (2 * p + 1) & 1) << 8;
-                const uint64_t point = point_iq3_s(sl_grid_iq3_s[first], sl_grid_iq3_s[second]);
-                sl_spread_store(point_signed(point, src[74 + 4 * g + p]), q + 32 * g + 8 * p);
-            }
-        }
-        sl_runs_scale(q, scales, 8, 32, dst);
+void sl_group_iq3_s(const uint8_t *super, uint32_t g, sl_group *out) {
+    const uint8_t *index = super + 2 + 8 * (size_t)g, *signs = super + 74 + 4 * (size_t)g;
+    const uint32_t high = super[66 + g];
+    const uint32_t scale = super[106 + g / 2] >> 4 * (g % 2) & 15;
+    group_scales(out, sl_half_load(super), scale, scale);
+    for (int p = 0; p < 4; p++) {
+        const uint32_t first = index[2 * p] | (high >> 2 * p & 1) << 8;
+        const uint32_t second = index[2 * p + 1] | (high >> (2 * p + 1) & 1) << 8;
+        const uint64_t point = point_iq3_s(sl_grid_iq3_s[first], sl_grid_iq3_s[second]);
+        sl_spread_store(point_signed(point, signs[p]), out->q + 8 * p);
     }
 }
 
@@ -170,43 +135,50 @@ static inline uint64_t point_iq1(uint32_t index, bool down) {
 
 /* high[g]: bits 3 p .. 3 p + 2 are bits 8-10 of the index of the group's point p, bits 12-14 the
  * scale, bit 15 set: the shift is down. */
-void sl_decode_iq1_s(const uint8_t *restrict src, float *restrict dst, size_t n) {
-    for (size_t b = 0; b < n / SUPER; b++, src += 50, dst += SUPER) {
-        const float d = sl_half_load(src) * 0.125f;
-        int8_t q[SUPER];
-        float scales[8];
-        for (int g = 0; g < 8; g++) {
-            const uint32_t high = sl_load_u16(src + 34 + 2 * g);
-            scales[g] = d * (float)(2 * (high >> 12 & 7) + 1);
-            for (int p = 0; p < 4; p++) {
-                const uint32_t index = src[2 + 4 * g + p] | (high >> 3 * p & 7) << 8;
-                sl_spread_store(point_iq1(index, high >> 15), q + 32 * g + 8 * p);
-            }
-        }
-        sl_runs_scale(q, scales, 8, 32, dst);
+void sl_group_iq1_s(const uint8_t *super, uint32_t g, sl_group *out) {
+    const uint32_t high = sl_load_u16(super + 34 + 2 * (size_t)g);
+    group_scales(out, sl_half_load(super) * 0.125f, high >> 12 & 7, high >> 12 & 7);
+    for (uint32_t p = 0; p < 4; p++) {
+        const uint32_t index = super[2 + 4 * g + p] | (high >> 3 * p & 7) << 8;
+        sl_spread_store(point_iq1(index, high >> 15), out->q + 8 * p);
     }
 }
 
 /* Nibble p of high (low first): bits 8-10 of the index of point p, bit 3 set: the shift is down.
  * The scale of the h-th 16 elements is at bit 3 (h % 4) of scales[h / 4]; the top nibbles of the
  * four scales are those of d, the lowest first. */
-void sl_decode_iq1_m(const uint8_t *restrict src, float *restrict dst, size_t n) {
-    for (size_t b = 0; b < n / SUPER; b++, src += 56, dst += SUPER) {
-        uint32_t packed[4], half = 0;
-        for (int i = 0; i < 4; i++) {
-            packed[i] = sl_load_u16(src + 48 + 2 * i);
-            half |= packed[i] >> 12 << 4 * i;
-        }
-        const float d = sl_half_to_float((uint16_t)half) * 0.125f;
-        int8_t q[SUPER];
-        float scales[16];
-        for (int h = 0; h < 16; h++) {
-            const uint32_t high = src[32 + h];
-            scales[h] = d * (float)(2 * (packed[h / 4] >> 3 * (h % 4) & 7) + 1);
-            sl_spread_store(point_iq1(src[2 * h] | (high & 7) << 8, high >> 3 & 1), q + 16 * h);
-            sl_spread_store(point_iq1(src[2 * h + 1] | (high >> 4 & 7) << 8, high >> 7),
-                            q + 16 * h + 8);
-        }
-        sl_runs_scale(q, scales, 16, 16, dst);
+void sl_group_iq1_m(const uint8_t *super, uint32_t g, sl_group *out) {
+    uint32_t half = 0;
+    for (uint32_t i = 0; i < 4; i++) {
+        half |= (uint32_t)(super[49 + 2 * i] >> 4) << 4 * i;
+    }
+    const uint32_t packed = sl_load_u16(super + 48 + 2 * (size_t)(g / 2)) >> 6 * (g % 2);
+    group_scales(out, sl_half_to_float((uint16_t)half) * 0.125f, packed & 7, packed >> 3 & 7);
+    for (uint32_t p = 0; p < 4; p++) {
+        const uint32_t high = super[32 + 2 * g + p / 2] >> 4 * (p % 2);
+        const uint32_t index = super[4 * g + p] | (high & 7) << 8;
+        sl_spread_store(point_iq1(index, high >> 3 & 1), out->q + 8 * p);
     }
 }
+
+/* --- whole rows --- */
+
+#define DECODER(name, block_bytes)                                                                 \
+    void sl_decode_##name(const uint8_t *restrict src, float *restrict dst, size_t n) {            \
+        for (size_t b = 0; b < n / SUPER; b++, src += (block_bytes)) {                             \
+            for (uint32_t g = 0; g < SUPER / SL_GROUP; g++, dst += SL_GROUP) {                     \
+                sl_group group;                                                                    \
+                sl_group_##name(src, g, &group);                                                   \
+                const float scales[2] = {group.scale[0] * (float)group.sub[0],                     \
+                                         group.scale[1] * (float)group.sub[1]};                    \
+                sl_runs_scale(group.q, scales, 2, SL_GROUP / 2, dst);                              \
+            }                                                                                      \
+        }                                                                                          \
+    }
+DECODER(iq2_xxs, 66)
+DECODER(iq2_xs, 74)
+DECODER(iq2_s, 82)
+DECODER(iq3_xxs, 98)
+DECODER(iq3_s, 110)
+DECODER(iq1_s, 50)
+DECODER(iq1_m, 56)

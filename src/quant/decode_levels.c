@@ -17,16 +17,16 @@
 #include "quant/decode.h"
 #include "quant/half.h"
 
-static const float levels_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                     1,    13,   25,  38,  53,  69,  89,  113};
-static const float levels_e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+const int8_t sl_levels_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                  1,    13,   25,  38,  53,  69,  89,  113};
+const int8_t sl_levels_e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 /* m bytes of qs to 2 m elements: the products are few, so all of them are made beforehand. */
-static inline void levels_put(const float levels[16], float scale, const uint8_t *restrict qs,
+static inline void levels_put(const int8_t levels[16], float scale, const uint8_t *restrict qs,
                               int m, float *restrict dst) {
     float x[16];
     for (int i = 0; i < 16; i++) {
-        x[i] = scale * levels[i];
+        x[i] = scale * (float)levels[i];
     }
     for (int j = 0; j < m; j++) {
         dst[j] = x[qs[j] & 15];
@@ -36,7 +36,7 @@ static inline void levels_put(const float levels[16], float scale, const uint8_t
 
 void sl_decode_iq4_nl(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / 32; b++, src += 18, dst += 32) {
-        levels_put(levels_iq4, sl_half_load(src), src + 2, 16, dst);
+        levels_put(sl_levels_iq4, sl_half_load(src), src + 2, 16, dst);
     }
 }
 
@@ -48,37 +48,21 @@ void sl_decode_iq4_xs(const uint8_t *restrict src, float *restrict dst, size_t n
         const int high = sl_load_u16(src + 2);
         for (int g = 0; g < 8; g++, dst += 32) {
             const int scale = (src[4 + g / 2] >> 4 * (g % 2) & 15) | (high >> 2 * g & 3) << 4;
-            levels_put(levels_iq4, d * (float)(scale - 32), src + 8 + 16 * g, 16, dst);
+            levels_put(sl_levels_iq4, d * (float)(scale - 32), src + 8 + 16 * g, 16, dst);
         }
     }
 }
 
-/* Half of 2^(e - 127); the two smallest are subnormal. */
-static inline float half_of_e8m0(uint32_t e) {
-    return sl_float_of_bits(e < 2 ? 0x200000u << e : (e - 1) << 23);
-}
-
 void sl_decode_mxfp4(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / 32; b++, src += 17, dst += 32) {
-        levels_put(levels_e2m1, half_of_e8m0(src[0]), src + 1, 16, dst);
+        levels_put(sl_levels_e2m1, sl_half_of_e8m0(src[0]), src + 1, 16, dst);
     }
-}
-
-/* Half of the number: 4 bits of exponent (bias 7), 3 of mantissa, subnormals; bit 7 is not looked
- * at. */
-static inline float half_of_ue4m3(uint32_t code) {
-    const uint32_t exponent = code >> 3 & 15, mantissa = code & 7;
-    if (code == 127) {
-        return 0.0f;
-    }
-    const uint32_t unit = exponent > 1 ? exponent : 1; /* of the last place: 2^(unit - 11) */
-    return (float)(exponent > 0 ? 8 + mantissa : mantissa) * sl_float_of_bits((unit + 116) << 23);
 }
 
 void sl_decode_nvfp4(const uint8_t *restrict src, float *restrict dst, size_t n) {
     for (size_t b = 0; b < n / 64; b++, src += 36) {
         for (int g = 0; g < 4; g++, dst += 16) {
-            levels_put(levels_e2m1, half_of_ue4m3(src[g]), src + 4 + 8 * g, 8, dst);
+            levels_put(sl_levels_e2m1, sl_half_of_ue4m3(src[g]), src + 4 + 8 * g, 8, dst);
         }
     }
 }

@@ -1,5 +1,5 @@
-/* The 16-bit float formats and little-endian loads, inline for the decoders and kernels of this
- * level and above. References: IEEE 754-2019 binary16; bfloat16 is the upper half of binary32. */
+/* The 16-bit float formats, 8-bit scales and little-endian loads, inline for the decoders and
+ * kernels. References: IEEE 754-2019 binary16; bfloat16 is the upper half of binary32. */
 #ifndef SL_QUANT_HALF_H
 #define SL_QUANT_HALF_H
 
@@ -38,6 +38,22 @@ static inline float sl_half_to_float(uint16_t h) {
 }
 static inline float sl_half_load(const uint8_t *p) {
     return sl_half_to_float(sl_load_u16(p));
+}
+
+/* Half of the scale 2^(e - 127) of MXFP4; the two smallest are subnormal. */
+static inline float sl_half_of_e8m0(uint32_t e) {
+    return sl_float_of_bits(e < 2 ? 0x200000u << e : (e - 1) << 23);
+}
+
+/* Half of a scale of NVFP4: 4 bits of exponent (bias 7), 3 of mantissa, subnormals; bit 7 is not
+ * looked at. A binary16 holds all of them. */
+static inline float sl_half_of_ue4m3(uint32_t code) {
+    const uint32_t exponent = code >> 3 & 15, mantissa = code & 7;
+    if (code == 127) {
+        return 0.0f;
+    }
+    const uint32_t unit = exponent > 1 ? exponent : 1; /* of the last place: 2^(unit - 11) */
+    return (float)(exponent > 0 ? 8 + mantissa : mantissa) * sl_float_of_bits((unit + 116) << 23);
 }
 
 static inline float sl_bfloat_to_float(uint16_t h) {

@@ -128,7 +128,7 @@ static size_t bench_panel_bytes(const sl_kernels *k, sl_type type, bench_form fo
                                 size_t row_bytes) {
     switch (form) {
     case BENCH_INT8:
-        return k->product[type].panel_bytes(n_in);
+        return k->product[type].panel_bytes(type, n_in);
     case BENCH_BF16:
         return k->bf16.panel_bytes(n_in);
     case BENCH_PLAIN:
@@ -143,7 +143,7 @@ static void bench_pack(const sl_kernels *k, sl_type type, bench_form form, const
                        size_t row_bytes, uint32_t n_in, uint8_t *panel) {
     switch (form) {
     case BENCH_INT8:
-        k->product[type].pack(rows, row_bytes, SL_PANEL_ROWS, n_in, panel);
+        k->product[type].pack(type, rows, row_bytes, SL_PANEL_ROWS, n_in, panel);
         break;
     case BENCH_BF16:
         k->bf16.pack(rows, row_bytes, SL_PANEL_ROWS, n_in, panel);
@@ -216,9 +216,11 @@ static void bench_product(const sl_kernels *k, sl_type type, bench_form form, ui
 }
 
 static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
-    for (int i = 0; i < N_PRODUCT_TYPES; i++) {
+    for (sl_type type = 0; type < SL_TYPE_COUNT; type++) {
         char name[32];
-        const sl_type type = product_types[i];
+        if (!has_product(type)) {
+            continue;
+        }
         snprintf(name, sizeof(name), "mul %s", type_name(type));
         if (strstr(name, op)) {
             const bool super = sl_type_info_of((uint32_t)type)->block_elems == 256;

@@ -1,9 +1,9 @@
 /* Checks of the products: int8 forms and the generic float form, every level bit for bit against
  * the reference. Part of test_kernels.c. */
 
-static const sl_type product_types[] = {SL_TYPE_Q4_0, SL_TYPE_Q4_1, SL_TYPE_Q5_0,
-                                        SL_TYPE_Q8_0, SL_TYPE_Q4_K, SL_TYPE_Q6_K};
-enum { N_PRODUCT_TYPES = sizeof(product_types) / sizeof(product_types[0]) };
+static bool has_product(sl_type type) {
+    return sl_group_info_of(type)->form != SL_GROUP_NONE;
+}
 
 /* One product with weights of its own. */
 typedef struct product_case {
@@ -23,12 +23,12 @@ typedef struct product_case {
 static bool product_run(const sl_kernels *k, const product_case *c, float *out) {
     const sl_product *product = &k->product[c->type];
     const uint32_t n_panels = (c->n_out + SL_PANEL_ROWS - 1) / SL_PANEL_ROWS;
-    const size_t panel_bytes = product->panel_bytes(c->n_in);
+    const size_t panel_bytes = product->panel_bytes(c->type, c->n_in);
     guarded panels;
     uint8_t *p = guarded_alloc(&panels, n_panels * panel_bytes);
     for (uint32_t i = 0; i < n_panels; i++) {
         const uint32_t left = c->n_out - i * SL_PANEL_ROWS;
-        product->pack(c->weights + (size_t)i * SL_PANEL_ROWS * c->row_bytes, c->row_bytes,
+        product->pack(c->type, c->weights + (size_t)i * SL_PANEL_ROWS * c->row_bytes, c->row_bytes,
                       left < SL_PANEL_ROWS ? left : SL_PANEL_ROWS, c->n_in, p + i * panel_bytes);
     }
     product->mul(p, c->n_in, c->panel_begin, c->panel_end, c->act, c->row_begin, c->row_end, out,
@@ -63,17 +63,40 @@ static void product_check(const product_case *c) {
           type_name(c->type));
 }
 
+/* Where in a block the scale is, of one or two bytes. */
+static uint32_t scale_offset(sl_type type) {
+    switch (type) {
+    case SL_TYPE_Q2_K:
+        return 80 + 2 * rng_below(&state.rng, 2);
+    case SL_TYPE_Q3_K:
+        return 108;
+    case SL_TYPE_Q6_K:
+        return 208;
+    case SL_TYPE_TQ1_0:
+        return 52;
+    case SL_TYPE_TQ2_0:
+        return 64;
+    case SL_TYPE_IQ1_M:
+        return 48 + 2 * rng_below(&state.rng, 4);
+    default:
+        return 0;
+    }
+}
+
 /* Odd values that a file or a model may bring: scales that are zero, subnormal, huge, infinite or
  * NaN. */
 static void spoil_weights(rng *r, sl_type type, uint8_t *rows, size_t row_bytes, uint32_t n_out) {
     static const uint16_t halves[] = {0x0000, 0x8000, 0x0001, 0x7bff,
                                       0x7c00, 0xfc00, 0x7e00, 0x83ff};
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
-    const uint32_t at = type == SL_TYPE_Q6_K ? 208 : 0;
     for (uint32_t i = 0; i < n_out; i++) {
         const size_t block = rng_below(r, (uint32_t)(row_bytes / info->block_bytes));
         const uint16_t h = halves[rng_below(r, 8)];
-        memcpy(rows + i * row_bytes + block * info->block_bytes + at, &h, 2);
+        uint8_t *at = rows + i * row_bytes + block * info->block_bytes + scale_offset(type);
+        memcpy(at, &h, 2);
+        if (type == SL_TYPE_MXFP4) {
+            at[0] = (uint8_t)(rng_below(&state.rng, 2) ? 255 - i % 3 : i % 3);
+        }
     }
 }
 
@@ -132,8 +155,10 @@ static void product_case_run(sl_type type, uint32_t n_in, uint32_t n_out, uint32
 
 static void check_products(void) {
     static const uint32_t groups[] = {1, 2, 3, 5, 6, 7, 18, 48};
-    for (int t = 0; t < N_PRODUCT_TYPES; t++) {
-        const sl_type type = product_types[t];
+    for (sl_type type = 0; type < SL_TYPE_COUNT; type++) {
+        if (!has_product(type)) {
+            continue;
+        }
         const uint32_t block = sl_type_info_of((uint32_t)type)->block_elems;
         for (uint32_t n_rows = 1; n_rows <= 33; n_rows++) { /* all tile heights */
             product_case_run(type, block * (1 + n_rows % 3), 1 + rng_below(&state.rng, 40), n_rows,
@@ -147,11 +172,45 @@ static void check_products(void) {
     }
 }
 
+/* The reference's int8 product is that of the decoded weights with q * d, but for rounding. */
+static void check_product_means(void) {
+    enum { N_IN = 512 };
+    for (sl_type type = 0; type < SL_TYPE_COUNT; type++) {
+        if (!has_product(type)) {
+            continue;
+        }
+        const sl_product *product = &state.ref.product[type];
+        uint8_t row[N_IN * 2];
+        float x[N_IN], w[N_IN], out[SL_PANEL_ROWS];
+        uint8_t *panel = sl_alloc_aligned(product->panel_bytes(type, N_IN), 64);
+        act_buf act;
+        act_alloc(&act, 1, N_IN);
+        random_row(&state.rng, type, row, N_IN);
+        sl_type_decode_row(type, row, w, N_IN);
+        rng_fill(&state.rng, x, N_IN);
+        state.ref.quantize_row(x, N_IN, &act.act, 0);
+        product->pack(type, row, sizeof(row), 1, N_IN, panel);
+        product->mul(panel, N_IN, 0, 1, &act.act, 0, 1, out, SL_PANEL_ROWS, false);
+        double want = 0.0, size = 0.0;
+        for (uint32_t i = 0; i < N_IN; i++) {
+            const double term = (double)w[i] * act.act.q[i] * (double)act.act.d[i / SL_ACT_GROUP];
+            want += term;
+            size += fabs(term);
+        }
+        CHECK(fabs((double)out[0] - want) <= 1e-5 * size, "mul %s: %.9g, should be %.9g",
+              type_name(type), (double)out[0], want);
+        CHECK(act_free(&act), "quantize_row writes outside");
+        sl_free_aligned(panel);
+    }
+}
+
 /* A row alone gives what it gives among 512, at every level. */
 static void check_product_rows_independent(void) {
     enum { ROWS = 512, OUT = 32 };
-    for (int t = 0; t < N_PRODUCT_TYPES; t++) {
-        const sl_type type = product_types[t];
+    for (sl_type type = 0; type < SL_TYPE_COUNT; type++) {
+        if (!has_product(type)) {
+            continue;
+        }
         const uint32_t n_in = sl_type_info_of((uint32_t)type)->block_elems == 32 ? 576 : 512;
         const sl_type_info *info = sl_type_info_of((uint32_t)type);
         const size_t row_bytes = n_in / info->block_elems * info->block_bytes;
@@ -170,10 +229,11 @@ static void check_product_rows_independent(void) {
         float *alone = sl_alloc_aligned(ROWS * OUT * 4, 64);
         for (size_t l = 0; l < state.n_levels; l++) {
             const sl_product *product = &state.level[l].product[type];
-            const size_t panel_bytes = product->panel_bytes(n_in);
+            const size_t panel_bytes = product->panel_bytes(type, n_in);
             uint8_t *panels = sl_alloc_aligned(2 * panel_bytes, 64);
-            product->pack(weights, row_bytes, 16, n_in, panels);
-            product->pack(weights + 16 * row_bytes, row_bytes, 16, n_in, panels + panel_bytes);
+            product->pack(type, weights, row_bytes, 16, n_in, panels);
+            product->pack(type, weights + 16 * row_bytes, row_bytes, 16, n_in,
+                          panels + panel_bytes);
             product->mul(panels, n_in, 0, 2, &act.act, 0, ROWS, all, OUT, false);
             for (uint32_t i = 0; i < ROWS; i++) {
                 product->mul(panels, n_in, 0, 2, &act.act, i, i + 1, alone, OUT, false);

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "kernels/kernels.h"
+#include "quant/group.h"
 #include "quant/half.h"
 #include "quant/types.h"
 

@@ -86,6 +86,7 @@ static const struct {
     {"attend_sinks", check_attend_sinks},
     {"attend_nan", check_attend_nan},
     {"mul", check_products},
+    {"mul_means", check_product_means},
     {"mul_rows", check_product_rows_independent},
     {"mul_plain", check_plain},
     {"mul_bf16", check_bf16},

@@ -25,10 +25,12 @@ static void builder_row_op(phase_builder *b, uint32_t n_choices, cpu_row_op op) 
         last->u.rows.first = s->n_row_ops;
         last->u.rows.n = 0;
         last->u.rows.n_choices = n_choices;
+        last->u.rows.n_floats = 0;
         b->rows_open = true;
     }
     s->row_ops[s->n_row_ops++] = op;
     last->u.rows.n++;
+    last->u.rows.n_floats += b->p->plan->values[op.out].width;
 }
 
 static uint32_t builder_choices(const phase_builder *b, sl_value_id v) {
@@ -89,21 +91,27 @@ static cpu_phase *linear_joined(const cpu_segment *s, cpu_phase_kind kind, sl_va
     return last;
 }
 
+/* Value v is needed rounded: done once for all that reads it so. */
+static void builder_round(phase_builder *b, sl_value_id v, cpu_form form) {
+    if (!b->fresh[v][form]) {
+        b->seg->values[v].wants[form] = true;
+        builder_row_op(
+            b, builder_choices(b, v),
+            (cpu_row_op){.kind = form == CPU_FORM_BF16 ? CPU_ROW_ROUND : CPU_ROW_QUANTIZE,
+                         .in = {v},
+                         .out = v});
+        b->fresh[v][form] = true;
+    }
+}
+
 /* Appends a product, of experts or not; returns how many operations of the plan it covers. */
 static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
     const sl_plan *plan = b->p->plan;
     const sl_plan_op *op = &plan->ops[i];
     const cpu_weight *w = &b->p->weights[op->weight];
     sl_value_id in = op->in[0];
-    bool rounds = w->form == CPU_FORM_INT8 || w->form == CPU_FORM_BF16;
-    if (rounds && !b->fresh[in][w->form]) {
-        b->seg->values[in].wants[w->form] = true;
-        builder_row_op(
-            b, builder_choices(b, in),
-            (cpu_row_op){.kind = w->form == CPU_FORM_BF16 ? CPU_ROW_ROUND : CPU_ROW_QUANTIZE,
-                         .in = {in},
-                         .out = in});
-        b->fresh[in][w->form] = true;
+    if (w->form == CPU_FORM_INT8 || w->form == CPU_FORM_BF16) {
+        builder_round(b, in, w->form);
     }
     bool folds = linear_folds_add(plan, i, end);
     cpu_linear l = {.w = w, .out = folds ? plan->ops[i + 1].out : op->out, .add = folds};
@@ -170,13 +178,29 @@ static void builder_attend(phase_builder *b, const sl_plan_op *op) {
 
 /* The rows' choices are sorted before the first rows go to their experts. */
 static void builder_sort(phase_builder *b, const sl_plan_op *op) {
-    uint32_t n_used = builder_choices(b, op->out);
     cpu_phase *phase = &b->seg->phases[b->seg->n_phases++];
     phase->kind = CPU_PHASE_SORT;
     phase->u.sort.route = op->in[1];
-    phase->u.sort.n_used = n_used;
+    phase->u.sort.n_used = builder_choices(b, op->out);
     phase->u.sort.n_expert = b->n_expert;
     b->rows_open = false;
+}
+
+/* True if all that touches the output of dispatch i, up to the next dispatch into it, are products
+ * that read it rounded to int8. */
+static bool dispatch_only_rounded(const phase_builder *b, uint32_t i, uint32_t end) {
+    const sl_plan *plan = b->p->plan;
+    const sl_value_id v = plan->ops[i].out;
+    for (i++; i < end && plan->ops[i].out != v; i++) {
+        const sl_plan_op *op = &plan->ops[i];
+        for (uint32_t k = 0; k < sl_plan_op_n_in(op); k++) {
+            if (op->in[k] == v &&
+                (op->kind != SL_OP_EXPERTS || b->p->weights[op->weight].form != CPU_FORM_INT8)) {
+                return false;
+            }
+        }
+    }
+    return i == end || plan->ops[i].kind == SL_OP_DISPATCH;
 }
 
 /* Row operations: what they are called here, and the kind of rows that they run over. */
@@ -209,6 +233,26 @@ static void builder_rows(phase_builder *b, const sl_plan_op *op) {
     builder_wrote(b, op->out);
 }
 
+/* Rows that products read rounded are rounded once, before they are copied to their choices. */
+static void builder_dispatch(phase_builder *b, uint32_t i, uint32_t end) {
+    const sl_plan_op *op = &b->p->plan->ops[i];
+    bool rounded = dispatch_only_rounded(b, i, end);
+    if (rounded) {
+        builder_round(b, op->in[0], CPU_FORM_INT8);
+    }
+    builder_sort(b, op);
+    if (!rounded) {
+        builder_rows(b, op);
+        return;
+    }
+    builder_row_op(
+        b, builder_choices(b, op->out),
+        (cpu_row_op){
+            .kind = CPU_ROW_DISPATCH_ROUNDED, .op = op, .in = {op->in[0]}, .out = op->out});
+    b->seg->values[op->out].wants[CPU_FORM_INT8] = true; /* and no float rows */
+    b->fresh[op->out][CPU_FORM_INT8] = true;
+}
+
 static bool builder_awaits_bias(const phase_builder *b, sl_value_id v) {
     for (uint32_t i = 0; i < b->n_biased; i++) {
         if (b->biased[i]->out == v) {
@@ -237,8 +281,7 @@ static uint32_t builder_op(phase_builder *b, uint32_t i, uint32_t end) {
         builder_attend(b, op);
         break;
     case SL_OP_DISPATCH:
-        builder_sort(b, op);
-        builder_rows(b, op);
+        builder_dispatch(b, i, end);
         break;
     default:
         builder_rows(b, op);

@@ -40,15 +40,14 @@ static void layout_values(const sl_plan *plan, cpu_segment *seg, carver *c) {
         cpu_value *v = &seg->values[i];
         v->width = plan->values[i].width;
         v->n_choices = plan->values[i].n_choices;
-        if (!v->written) {
-            continue;
-        }
         size_t rows = (size_t)seg->rows_max * (v->n_choices == 0 ? 1 : v->n_choices);
-        v->stride = (v->width + 15u) & ~(size_t)15;
-        if (v->stride % 1024 == 0) {
-            v->stride += 16; /* rows a multiple of 4 KB apart would share cache sets */
+        if (v->written) {
+            v->stride = (v->width + 15u) & ~(size_t)15;
+            if (v->stride % 1024 == 0) {
+                v->stride += 16; /* rows a multiple of 4 KB apart would share cache sets */
+            }
+            v->x = carve(c, v->stride * rows, sizeof(float));
         }
-        v->x = carve(c, v->stride * rows, sizeof(float));
         if (v->wants[CPU_FORM_BF16]) {
             v->bf16_stride = (v->width + 31u) & ~(size_t)31;
             if (v->bf16_stride % 2048 == 0) {
@@ -154,7 +153,7 @@ static size_t weight_panel_bytes(const sl_kernels *k, const cpu_weight *w) {
     case CPU_FORM_PLAIN:
         return k->plain.panel_bytes(w->w->type, w->w->n_in);
     case CPU_FORM_INT8:
-        return k->product[w->w->type].panel_bytes(w->w->n_in);
+        return k->product[w->w->type].panel_bytes(w->w->type, w->w->n_in);
     case CPU_FORM_BF16:
         return k->bf16.panel_bytes(w->w->n_in);
     default:
@@ -279,11 +278,11 @@ static void pack_chunk(sl_program *p, uint32_t chunk) {
         uint32_t n_rows = w->w->n_out - row < SL_PANEL_ROWS ? w->w->n_out - row : SL_PANEL_ROWS;
         const uint8_t *rows = data + (size_t)row * w->w->row_bytes;
         uint8_t *to = panels + (size_t)panel * w->panel_bytes;
-        if (w->form == CPU_FORM_PLAIN) {
-            k->plain.pack(w->w->type, rows, w->w->row_bytes, n_rows, w->w->n_in, to);
+        if (w->form == CPU_FORM_BF16) {
+            k->bf16.pack(rows, w->w->row_bytes, n_rows, w->w->n_in, to);
         } else {
-            (w->form == CPU_FORM_BF16 ? k->bf16.pack : k->product[w->w->type].pack)(
-                rows, w->w->row_bytes, n_rows, w->w->n_in, to);
+            (w->form == CPU_FORM_PLAIN ? k->plain.pack : k->product[w->w->type].pack)(
+                w->w->type, rows, w->w->row_bytes, n_rows, w->w->n_in, to);
         }
     }
 }

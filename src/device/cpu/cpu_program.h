@@ -7,13 +7,14 @@
  *   linear   products of up to LINEAR_MAX weights with the same input: tasks are panels x row
  *   blocks
  *   heads    a product of each head with a matrix of its own: tasks are heads x row blocks
- *   attend   tasks are (run, tile of query rows, KV head)
+ *   attend   tasks are (run, tile of query rows, KV head, part of its query heads)
  *   sort     the step's (row, expert) choices are put into the order of the experts
  *   experts  products as in linear, of each expert with the rows that chose it: tasks are experts x
  *            panels
  *
- * So a Llama layer takes ten phases (nine with --exact) whatever the batch is. Values that exist
- * once per choice lie in the order of the experts. Private to src/device/cpu.
+ * So a Llama layer takes ten phases (nine with --exact) whatever the batch is. A rows phase of few
+ * rows, and a sort, need no barrier of their own: see cpu_run.c. Values that exist once per choice
+ * lie in the order of the experts. Private to src/device/cpu.
  */
 #ifndef SL_DEVICE_CPU_CPU_PROGRAM_H
 #define SL_DEVICE_CPU_CPU_PROGRAM_H
@@ -32,14 +33,15 @@ typedef enum cpu_form {
     CPU_FORM_COUNT
 } cpu_form;
 
-/* A value's storage: float rows, and the same rows rounded where a product wants them so. */
+/* A value's storage: float rows, and the same rows rounded where a product wants them so; or
+ * these alone. */
 typedef struct cpu_value {
-    float *x; /* [rows][stride], 64-byte aligned */
+    float *x; /* [rows][stride], 64-byte aligned; NULL unless written */
     uint32_t width;
     uint32_t n_choices;         /* 0: a row per token; else so many, in the order of the experts */
     size_t stride;              /* floats, a multiple of 16 with room for a padded panel */
     bool wants[CPU_FORM_COUNT]; /* some product reads it in this form */
-    bool written;               /* belongs to this segment */
+    bool written;               /* some operation of this segment writes the float rows */
     sl_act8 q;
     uint16_t *bf16; /* [rows][bf16_stride], 64-byte aligned */
     size_t bf16_stride;
@@ -69,6 +71,7 @@ typedef enum cpu_row_kind {
     CPU_ROW_COPY,
     CPU_ROW_ROUTE,
     CPU_ROW_DISPATCH,
+    CPU_ROW_DISPATCH_ROUNDED,
     CPU_ROW_COMBINE,
     CPU_ROW_QUANTIZE,
     CPU_ROW_ROUND,
@@ -112,6 +115,7 @@ typedef struct cpu_phase {
         struct {
             uint32_t first, n;  /* in segment->row_ops */
             uint32_t n_choices; /* of the rows */
+            uint32_t n_floats;  /* written for one row, by all operations */
         } rows;
         struct {
             sl_value_id in;

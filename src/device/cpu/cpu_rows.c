@@ -97,6 +97,21 @@ static void row_copy(const cpu_segment *seg, const cpu_row_op *op, uint32_t row)
     }
 }
 
+/* Sorted choice `row` gets the rounded form of the row that it belongs to. */
+static void row_dispatch_rounded(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                                 uint32_t row) {
+    const sl_act8 *from = &seg->values[op->in[0]].q, *to = &seg->values[op->out].q;
+    size_t n = seg->values[op->out].width, n_groups = n / SL_ACT_GROUP,
+           source = p->choices.row[row];
+    memcpy(to->q + row * to->q_stride, from->q + source * from->q_stride, n);
+    memcpy(to->d + row * to->g_stride, from->d + source * from->g_stride,
+           n_groups * sizeof(*to->d));
+    memcpy(to->s + row * to->g_stride, from->s + source * from->g_stride,
+           n_groups * sizeof(*to->s));
+    memcpy(to->sum16 + 2 * row * to->g_stride, from->sum16 + 2 * source * from->g_stride,
+           2 * n_groups * sizeof(*to->sum16));
+}
+
 /* The sum over a row's choices, in the order of its choices. */
 static void row_combine(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
                         uint32_t row) {
@@ -176,6 +191,9 @@ static void row_op_run(sl_program *p, cpu_segment *seg, const cpu_row_op *op, ui
     case CPU_ROW_DISPATCH:
         memcpy(sl_cpu_value_row(seg, op->out, row),
                sl_cpu_value_row(seg, op->in[0], p->choices.row[row]), in->width * sizeof(float));
+        break;
+    case CPU_ROW_DISPATCH_ROUNDED:
+        row_dispatch_rounded(p, seg, op, row);
         break;
     case CPU_ROW_COMBINE:
         row_combine(p, seg, op, row);

@@ -10,7 +10,11 @@
  * and have only a part of the columns in use at a time. */
 #define LINEAR_BLOCK_ROWS 32
 #define LINEAR_BLOCK_ROWS_F32 128
+#define LINEAR_TASK_PANELS 64 /* at most */
 #define HEADS_BLOCK_ROWS 64
+#define ATTEND_PIECE_HEADS 6 /* one tile of registers or more at every level */
+/* Row operations write so many floats in the time of a barrier. */
+#define BARRIER_FLOATS 2048
 
 typedef struct segment_job {
     sl_program *p;
@@ -18,9 +22,17 @@ typedef struct segment_job {
     uint32_t n_rows;
 } segment_job;
 
-static void phase_rows(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth) {
+static uint32_t ceil_div(uint32_t a, uint32_t b) {
+    return a / b + (a % b != 0);
+}
+
+static uint32_t rows_count(const segment_job *job, const cpu_phase *phase) {
     uint32_t n_choices = phase->u.rows.n_choices;
-    uint32_t n_rows = n_choices == 0 ? job->n_rows : job->n_rows * n_choices;
+    return n_choices == 0 ? job->n_rows : job->n_rows * n_choices;
+}
+
+static void phase_rows(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth) {
+    uint32_t n_rows = rows_count(job, phase);
     uint32_t chunk = n_rows / (nth * 4);
     chunk = chunk < 1 ? 1 : chunk > 16 ? 16 : chunk;
     for (uint32_t r; (r = sl_pool_claim(job->p->device->pool, ith, chunk)) < n_rows;) {
@@ -28,14 +40,11 @@ static void phase_rows(const segment_job *job, const cpu_phase *phase, uint32_t 
     }
 }
 
-/* How a product is cut: row blocks of `rows`, and within one `panels` panels a task. */
+/* How the products of a phase are cut: row blocks of `rows`, and for each of these n_panel_tasks
+ * tasks, even shares of the panels of all weights in their order. */
 typedef struct linear_cut {
-    uint32_t rows, n_row_blocks, panels, n_panel_tasks;
+    uint32_t rows, n_row_blocks, n_panels, n_panel_tasks;
 } linear_cut;
-
-static uint32_t ceil_div(uint32_t a, uint32_t b) {
-    return a / b + (a % b != 0);
-}
 
 static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_t nth) {
     uint32_t n_in = phase->u.linear.l[0].w->w->n_in;
@@ -50,16 +59,14 @@ static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_
     linear_cut cut = {.rows = fit < least ? least : (uint32_t)fit};
     cut.rows = cut.rows > n_rows ? n_rows : cut.rows;
     cut.n_row_blocks = ceil_div(n_rows, cut.rows);
-    uint32_t total = 0;
     for (uint32_t i = 0; i < phase->u.linear.n; i++) {
-        total += phase->u.linear.l[i].w->n_panels;
+        cut.n_panels += phase->u.linear.l[i].w->n_panels;
     }
-    /* Enough tasks that the last ones even out, few enough that handing them out costs nothing. */
-    cut.panels = total / (nth * 4);
-    cut.panels = cut.panels < 1 ? 1 : cut.panels > 64 ? 64 : cut.panels;
-    for (uint32_t i = 0; i < phase->u.linear.n; i++) {
-        cut.n_panel_tasks += ceil_div(phase->u.linear.l[i].w->n_panels, cut.panels);
-    }
+    /* Enough tasks that the last ones even out, few enough that handing them out costs nothing, and
+     * as many for each thread. */
+    uint32_t per_thread = ceil_div(cut.n_panels, nth * LINEAR_TASK_PANELS);
+    cut.n_panel_tasks = nth * (per_thread < 4 ? 4 : per_thread);
+    cut.n_panel_tasks = cut.n_panel_tasks < cut.n_panels ? cut.n_panel_tasks : cut.n_panels;
     return cut;
 }
 
@@ -95,24 +102,26 @@ static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_
                p->scratch + ith * p->scratch_floats);
 }
 
-/* Which weight's panels task t of the panels is: returns the weight, its panels in *p0, *p1. */
-static const cpu_linear *linear_panels(const cpu_phase *phase, const linear_cut *cut, uint32_t t,
-                                       uint32_t *p0, uint32_t *p1) {
-    const cpu_linear *l = phase->u.linear.l;
-    for (; t >= ceil_div(l->w->n_panels, cut->panels); l++) {
-        t -= ceil_div(l->w->n_panels, cut->panels);
+/* Share `task` of the panels, of each weight's matrix `mat`, with rows [r0, r1). */
+static void linear_share(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
+                         uint32_t task, uint32_t mat, uint32_t r0, uint32_t r1, uint32_t ith) {
+    uint32_t first = (uint32_t)((uint64_t)cut->n_panels * task / cut->n_panel_tasks);
+    uint32_t end = (uint32_t)((uint64_t)cut->n_panels * (task + 1) / cut->n_panel_tasks);
+    for (const cpu_linear *l = phase->u.linear.l; end > 0; l++) {
+        uint32_t n = l->w->n_panels, p1 = end < n ? end : n;
+        if (first < p1) {
+            linear_product(job, phase->u.linear.in, l, mat, first, p1, r0, r1, ith);
+        }
+        first = first > n ? first - n : 0;
+        end -= p1;
     }
-    *p0 = t * cut->panels;
-    *p1 = l->w->n_panels - *p0 < cut->panels ? l->w->n_panels : *p0 + cut->panels;
-    return l;
 }
 
 static void linear_task(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
                         uint32_t task, uint32_t ith) {
-    uint32_t r0 = task / cut->n_panel_tasks * cut->rows, p0, p1;
+    uint32_t r0 = task / cut->n_panel_tasks * cut->rows;
     uint32_t r1 = job->n_rows - r0 < cut->rows ? job->n_rows : r0 + cut->rows;
-    const cpu_linear *l = linear_panels(phase, cut, task % cut->n_panel_tasks, &p0, &p1);
-    linear_product(job, phase->u.linear.in, l, 0, p0, p1, r0, r1, ith);
+    linear_share(job, phase, cut, task % cut->n_panel_tasks, 0, r0, r1, ith);
 }
 
 static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_t ith,
@@ -128,12 +137,11 @@ static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_
 static void experts_task(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
                          uint32_t task, uint32_t ith) {
     const cpu_choices *c = &job->p->choices;
-    uint32_t expert = c->active[task / cut->n_panel_tasks], p0, p1;
-    const cpu_linear *l = linear_panels(phase, cut, task % cut->n_panel_tasks, &p0, &p1);
+    uint32_t expert = c->active[task / cut->n_panel_tasks];
     for (uint32_t r = c->begin[expert]; r < c->begin[expert + 1]; r += cut->rows) {
         uint32_t left = c->begin[expert + 1] - r;
-        linear_product(job, phase->u.linear.in, l, expert, p0, p1, r,
-                       r + (left < cut->rows ? left : cut->rows), ith);
+        linear_share(job, phase, cut, task % cut->n_panel_tasks, expert, r,
+                     r + (left < cut->rows ? left : cut->rows), ith);
     }
 }
 
@@ -169,13 +177,6 @@ static void phase_heads(const segment_job *job, const cpu_phase *phase, uint32_t
     }
 }
 
-static void phase_sort(const segment_job *job, const cpu_phase *phase, uint32_t ith) {
-    if (sl_pool_claim(job->p->device->pool, ith, 1) == 0) {
-        sl_cpu_choices_sort(&job->p->choices, &job->seg->values[phase->u.sort.route], job->n_rows,
-                            phase->u.sort.n_used, phase->u.sort.n_expert);
-    }
-}
-
 /* Tiles are numbered over all runs; run_tiles[r] counts those before run r. */
 static uint32_t tile_run(const sl_program *p, uint32_t tile) {
     uint32_t low = 0, high = p->now->n_runs;
@@ -190,27 +191,51 @@ static uint32_t tile_run(const sl_program *p, uint32_t tile) {
     return low;
 }
 
-static void attend_task(const segment_job *job, const cpu_attend *a, uint32_t task, uint32_t ith) {
+/* How attention is cut: a task is a tile of rows, a KV head, and one of `pieces` even shares of the
+ * query heads that use it. */
+typedef struct attend_cut {
+    uint32_t n_kv_head, n_group, pieces, n_tasks;
+} attend_cut;
+
+/* The heads of a group share the loads of keys and values, so they are parted only where that fills
+ * register tiles all the same, or where threads would be idle. */
+static attend_cut attend_cut_of(const sl_program *p, const cpu_attend *a, uint32_t nth) {
+    uint32_t n_kv_head = p->plan->groups[a->op->u.attend.group].n_kv_head;
+    attend_cut cut = {.n_kv_head = n_kv_head, .n_group = a->op->u.attend.n_head / n_kv_head};
+    uint32_t whole = p->run_tiles[p->now->n_runs] * n_kv_head;
+    uint32_t to_fill = ceil_div(nth, whole), to_even = ceil_div(4 * nth, whole);
+    uint32_t cheap = cut.n_group / ATTEND_PIECE_HEADS;
+    cut.pieces = to_even < cheap ? to_even : cheap;
+    cut.pieces = cut.pieces < to_fill ? to_fill : cut.pieces;
+    cut.pieces = cut.pieces < cut.n_group ? cut.pieces : cut.n_group;
+    cut.n_tasks = whole * cut.pieces;
+    return cut;
+}
+
+static void attend_task(const segment_job *job, const cpu_attend *a, const attend_cut *cut,
+                        uint32_t task, uint32_t ith) {
     sl_program *p = job->p;
     const sl_plan_op *op = a->op;
     const sl_plan_group *pg = &p->plan->groups[op->u.attend.group];
     const cpu_group *g = &p->groups[op->u.attend.group];
-    uint32_t kv_head = task % pg->n_kv_head;
-    uint32_t tile = task / pg->n_kv_head;
+    uint32_t piece = task % cut->pieces;
+    uint32_t kv_head = task / cut->pieces % cut->n_kv_head;
+    uint32_t tile = task / cut->pieces / cut->n_kv_head;
     uint32_t i_run = tile_run(p, tile);
     const sl_step_run *run = &p->now->runs[i_run];
     uint32_t first = (tile - p->run_tiles[i_run]) * CPU_ATTEND_ROWS; /* row of the run */
     uint32_t n_rows = run->n_rows - first < CPU_ATTEND_ROWS ? run->n_rows - first : CPU_ATTEND_ROWS;
-    uint32_t n_group = op->u.attend.n_head / pg->n_kv_head;
+    uint32_t begin = cut->n_group * piece / cut->pieces; /* query heads of the KV head */
+    uint32_t end = cut->n_group * (piece + 1) / cut->pieces;
     const cpu_value *q = &job->seg->values[op->in[0]];
     const cpu_value *out = &job->seg->values[op->out];
-    size_t row = run->row_begin + first, head = (size_t)kv_head * n_group;
+    size_t row = run->row_begin + first, head = (size_t)kv_head * cut->n_group + begin;
     size_t k_offset = a->offset + kv_head * g->head_bytes;
     sl_attend args = {
         .q = q->x + row * q->stride + head * pg->d_k,
         .q_stride = q->stride,
         .n_rows = n_rows,
-        .n_group = n_group,
+        .n_group = end - begin,
         .d_k = pg->d_k,
         .d_v = pg->d_v,
         .pos0 = run->pos0 + first,
@@ -232,43 +257,81 @@ static void attend_task(const segment_job *job, const cpu_attend *a, uint32_t ta
     p->device->kernels.attend[p->options.kv_type](&args);
 }
 
-static void phase_attend(const segment_job *job, const cpu_attend *a, uint32_t ith) {
-    const sl_program *p = job->p;
-    uint32_t n_tasks = p->run_tiles[p->now->n_runs] *
-                       p->plan->groups[a->op->u.attend.group].n_kv_head;
-    for (uint32_t t; (t = sl_pool_claim(p->device->pool, ith, 1)) < n_tasks;) {
-        attend_task(job, a, n_tasks - 1 - t, ith); /* late tiles see the longest context: first */
+static void phase_attend(const segment_job *job, const cpu_attend *a, uint32_t ith, uint32_t nth) {
+    attend_cut cut = attend_cut_of(job->p, a, nth);
+    for (uint32_t t; (t = sl_pool_claim(job->p->device->pool, ith, 1)) < cut.n_tasks;) {
+        attend_task(job, a, &cut, cut.n_tasks - 1 - t, ith); /* the longest contexts first */
+    }
+}
+
+static void phase_run(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth) {
+    switch (phase->kind) {
+    case CPU_PHASE_ROWS:
+        phase_rows(job, phase, ith, nth);
+        break;
+    case CPU_PHASE_LINEAR:
+        phase_linear(job, phase, ith, nth);
+        break;
+    case CPU_PHASE_HEADS:
+        phase_heads(job, phase, ith);
+        break;
+    case CPU_PHASE_ATTEND:
+        phase_attend(job, &phase->u.attend, ith, nth);
+        break;
+    case CPU_PHASE_EXPERTS:
+        phase_experts(job, phase, ith, nth);
+        break;
+    case CPU_PHASE_SORT: /* short, and never the first */
+        break;
+    }
+}
+
+/* One worker does the phase while the others wait: what they could take over would cost less than
+ * the barrier for it. */
+static bool phase_is_short(const segment_job *job, const cpu_phase *phase, uint32_t nth) {
+    if (phase->kind != CPU_PHASE_ROWS) {
+        return phase->kind == CPU_PHASE_SORT;
+    }
+    uint32_t n_rows = rows_count(job, phase);
+    return (uint64_t)(n_rows - ceil_div(n_rows, nth)) * phase->u.rows.n_floats <= BARRIER_FLOATS;
+}
+
+/* Short phases [next, end) that follow one that all workers share. */
+typedef struct short_phases {
+    const segment_job *job;
+    uint32_t next, end;
+} short_phases;
+
+static void short_phases_run(void *arg) {
+    const short_phases *s = arg;
+    sl_program *p = s->job->p;
+    for (uint32_t i = s->next; i < s->end; i++) {
+        const cpu_phase *phase = &s->job->seg->phases[i];
+        if (phase->kind == CPU_PHASE_SORT) {
+            sl_cpu_choices_sort(&p->choices, &s->job->seg->values[phase->u.sort.route],
+                                s->job->n_rows, phase->u.sort.n_used, phase->u.sort.n_expert);
+        } else {
+            sl_cpu_rows_run(p, s->job->seg, phase, 0, rows_count(s->job, phase));
+        }
     }
 }
 
 static void segment_worker(void *arg, uint32_t ith, uint32_t nth) {
     const segment_job *job = arg;
     const cpu_segment *seg = job->seg;
-    for (uint32_t i = 0; i < seg->n_phases; i++) {
-        const cpu_phase *phase = &seg->phases[i];
-        switch (phase->kind) {
-        case CPU_PHASE_ROWS:
-            phase_rows(job, phase, ith, nth);
-            break;
-        case CPU_PHASE_LINEAR:
-            phase_linear(job, phase, ith, nth);
-            break;
-        case CPU_PHASE_HEADS:
-            phase_heads(job, phase, ith);
-            break;
-        case CPU_PHASE_ATTEND:
-            phase_attend(job, &phase->u.attend, ith);
-            break;
-        case CPU_PHASE_SORT:
-            phase_sort(job, phase, ith);
-            break;
-        case CPU_PHASE_EXPERTS:
-            phase_experts(job, phase, ith, nth);
-            break;
+    sl_pool *pool = job->p->device->pool;
+    for (uint32_t i = 0; i < seg->n_phases;) {
+        phase_run(job, &seg->phases[i], ith, nth);
+        short_phases s = {.job = job, .next = i + 1, .end = i + 1};
+        while (s.end < seg->n_phases && phase_is_short(job, &seg->phases[s.end], nth)) {
+            s.end++;
         }
-        if (i + 1 < seg->n_phases) {
-            sl_pool_barrier(job->p->device->pool, ith);
+        if (s.end > s.next) {
+            sl_pool_barrier_then(pool, ith, short_phases_run, &s);
+        } else if (s.end < seg->n_phases) {
+            sl_pool_barrier(pool, ith);
         }
+        i = s.end;
     }
 }
 

@@ -2,13 +2,23 @@
  * many threads. */
 #include "kernels/x86/panel.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "quant/group.h"
 #include "quant/half.h"
-#include "quant/scales_k.h"
 
-/* Codes (offset binary) of one row of a group into its lane of the nibble quads. */
+/* What is the same for all groups of a panel. */
+typedef struct packing {
+    sl_type type;
+    panel_form form;
+    panel_shape shape;
+    const sl_group_info *info;
+    uint8_t code_of[256]; /* of q + 128: the code of each number that the format has */
+} packing;
+
+/* --- codes of one row, into its lane --- */
+
 static void pack_nibbles(const uint8_t code[32], uint32_t lane, uint8_t *quads) {
     for (uint32_t v = 0; v < 4; v++) {
         uint8_t *out = quads + (size_t)v * PANEL_QUAD + 4 * (size_t)lane;
@@ -18,141 +28,166 @@ static void pack_nibbles(const uint8_t code[32], uint32_t lane, uint8_t *quads) 
     }
 }
 
-/* The group's codes without the format's offset: q + offset, all in [0, 255]. */
-static void group_codes(const sl_group *group, int offset, uint8_t code[32]) {
-    for (int i = 0; i < SL_GROUP; i++) {
-        code[i] = (uint8_t)(group->q[i] + offset);
-    }
-}
-
-static void pack_q8(const uint8_t code[32], uint32_t lane, uint8_t *quads) {
+static void pack_bytes(const uint8_t code[32], uint32_t lane, uint8_t *quads) {
     for (uint32_t v = 0; v < 8; v++) {
         memcpy(quads + (size_t)v * PANEL_QUAD + 4 * (size_t)lane, code + 4 * (size_t)v, 4);
     }
 }
 
-static void pack_high_q5(const uint8_t code[32], uint32_t lane, uint8_t *quad) {
+/* The bit above the lowest `shift` ones. */
+static void pack_bit(const uint8_t code[32], uint32_t shift, uint32_t lane, uint8_t *quad) {
     for (uint32_t b = 0; b < 4; b++) {
         uint32_t bits = 0;
         for (uint32_t v = 0; v < 8; v++) {
-            bits |= (uint32_t)(code[4 * v + b] >> 4) << v;
+            bits |= (uint32_t)(code[4 * v + b] >> shift & 1) << v;
         }
         quad[4 * lane + b] = (uint8_t)bits;
     }
 }
 
-static void pack_high_q6(const uint8_t code[32], uint32_t lane, uint8_t *quads) {
+/* The two bits above the lowest `shift` ones. */
+static void pack_pairs(const uint8_t code[32], uint32_t shift, uint32_t lane, uint8_t *quads) {
     for (uint32_t h = 0; h < 2; h++) {
         for (uint32_t b = 0; b < 4; b++) {
             uint32_t bits = 0;
             for (uint32_t t = 0; t < 4; t++) {
-                bits |= (uint32_t)(code[16 * h + 4 * t + b] >> 4) << 2 * t;
+                bits |= (uint32_t)(code[16 * h + 4 * t + b] >> shift & 3) << 2 * t;
             }
             quads[PANEL_QUAD * h + 4 * lane + b] = (uint8_t)bits;
         }
     }
 }
 
-/* The small numbers of one row: halves as the file has them, scales of the K formats unpacked to
- * bytes. */
-static void pack_scales(sl_type type, const uint8_t *block, uint32_t index, uint32_t lane,
-                        uint8_t *unit) {
-    const size_t half_at = 2 * (size_t)lane;
-    uint8_t scales[8], minimums[8];
-    uint8_t *bytes = unit + 64 + 32 * (size_t)(index % 8);
-    switch (type) {
-    case SL_TYPE_Q4_1:
-        memcpy(unit + half_at, block, 2);
-        memcpy(unit + 32 + half_at, block + 2, 2);
-        break;
-    case SL_TYPE_Q4_K:
-        memcpy(unit + half_at, block, 2);
-        memcpy(unit + 32 + half_at, block + 2, 2);
-        sl_scales_k_unpack(block + 4, scales, minimums);
-        bytes[lane] = scales[index % 8];
-        bytes[16 + lane] = minimums[index % 8];
-        break;
-    case SL_TYPE_Q6_K:
-        memcpy(unit + half_at, block + 208, 2);
-        bytes[lane] = block[192 + 2 * (index % 8)];
-        bytes[16 + lane] = block[192 + 2 * (index % 8) + 1];
-        break;
-    default: /* units of two groups */
-        memcpy(unit + 32 * (size_t)(index % 2) + half_at, block, 2);
-        break;
-    }
-}
-
-static void pack_group(sl_type type, const uint8_t *row, uint32_t index, uint32_t lane,
-                       uint8_t *group) {
-    sl_group values;
+static void pack_codes(const packing *p, const sl_group *group, uint32_t lane, uint8_t *out) {
     uint8_t code[SL_GROUP];
-    sl_group_read(type, row, index, &values);
-    switch (type) {
-    case SL_TYPE_Q5_0:
-        group_codes(&values, 16, code);
-        pack_high_q5(code, lane, group);
-        pack_nibbles(code, lane, group + PANEL_QUAD);
+    for (int i = 0; i < SL_GROUP; i++) {
+        code[i] = p->code_of[group->q[i] + 128];
+    }
+    switch (p->form.codes) {
+    case CODES_NIBBLES:
+    case CODES_LEVELS:
+        pack_nibbles(code, lane, out);
         break;
-    case SL_TYPE_Q6_K:
-        group_codes(&values, 32, code);
-        pack_high_q6(code, lane, group);
-        pack_nibbles(code, lane, group + (size_t)2 * PANEL_QUAD);
+    case CODES_FIVE:
+        pack_bit(code, 4, lane, out);
+        pack_nibbles(code, lane, out + PANEL_QUAD);
         break;
-    case SL_TYPE_Q8_0:
-        group_codes(&values, 128, code);
-        pack_q8(code, lane, group);
+    case CODES_SIX:
+        pack_pairs(code, 4, lane, out);
+        pack_nibbles(code, lane, out + (size_t)2 * PANEL_QUAD);
         break;
-    default:
-        group_codes(&values, type == SL_TYPE_Q4_0 ? 8 : 0, code);
-        pack_nibbles(code, lane, group);
+    case CODES_PAIRS:
+        pack_pairs(code, 0, lane, out);
+        break;
+    case CODES_THREE:
+        pack_bit(code, 2, lane, out);
+        pack_pairs(code, 0, lane, out + PANEL_QUAD);
+        break;
+    case CODES_BYTES:
+        pack_bytes(code, lane, out);
         break;
     }
 }
 
-static void pack_panel(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
+/* --- small numbers of one row --- */
+
+/* One of 16 halves; x is one, times a power of two that `factor` is. */
+static void put_half(uint8_t *halves, uint32_t lane, float x, float factor) {
+    const uint16_t h = sl_f32_to_f16(x / factor);
+    memcpy(halves + 2 * (size_t)lane, &h, sizeof(h));
+}
+
+static void put_levels(const packing *p, uint8_t *out) {
+    for (int i = 0; p->info->levels != NULL && i < 16; i++) {
+        out[i] = (uint8_t)(p->info->levels[i] + 128);
+    }
+    memcpy(out + 16, &p->info->factor, sizeof(float));
+}
+
+/* g is the group's number in its unit. */
+static void pack_scales(const packing *p, const sl_group *group, uint32_t g, uint32_t lane,
+                        uint8_t *unit) {
+    const float factor = p->info->factor;
+    uint8_t *bytes = unit + 64 + 32 * (size_t)g;
+    switch (p->form.scales) {
+    case SCALES_HALF:
+        put_half(unit + 32 * (size_t)g, lane, group->scale[0], factor);
+        return;
+    case SCALES_HALF_MIN:
+        put_half(unit, lane, group->scale[0], factor);
+        put_half(unit + 32, lane, group->minimum, 1.0f);
+        return;
+    case SCALES_HALF_16:
+        put_half(unit, lane, group->scale[0], factor);
+        put_half(unit + 32, lane, group->scale[1], factor);
+        return;
+    case SCALES_EXPONENT:
+        unit[16 * g + lane] = (uint8_t)(ilogbf(group->scale[0]) + 128);
+        return;
+    case SCALES_K:
+        put_half(unit, lane, group->scale[0], factor);
+        unit[32 + 16 * g + lane] = (uint8_t)group->sub[0];
+        put_levels(p, unit + panel_levels_at(SCALES_K));
+        return;
+    case SCALES_K_MIN:
+        put_half(unit, lane, group->scale[0], factor);
+        put_half(unit + 32, lane, -group->minimum, 1.0f);
+        bytes[lane] = (uint8_t)group->sub[0];
+        bytes[16 + lane] = (uint8_t)group->sub_min[0];
+        return;
+    case SCALES_K16:
+        put_half(unit, lane, group->scale[0], factor);
+        bytes[lane] = (uint8_t)group->sub[0];
+        bytes[16 + lane] = (uint8_t)group->sub[1];
+        put_levels(p, unit + panel_levels_at(SCALES_K16));
+        return;
+    case SCALES_K16_MIN:
+        put_half(unit, lane, group->scale[0], factor);
+        put_half(unit + 32, lane, -group->minimum, 1.0f);
+        bytes[lane] = (uint8_t)(group->sub[0] | group->sub_min[0] << 4);
+        bytes[16 + lane] = (uint8_t)(group->sub[1] | group->sub_min[1] << 4);
+        return;
+    }
+}
+
+static void packing_init(packing *p, sl_type type) {
+    *p = (packing){.type = type, .form = panel_form_of(type), .info = sl_group_info_of(type)};
+    p->shape = panel_shape_of(p->form);
+    for (int q = -p->form.offset; q + p->form.offset < 256 && q < 128; q++) {
+        p->code_of[q + 128] = (uint8_t)(q + p->form.offset);
+    }
+    for (int i = 0; p->info->levels != NULL && i < 16; i++) {
+        p->code_of[p->info->levels[i] + 128] = (uint8_t)i;
+    }
+}
+
+static size_t panel_bytes(sl_type type, uint32_t n_in) {
+    return panel_size(panel_shape_of(panel_form_of(type)), n_in);
+}
+
+static void panel_pack(sl_type type, const uint8_t *rows, size_t row_bytes, uint32_t n_rows,
                        uint32_t n_in, uint8_t *panel) {
-    const panel_shape shape = panel_shape_of(type);
-    const sl_type_info *info = sl_type_info_of((uint32_t)type);
-    const uint32_t groups_per_block = info->block_elems / SL_GROUP;
-    memset(panel, 0, panel_size(shape, n_in)); /* rows that are missing have scales of zero */
+    packing p;
+    packing_init(&p, type);
+    memset(panel, 0, panel_size(p.shape, n_in)); /* rows that are missing have scales of zero */
     for (uint32_t i = 0; i < n_rows; i++) {
-        const uint8_t *row = rows + i * row_bytes;
         for (uint32_t g = 0; g < n_in / SL_GROUP; g++) {
-            uint8_t *unit = panel + g / shape.unit_groups * panel_unit_bytes(shape);
-            const uint8_t *block = row + (size_t)(g / groups_per_block) * info->block_bytes;
-            pack_scales(type, block, g, i, unit);
-            pack_group(type, row, g, i,
-                       unit + shape.header_bytes +
-                           (size_t)(g % shape.unit_groups) * shape.group_bytes);
+            uint8_t *unit = panel + g / p.shape.unit_groups * panel_unit_bytes(p.shape);
+            const uint32_t in_unit = g % p.shape.unit_groups;
+            sl_group group;
+            sl_group_read(type, rows + i * row_bytes, g, &group);
+            pack_scales(&p, &group, in_unit, i, unit);
+            pack_codes(&p, &group, i,
+                       unit + p.shape.header_bytes + (size_t)in_unit * p.shape.group_bytes);
         }
     }
 }
 
-#define FORMAT(name, type)                                                                         \
-    static size_t panel_bytes_##name(uint32_t n_in) {                                              \
-        return panel_size(panel_shape_of(type), n_in);                                             \
-    }                                                                                              \
-    static void pack_##name(const uint8_t *rows, size_t row_bytes, uint32_t n_rows, uint32_t n_in, \
-                            uint8_t *panel) {                                                      \
-        pack_panel(type, rows, row_bytes, n_rows, n_in, panel);                                    \
-    }
-FORMAT(q4_0, SL_TYPE_Q4_0)
-FORMAT(q4_1, SL_TYPE_Q4_1)
-FORMAT(q5_0, SL_TYPE_Q5_0)
-FORMAT(q8_0, SL_TYPE_Q8_0)
-FORMAT(q4_k, SL_TYPE_Q4_K)
-FORMAT(q6_k, SL_TYPE_Q6_K)
-
-#define SET(name, type)                                                                            \
-    k->product[type].panel_bytes = panel_bytes_##name;                                             \
-    k->product[type].pack = pack_##name;
-
 void sl_panel_fill(sl_kernels *k) {
-    SET(q4_0, SL_TYPE_Q4_0)
-    SET(q4_1, SL_TYPE_Q4_1)
-    SET(q5_0, SL_TYPE_Q5_0)
-    SET(q8_0, SL_TYPE_Q8_0)
-    SET(q4_k, SL_TYPE_Q4_K)
-    SET(q6_k, SL_TYPE_Q6_K)
+    for (int type = 0; type < SL_TYPE_COUNT; type++) {
+        if (sl_group_info_of((sl_type)type)->form != SL_GROUP_NONE) {
+            k->product[type].panel_bytes = panel_bytes;
+            k->product[type].pack = panel_pack;
+        }
+    }
 }

@@ -10,6 +10,7 @@
  * so each tile is straight code. Layout: panel.h. Canonical form: kernels.h. */
 
 #include "kernels/x86/panel.h"
+#include "quant/group.h"
 
 #if VEC_INSTRUMENTED
 #undef TILE_ROWS
@@ -21,36 +22,94 @@
 /* ahead in the panels' stream, when a panel is read for the first time */
 #define PREFETCH_BYTES 4096
 
-/* Step v (0..7) of a group as unsigned bytes; `lane_bytes` is where the tile's lanes begin in a
- * quad. */
-INLINE vi unpack_step(sl_type type, const uint8_t *group, uint32_t lane_bytes, uint32_t v) {
-    const vi low_mask = vi_set1_8(15);
-    const uint8_t *nibbles = group + lane_bytes;
-    if (type == SL_TYPE_Q8_0) {
-        return vi_load(nibbles + (size_t)v * PANEL_QUAD);
+/* 16-weight halves have scales of their own. */
+INLINE bool has_halves(panel_form form) {
+    return form.scales == SCALES_HALF_16 || form.scales == SCALES_K16 ||
+           form.scales == SCALES_K16_MIN;
+}
+INLINE bool has_minimum(panel_form form) {
+    return form.scales == SCALES_HALF_MIN || form.scales == SCALES_K_MIN ||
+           form.scales == SCALES_K16_MIN;
+}
+/* Without VNNI, codes of eight bits are taken as signed weights: their pair sums would not fit. */
+INLINE bool signed_weights(panel_form form) {
+    return !PRODUCT_VNNI && (form.codes == CODES_BYTES || form.codes == CODES_LEVELS);
+}
+
+/* The 16 levels of a format, once in each 128-bit part; zero where codes are numbers. */
+INLINE vi tile_levels(sl_type type, panel_form form, const uint8_t *unit) {
+    if (form.codes != CODES_LEVELS) {
+        return vi_zero();
     }
-    nibbles += type == SL_TYPE_Q5_0 ? PANEL_QUAD : type == SL_TYPE_Q6_K ? 2 * PANEL_QUAD : 0;
+    if (form.scales == SCALES_K || form.scales == SCALES_K16) {
+        return vi_load_16_bytes(unit + panel_levels_at(form.scales));
+    }
+    return vi_xor(vi_load_16_bytes(sl_group_info_of(type)->levels), vi_set1_8(-128));
+}
+
+/* Of step v (0..7), bits [2 t, 2 t + 1], t = v % 4, of quad v / 4, moved to bit `to`. */
+INLINE vi unpack_pair(const uint8_t *quads, uint32_t v, uint32_t to) {
+    const vi pairs = vi_load(quads + (size_t)(v / 4) * PANEL_QUAD);
+    const uint32_t from = 2 * (v % 4);
+    return from < to ? vi_shl(pairs, to - from) : vi_shr(pairs, from - to);
+}
+/* Bit v moved to bit `to`. */
+INLINE vi unpack_bit(const uint8_t *quad, uint32_t v, uint32_t to) {
+    const vi bits = vi_load(quad);
+    return v < to ? vi_shl(bits, to - v) : vi_shr(bits, v - to);
+}
+
+/* Step v (0..7) of a group as unsigned bytes; `group` is where the tile's lanes begin in the first
+ * quad. */
+INLINE vi unpack_step(panel_form form, vi levels, const uint8_t *group, uint32_t v) {
+    if (form.codes == CODES_BYTES) {
+        return vi_load(group + (size_t)v * PANEL_QUAD);
+    }
+    if (form.codes == CODES_PAIRS) {
+        return vi_and(unpack_pair(group, v, 0), vi_set1_8(3));
+    }
+    if (form.codes == CODES_THREE) {
+        const vi low = vi_and(unpack_pair(group + PANEL_QUAD, v, 0), vi_set1_8(3));
+        return vi_and_or(unpack_bit(group, v, 2), vi_set1_8(4), low);
+    }
+    const uint8_t *nibbles = group + (form.codes == CODES_FIVE  ? PANEL_QUAD
+                                      : form.codes == CODES_SIX ? 2 * PANEL_QUAD
+                                                                : 0);
     vi code = vi_load(nibbles + (size_t)(v % 4) * PANEL_QUAD);
-    code = vi_and(v < 4 ? code : vi_shr(code, 4), low_mask);
-    if (type == SL_TYPE_Q5_0) { /* bit v of each byte to bit 4 */
-        const vi high = vi_load(group + lane_bytes);
-        code = vi_and_or(v < 4 ? vi_shl(high, 4 - v) : vi_shr(high, v - 4), vi_set1_8(16), code);
-    } else if (type == SL_TYPE_Q6_K) { /* bits 2 t, 2 t + 1 to bits 4, 5 */
-        const vi high = vi_load(group + lane_bytes + (size_t)(v / 4) * PANEL_QUAD);
-        const uint32_t t = v % 4;
-        code = vi_and_or(t < 2 ? vi_shl(high, 4 - 2 * t) : vi_shr(high, 2 * t - 4), vi_set1_8(48),
-                         code);
+    code = vi_and(v < 4 ? code : vi_shr(code, 4), vi_set1_8(15));
+    if (form.codes == CODES_LEVELS) {
+        code = vi_lookup(levels, code);
+    } else if (form.codes == CODES_FIVE) {
+        code = vi_and_or(unpack_bit(group, v, 4), vi_set1_8(16), code);
+    } else if (form.codes == CODES_SIX) {
+        code = vi_and_or(unpack_pair(group, v, 4), vi_set1_8(48), code);
     }
     return code;
 }
 
+/* Without VNNI: steps whose pair sums fit 16 bits: 8 x 2 x 15 x 127, 4 x 2 x 31 x 127, 2 x 2 x 63 x
+ * 127, 2 x 128 x 127; at most the steps that a call has. */
+INLINE uint32_t flush_steps(panel_form form) {
+    switch (form.codes) {
+    case CODES_BYTES:
+    case CODES_LEVELS:
+        return 1;
+    case CODES_SIX:
+        return 2;
+    case CODES_FIVE:
+        return 4;
+    default:
+        return has_halves(form) ? 4 : 8;
+    }
+}
+
 /* dot[r] += the products of steps [begin, end) with the rows at q. */
-INLINE void tile_dot(sl_type type, uint32_t R, const uint8_t *group, uint32_t lane_bytes,
-                     uint32_t begin, uint32_t end, const int8_t *q, size_t q_stride, vi *dot) {
+INLINE void tile_dot(panel_form form, vi levels, uint32_t R, const uint8_t *group, uint32_t begin,
+                     uint32_t end, const int8_t *q, size_t q_stride, vi *dot) {
 #if PRODUCT_VNNI
     UNROLL(8)
     for (uint32_t v = begin; v < end; v++) {
-        const vi w = unpack_step(type, group, lane_bytes, v);
+        const vi w = unpack_step(form, levels, group, v);
         UNROLL(16)
         for (uint32_t r = 0; r < R; r++) {
             int32_t four;
@@ -59,28 +118,23 @@ INLINE void tile_dot(sl_type type, uint32_t R, const uint8_t *group, uint32_t la
         }
     }
 #else
-    /* Steps whose pair sums fit 16 bits: 8 x 2 x 15 x 127, 4 x 2 x 31 x 127, 2 x 2 x 63 x 127, 2 x
-     * 128 x 127. */
-    const uint32_t flush = type == SL_TYPE_Q8_0   ? 1
-                           : type == SL_TYPE_Q6_K ? 2
-                           : type == SL_TYPE_Q5_0 ? 4
-                                                  : 8;
+    const uint32_t flush = flush_steps(form);
     const vi ones = vi_set1_16(1);
     UNROLL(8)
     for (uint32_t v = begin; v < end; v += flush) {
         vi part[TILE_ROWS];
         UNROLL(8)
         for (uint32_t u = v; u < v + flush; u++) {
-            vi w = unpack_step(type, group, lane_bytes, u);
-            const vi sign = vi_xor(w, vi_set1_8(-128)); /* Q8_0: the weight itself */
-            if (type == SL_TYPE_Q8_0) {
+            vi w = unpack_step(form, levels, group, u);
+            const vi sign = vi_xor(w, vi_set1_8(-128)); /* the weight itself, if it is signed */
+            if (signed_weights(form)) {
                 w = vi_abs8(sign);
             }
             UNROLL(16)
             for (uint32_t r = 0; r < R; r++) {
                 int32_t four;
                 memcpy(&four, q + r * q_stride + 4 * (size_t)u, 4);
-                const vi x = type == SL_TYPE_Q8_0 ? vi_sign8(vi_set1(four), sign) : vi_set1(four);
+                const vi x = signed_weights(form) ? vi_sign8(vi_set1(four), sign) : vi_set1(four);
                 const vi pairs = vi_maddubs(w, x);
                 part[r] = u == v ? pairs : vi_add16(part[r], pairs);
             }
@@ -93,79 +147,175 @@ INLINE void tile_dot(sl_type type, uint32_t R, const uint8_t *group, uint32_t la
 #endif
 }
 
-/* What the offset of the codes adds too much is taken off at the start: -offset * sum of q, with
- * the offsets of the two half groups given apart. */
-INLINE vi dot_start(const int16_t *sum16, int offset_0, int offset_1) {
+/* Pairs of 16-bit numbers: the same one in every lane. */
+INLINE vi pair_set1(int first, int second) {
+    return vi_set1((int32_t)((uint32_t)(uint16_t)first | (uint32_t)(uint16_t)second << 16));
+}
+INLINE vi sums_set1(const int16_t *sum16) {
     int32_t both;
     memcpy(&both, sum16, 4);
-    return vi_madd(vi_set1(both), vi_set1((int32_t)((uint32_t)(uint16_t)-offset_0 |
-                                                    (uint32_t)(uint16_t)-offset_1 << 16)));
+    return vi_set1(both);
 }
 
-/* Scale (and minimum, with its sign) of group g of a unit, for VL rows from row `lane`. */
-INLINE void tile_scales(sl_type type, const uint8_t *unit, uint32_t g, uint32_t lane, vf *scale,
-                        vf *minimum) {
-    const uint16_t *halves = (const uint16_t *)(const void *)unit;
-    const uint8_t *bytes = unit + 64 + 32 * (size_t)g;
-    switch (type) {
-    case SL_TYPE_Q4_1:
-        *scale = vf_load_half(halves + lane);
-        *minimum = vf_load_half(halves + 16 + lane);
+/* What the offset of the codes adds too much in the halves that a dot covers is taken off at the
+ * start: -offset * sum of q. */
+INLINE vi dot_start(panel_form form, const int16_t *sum16, bool first, bool second) {
+    const int offset = signed_weights(form) ? 0 : form.offset;
+    if (offset == 0) {
+        return vi_zero();
+    }
+    return vi_madd(sums_set1(sum16), pair_set1(first ? -offset : 0, second ? -offset : 0));
+}
+
+/* Where a tile is in the weights: its lanes of group g of a unit. */
+typedef struct tile_place {
+    const uint8_t *unit, *group; /* group: the tile's lanes of its first quad */
+    uint32_t g, lane;
+} tile_place;
+
+/* Scale (and minimum, with its sign) of the group, for the VL rows of the tile. */
+INLINE void tile_scales(panel_form form, tile_place at, vf *scale, vf *minimum) {
+    const uint16_t *halves = (const uint16_t *)(const void *)at.unit + at.lane;
+    const uint8_t *bytes = at.unit + 64 + 32 * (size_t)at.g + at.lane;
+    float factor = 1.0f;
+    *minimum = vf_zero();
+    switch (form.scales) {
+    case SCALES_HALF:
+        *scale = vf_load_half(halves + (size_t)at.g * 16);
         break;
-    case SL_TYPE_Q4_K:
-        *scale = vf_mul(vf_load_half(halves + lane), vf_of_int(vi_load_u8(bytes + lane)));
-        *minimum = vf_mul(vf_load_half(halves + 16 + lane),
-                          vf_of_int(vi_load_u8(bytes + 16 + lane)));
+    case SCALES_EXPONENT:
+        *scale = vf_of_int(vi_load_u8(at.unit + 16 * (size_t)at.g + at.lane));
+        *scale = vf_scale2(vf_set1(1.0f), vf_sub(*scale, vf_set1(128.0f)));
+        break;
+    case SCALES_HALF_MIN:
+        *scale = vf_load_half(halves);
+        *minimum = vf_load_half(halves + 16);
+        break;
+    case SCALES_K:
+        memcpy(&factor, at.unit + panel_levels_at(form.scales) + 16, sizeof(factor));
+        *scale = vf_mul(vf_load_half(halves), vf_set1(factor));
+        *scale = vf_mul(*scale, vf_of_int(vi_load_i8(at.unit + 32 + 16 * (size_t)at.g + at.lane)));
+        break;
+    case SCALES_K_MIN:
+        *scale = vf_mul(vf_load_half(halves), vf_of_int(vi_load_u8(bytes)));
+        *minimum = vf_mul(vf_load_half(halves + 16), vf_of_int(vi_load_u8(bytes + 16)));
         *minimum = vf_mul(*minimum, vf_set1(-1.0f));
         break;
-    case SL_TYPE_Q6_K:
-        *scale = vf_load_half(halves + lane);
+    case SCALES_K16:
+        *scale = vf_load_half(halves);
+        if (form.codes == CODES_LEVELS) {
+            memcpy(&factor, at.unit + panel_levels_at(form.scales) + 16, sizeof(factor));
+            *scale = vf_mul(*scale, vf_set1(factor));
+        }
         break;
-    default:
-        *scale = vf_load_half(halves + (size_t)g * 16 + lane);
+    case SCALES_K16_MIN:
+        *scale = vf_load_half(halves);
+        *minimum = vf_mul(vf_load_half(halves + 16), vf_set1(-1.0f));
         break;
+    case SCALES_HALF_16: /* of both halves */
+        *scale = vf_load_half(halves);
+        *minimum = vf_load_half(halves + 16);
+        break;
+    }
+}
+
+/* The rows of activations of a tile, at a group. */
+typedef struct tile_rows {
+    const int8_t *q;
+    const int16_t *sum16;
+    const float *d, *s;
+    size_t q_stride, g_stride; /* of sum16: 2 * g_stride */
+} tile_rows;
+
+/* Half h of the group alone, as floats. */
+INLINE void tile_half(panel_form form, vi levels, uint32_t R, tile_place at, tile_rows rows,
+                      uint32_t h, vf *value) {
+    vi dot[TILE_ROWS];
+    UNROLL(16)
+    for (uint32_t r = 0; r < R; r++) {
+        dot[r] = dot_start(form, rows.sum16 + r * 2 * rows.g_stride, h == 0, h == 1);
+    }
+    tile_dot(form, levels, R, at.group, 4 * h, 4 * h + 4, rows.q, rows.q_stride, dot);
+    UNROLL(16)
+    for (uint32_t r = 0; r < R; r++) {
+        value[r] = vf_of_int(dot[r]);
     }
 }
 
 /* The exact integer sums of one group, as floats, for each row of the tile. */
-INLINE void tile_group(sl_type type, uint32_t R, const uint8_t *unit, const uint8_t *group,
-                       uint32_t g, uint32_t lane, const int8_t *q, size_t q_stride,
-                       const int16_t *sum16, size_t sum_stride, vf *value) {
-    vi dot[TILE_ROWS];
-    if (type == SL_TYPE_Q6_K) {
-        /* two half groups, each times its small scale; all sums below 2^24 */
-        const uint8_t *bytes = unit + 64 + 32 * (size_t)g;
-        const vf scale_0 = vf_of_int(vi_load_i8(bytes + lane));
-        const vf scale_1 = vf_of_int(vi_load_i8(bytes + 16 + lane));
+INLINE void tile_group(panel_form form, vi levels, uint32_t R, tile_place at, tile_rows rows,
+                       vf *value) {
+    if (has_halves(form)) {
+        /* each half times its small scale; all sums below 2^24 */
+        const uint8_t *bytes = at.unit + 64 + 32 * (size_t)at.g + at.lane;
+        const bool nibbles = form.scales == SCALES_K16_MIN;
+        const vi low = vi_set1(15);
+        const vf scale_0 = vf_of_int(nibbles ? vi_and(vi_load_u8(bytes), low) : vi_load_i8(bytes));
+        const vf scale_1 = vf_of_int(nibbles ? vi_and(vi_load_u8(bytes + 16), low)
+                                             : vi_load_i8(bytes + 16));
+        vf half[TILE_ROWS];
+        tile_half(form, levels, R, at, rows, 0, half);
         UNROLL(16)
         for (uint32_t r = 0; r < R; r++) {
-            dot[r] = dot_start(sum16 + r * sum_stride, 32, 0);
+            value[r] = vf_mul(half[r], scale_0);
         }
-        tile_dot(type, R, group, 4 * lane, 0, 4, q, q_stride, dot);
+        tile_half(form, levels, R, at, rows, 1, half);
         UNROLL(16)
         for (uint32_t r = 0; r < R; r++) {
-            value[r] = vf_mul(vf_of_int(dot[r]), scale_0);
-            dot[r] = dot_start(sum16 + r * sum_stride, 0, 32);
-        }
-        tile_dot(type, R, group, 4 * lane, 4, 8, q, q_stride, dot);
-        UNROLL(16)
-        for (uint32_t r = 0; r < R; r++) {
-            value[r] = vf_fma(vf_of_int(dot[r]), scale_1, value[r]);
+            value[r] = vf_fma(half[r], scale_1, value[r]);
         }
         return;
     }
-    const int offset = type == SL_TYPE_Q4_0                   ? 8
-                       : type == SL_TYPE_Q5_0                 ? 16
-                       : type == SL_TYPE_Q8_0 && PRODUCT_VNNI ? 128
-                                                              : 0;
+    vi dot[TILE_ROWS];
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
-        dot[r] = offset ? dot_start(sum16 + r * sum_stride, offset, offset) : vi_zero();
+        dot[r] = dot_start(form, rows.sum16 + r * 2 * rows.g_stride, true, true);
     }
-    tile_dot(type, R, group, 4 * lane, 0, 8, q, q_stride, dot);
+    tile_dot(form, levels, R, at.group, 0, 8, rows.q, rows.q_stride, dot);
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
         value[r] = vf_of_int(dot[r]);
+    }
+}
+
+/* SCALES_HALF_16: the halves as if each were a group. */
+INLINE void tile_add_halves(panel_form form, vi levels, uint32_t R, tile_place at, tile_rows rows,
+                            vf *acc) {
+    vf scale[2], value[TILE_ROWS];
+    tile_scales(form, at, &scale[0], &scale[1]);
+    UNROLL(2)
+    for (uint32_t h = 0; h < 2; h++) {
+        tile_half(form, levels, R, at, rows, h, value);
+        UNROLL(16)
+        for (uint32_t r = 0; r < R; r++) {
+            acc[r] = vf_fma(vf_mul(scale[h], vf_set1(rows.d[r * rows.g_stride])), value[r], acc[r]);
+        }
+    }
+}
+
+/* SCALES_K16_MIN: the minimums of both halves, pairs of 16 bits. */
+INLINE vi tile_minimums(tile_place at) {
+    const uint8_t *bytes = at.unit + 64 + 32 * (size_t)at.g + at.lane;
+    return vi_and_or(vi_shl(vi_load_u8(bytes + 16), 12), vi_set1(15 << 16),
+                     vi_shr(vi_load_u8(bytes), 4));
+}
+
+INLINE void tile_add_group(panel_form form, vi levels, uint32_t R, tile_place at, tile_rows rows,
+                           vf *acc) {
+    vf scale, minimum, value[TILE_ROWS];
+    tile_scales(form, at, &scale, &minimum);
+    tile_group(form, levels, R, at, rows, value);
+    const vi minimums = form.scales == SCALES_K16_MIN ? tile_minimums(at) : vi_zero();
+    UNROLL(16)
+    for (uint32_t r = 0; r < R; r++) {
+        const vf d = vf_set1(rows.d[r * rows.g_stride]);
+        acc[r] = vf_fma(vf_mul(scale, d), value[r], acc[r]);
+        if (form.scales == SCALES_K16_MIN) {
+            const vi sum = vi_madd(minimums, sums_set1(rows.sum16 + r * 2 * rows.g_stride));
+            acc[r] = vf_fma(vf_mul(minimum, d), vf_of_int(sum), acc[r]);
+        } else if (has_minimum(form)) {
+            acc[r] = vf_fma(minimum, vf_set1(rows.s[r * rows.g_stride]), acc[r]);
+        }
     }
 }
 
@@ -175,14 +325,15 @@ INLINE void tile_group(sl_type type, uint32_t R, const uint8_t *unit, const uint
 INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *panel,
                      uint32_t n_groups, uint32_t lane, const sl_act8 *act, uint32_t row, float *o,
                      size_t out_stride, bool add) {
-    const panel_shape shape = panel_shape_of(type);
-    const bool has_minimum = type == SL_TYPE_Q4_1 || type == SL_TYPE_Q4_K;
-    const int8_t *q = act->q + row * act->q_stride;
-    const float *d = act->d + row * act->g_stride;
-    const float *s = act->s + row * act->g_stride;
-    const int16_t *sum16 = act->sum16 + 2 * (size_t)row * act->g_stride;
-    const size_t q_stride = act->q_stride;
-    const size_t g_stride = act->g_stride;
+    const panel_form form = panel_form_of(type);
+    const panel_shape shape = panel_shape_of(form);
+    const vi levels = tile_levels(type, form, panel);
+    const tile_rows first = {.q = act->q + row * act->q_stride,
+                             .sum16 = act->sum16 + 2 * (size_t)row * act->g_stride,
+                             .d = act->d + row * act->g_stride,
+                             .s = act->s + row * act->g_stride,
+                             .q_stride = act->q_stride,
+                             .g_stride = act->g_stride};
     vf acc[TILE_ROWS];
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
@@ -197,16 +348,16 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
         for (uint32_t at = 0; at < shape.group_bytes + 64; at += 64) {
             _mm_prefetch((const char *)group + ahead + at, _MM_HINT_T0);
         }
-        vf scale, minimum = vf_zero(), value[TILE_ROWS];
-        tile_scales(type, unit, in_unit, lane, &scale, &minimum);
-        tile_group(type, R, unit, group, in_unit, lane, q + (size_t)g * 32, q_stride,
-                   sum16 + 2 * (size_t)g, 2 * g_stride, value);
-        UNROLL(16)
-        for (uint32_t r = 0; r < R; r++) {
-            acc[r] = vf_fma(vf_mul(scale, vf_set1(d[r * g_stride + g])), value[r], acc[r]);
-            if (has_minimum) {
-                acc[r] = vf_fma(minimum, vf_set1(s[r * g_stride + g]), acc[r]);
-            }
+        const tile_place place = {unit, group + 4 * (size_t)lane, in_unit, lane};
+        tile_rows rows = first;
+        rows.q += (size_t)g * 32;
+        rows.sum16 += 2 * (size_t)g;
+        rows.d += g;
+        rows.s += g;
+        if (form.scales == SCALES_HALF_16) {
+            tile_add_halves(form, levels, R, place, rows, acc);
+        } else {
+            tile_add_group(form, levels, R, place, rows, acc);
         }
         if (++in_unit == shape.unit_groups) {
             in_unit = 0;
@@ -239,8 +390,10 @@ INLINE uint32_t tile_height(uint32_t n, uint32_t max) {
 INLINE void product_mul(sl_type type, const uint8_t *panels, uint32_t n_in, uint32_t panel_begin,
                         uint32_t panel_end, const sl_act8 *act, uint32_t row_begin,
                         uint32_t row_end, float *out, size_t out_stride, bool add) {
-    const uint32_t max_rows = type == SL_TYPE_Q6_K ? TILE_ROWS * 2 / 3 : TILE_ROWS;
-    const size_t panel_stride = panel_size(panel_shape_of(type), n_in);
+    const panel_form form = panel_form_of(type);
+    const bool halves = form.scales == SCALES_K16 || form.scales == SCALES_K16_MIN;
+    const uint32_t max_rows = halves ? TILE_ROWS * 2 / 3 : TILE_ROWS; /* they need registers */
+    const size_t panel_stride = panel_size(panel_shape_of(form), n_in);
     const uint32_t n_groups = n_in / 32;
     const uint32_t tiles_in_block = ROW_BLOCK_BYTES / (max_rows * n_in) + 1;
     for (uint32_t block = row_begin; block < row_end;) {
@@ -276,16 +429,47 @@ INLINE void product_mul(sl_type type, const uint8_t *panels, uint32_t n_in, uint
 PRODUCT(q4_0, SL_TYPE_Q4_0)
 PRODUCT(q4_1, SL_TYPE_Q4_1)
 PRODUCT(q5_0, SL_TYPE_Q5_0)
+PRODUCT(q5_1, SL_TYPE_Q5_1)
 PRODUCT(q8_0, SL_TYPE_Q8_0)
+PRODUCT(q2_k, SL_TYPE_Q2_K)
+PRODUCT(q3_k, SL_TYPE_Q3_K)
 PRODUCT(q4_k, SL_TYPE_Q4_K)
+PRODUCT(q5_k, SL_TYPE_Q5_K)
 PRODUCT(q6_k, SL_TYPE_Q6_K)
+PRODUCT(iq4_nl, SL_TYPE_IQ4_NL)
+PRODUCT(iq4_xs, SL_TYPE_IQ4_XS)
+PRODUCT(iq2_xs, SL_TYPE_IQ2_XS)
+PRODUCT(mxfp4, SL_TYPE_MXFP4)
+PRODUCT(nvfp4, SL_TYPE_NVFP4)
+PRODUCT(tq2_0, SL_TYPE_TQ2_0)
 
+/* Types whose panels have the same form share a kernel. */
 void LEVEL(sl_product_fill)(sl_kernels *k) {
     sl_panel_fill(k);
     k->product[SL_TYPE_Q4_0].mul = LEVEL(mul_q4_0);
     k->product[SL_TYPE_Q4_1].mul = LEVEL(mul_q4_1);
     k->product[SL_TYPE_Q5_0].mul = LEVEL(mul_q5_0);
+    k->product[SL_TYPE_Q5_1].mul = LEVEL(mul_q5_1);
     k->product[SL_TYPE_Q8_0].mul = LEVEL(mul_q8_0);
+    k->product[SL_TYPE_Q8_1].mul = LEVEL(mul_q8_0);
+    k->product[SL_TYPE_Q2_K].mul = LEVEL(mul_q2_k);
+    k->product[SL_TYPE_Q3_K].mul = LEVEL(mul_q3_k);
     k->product[SL_TYPE_Q4_K].mul = LEVEL(mul_q4_k);
+    k->product[SL_TYPE_Q5_K].mul = LEVEL(mul_q5_k);
     k->product[SL_TYPE_Q6_K].mul = LEVEL(mul_q6_k);
+    k->product[SL_TYPE_IQ4_NL].mul = LEVEL(mul_iq4_nl);
+    k->product[SL_TYPE_IQ4_XS].mul = LEVEL(mul_iq4_xs);
+    k->product[SL_TYPE_IQ3_XXS].mul = LEVEL(mul_iq4_xs);
+    k->product[SL_TYPE_IQ3_S].mul = LEVEL(mul_iq4_xs);
+    k->product[SL_TYPE_IQ2_XXS].mul = LEVEL(mul_iq4_xs);
+    k->product[SL_TYPE_IQ1_S].mul = LEVEL(mul_iq4_xs);
+    k->product[SL_TYPE_IQ2_XS].mul = LEVEL(mul_iq2_xs);
+    k->product[SL_TYPE_IQ2_S].mul = LEVEL(mul_iq2_xs);
+    k->product[SL_TYPE_IQ1_M].mul = LEVEL(mul_iq2_xs);
+    k->product[SL_TYPE_MXFP4].mul = LEVEL(mul_mxfp4);
+    k->product[SL_TYPE_NVFP4].mul = LEVEL(mul_nvfp4);
+    k->product[SL_TYPE_TQ2_0].mul = LEVEL(mul_tq2_0);
+    k->product[SL_TYPE_TQ1_0].mul = LEVEL(mul_tq2_0);
+    k->product[SL_TYPE_Q1_0].mul = LEVEL(mul_tq2_0);
+    k->product[SL_TYPE_Q2_0].mul = LEVEL(mul_tq2_0);
 }

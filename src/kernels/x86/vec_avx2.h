@@ -122,6 +122,14 @@ INLINE vi vi_zero(void) {
 INLINE vi vi_load(const void *p) {
     return _mm256_loadu_si256((const __m256i *)p);
 }
+/* The 16 bytes at p in each 128-bit part. */
+INLINE vi vi_load_16_bytes(const void *p) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
+}
+/* Byte `code` (0..15) of the 16 of a table that vi_load_16_bytes loaded. */
+INLINE vi vi_lookup(vi table, vi code) {
+    return _mm256_shuffle_epi8(table, code);
+}
 INLINE vi vi_set1(int32_t x) {
     return _mm256_set1_epi32(x);
 }

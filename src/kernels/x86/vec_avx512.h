@@ -113,6 +113,14 @@ INLINE vi vi_zero(void) {
 INLINE vi vi_load(const void *p) {
     return _mm512_loadu_si512(p);
 }
+/* The 16 bytes at p in each 128-bit part. */
+INLINE vi vi_load_16_bytes(const void *p) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p));
+}
+/* Byte `code` (0..15) of the 16 of a table that vi_load_16_bytes loaded. */
+INLINE vi vi_lookup(vi table, vi code) {
+    return _mm512_shuffle_epi8(table, code);
+}
 INLINE vi vi_set1(int32_t x) {
     return _mm512_set1_epi32(x);
 }

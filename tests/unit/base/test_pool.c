@@ -95,6 +95,52 @@ static void test_barriers_separate_phases(void **state) {
     }
 }
 
+typedef struct sum_job {
+    sl_pool *pool;
+    uint32_t n_rounds, n_workers, n_sums;
+    uint32_t *values; /* [n] plain memory */
+    uint32_t sum;
+    atomic_uint n_wrong;
+} sum_job;
+
+static void sum_fn(void *arg) {
+    sum_job *j = arg;
+    j->sum = 0;
+    j->n_sums++;
+    for (uint32_t i = 0; i < j->n_workers; i++) {
+        j->sum += j->values[i];
+    }
+}
+
+/* In each round a worker writes its value, one of them adds them up, and everybody looks. */
+static void sum_round_fn(void *arg, uint32_t ith, uint32_t nth) {
+    sum_job *j = arg;
+    for (uint32_t r = 1; r <= j->n_rounds; r++) {
+        j->values[ith] = r + ith;
+        sl_pool_barrier_then(j->pool, ith, sum_fn, j);
+        if (j->sum != nth * r + nth * (nth - 1) / 2) {
+            atomic_fetch_add(&j->n_wrong, 1);
+        }
+        sl_pool_barrier(j->pool, ith);
+    }
+}
+
+static void test_one_worker_acts_before_any_leaves(void **state) {
+    (void)state;
+    for (size_t s = 0; s < N_SIZES; s++) {
+        sl_pool *p = make_pool(sizes[s]);
+        uint32_t values[64] = {0};
+        sum_job j = {.pool = p,
+                     .n_rounds = sizes[s] <= 2 ? 2000 : 1000 / sizes[s],
+                     .n_workers = sizes[s],
+                     .values = values};
+        sl_pool_run(p, sum_round_fn, &j);
+        assert_int_equal(atomic_load(&j.n_wrong), 0);
+        assert_int_equal(j.n_sums, j.n_rounds);
+        sl_pool_free(p);
+    }
+}
+
 typedef struct claim_job {
     sl_pool *pool;
     uint32_t n_phases, n_tasks, chunk;
@@ -299,6 +345,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_worker_runs_each_job_once),
         cmocka_unit_test(test_barriers_separate_phases),
+        cmocka_unit_test(test_one_worker_acts_before_any_leaves),
         cmocka_unit_test(test_claims_hand_out_each_task_once),
         cmocka_unit_test(test_claims_start_at_zero_in_sparse_phases),
         cmocka_unit_test(test_sleepers_are_woken),

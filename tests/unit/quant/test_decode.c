@@ -63,21 +63,17 @@ static uint32_t ulp_distance(float a, float b) {
     return x > y ? x - y : y - x;
 }
 
-static bool has_groups(sl_type type) {
-    return type == SL_TYPE_Q4_0 || type == SL_TYPE_Q4_1 || type == SL_TYPE_Q5_0 ||
-           type == SL_TYPE_Q8_0 || type == SL_TYPE_Q4_K || type == SL_TYPE_Q6_K;
-}
-
 /* The 32-groups of a format as integers and scales mean the same numbers as its decoder. */
 static void check_groups(sl_type type, const uint8_t *bytes, const float *values, size_t n) {
-    for (uint32_t g = 0; has_groups(type) && g < n / SL_GROUP; g++) {
+    const bool has_groups = sl_group_info_of(type)->form != SL_GROUP_NONE;
+    for (uint32_t g = 0; has_groups && g < n / SL_GROUP; g++) {
         sl_group group;
         sl_group_read(type, bytes, g, &group);
         for (size_t i = 0; i < SL_GROUP; i++) {
-            const double exact = (double)group.scale * group.sub[i / 16] * group.q[i] +
-                                 (double)group.minimum;
-            const double size = fabs((double)group.scale * group.sub[i / 16] * group.q[i]) +
-                                fabs((double)group.minimum);
+            const size_t h = i / 16;
+            const double product = (double)group.scale[h] * group.sub[h] * group.q[i];
+            const double minimum = (double)group.minimum * group.sub_min[h];
+            const double exact = product + minimum, size = fabs(product) + fabs(minimum);
             assert_true(fabs(exact - (double)values[g * SL_GROUP + i]) <= 4e-7 * size);
         }
     }
