@@ -38,6 +38,24 @@ def test_model_runs(models, name, tmp_path):
     assert len(set(rows[1])) == len(rows[1]), "two rows of the output matrix are equal"
 
 
+@pytest.mark.parametrize("name, more, form", [("tiny-moe-q4_k", [], "int8"),
+                                              ("tiny-q8_0", ["--exact"], "f32")])
+def test_roofline(models, name, more, form):
+    text = sluice("bench", models[name], "--roofline", "--batch", "3", "--threads", "2", "--json",
+                  *more, check=0).out.decode()
+    limits, *rates = map(json.loads, text.splitlines())
+    assert limits["threads"] == 2 and limits["read_gbps"] > 0
+    types = {"Q4_K", "Q6_K", "F32"} if form == "int8" else {"Q8_0"}
+    assert {rate["type"] for rate in rates} == types
+    assert {rate["rows"] for rate in rates} == {3}
+    for rate in rates:
+        assert rate["as"] == ("f32" if rate["type"] == "F32" else form)
+        assert rate["gbps"] > 0 and rate["gops"] > 0 and rate["limit"] in ("memory", rate["as"])
+    # Two layers, 8 experts of three matrices each, and Q and attention's output of the same shape.
+    if form == "int8":
+        assert max(rate["matrices"] for rate in rates) == 2 * (8 * 3 + 2)
+
+
 def test_model_is_made_once(models, tmp_path):
     name, path = next(iter(models.items()))
     before = path.stat().st_mtime_ns
