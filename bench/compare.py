@@ -16,6 +16,7 @@ one-sided 95 % interval. docs/performance.md says more. Standard library only.
 
 import argparse
 import collections
+import contextlib
 import datetime
 import hashlib
 import itertools
@@ -44,6 +45,7 @@ CALIBRATION_CHANGE = 0.20    # more between before and after a pair: the pair is
 STEAL_SHARE = 0.05           # of the processors' time during a pair: likewise
 OTHERS_SHARE = 0.05          # used by other processes, median of the pairs: a busy machine
 RUN_TIMEOUT_S = 7200
+RIVAL_TRIES = 5              # llama-batched-bench ends now and then before its log is written
 
 # --- rows ------------------------------------------------------------------------------------
 
@@ -125,6 +127,10 @@ def theirs_command(work, model, threads, settings):
             *(["-pps"] if work.depth else [])]
 
 
+class NoResult(RuntimeError):
+    """The rival ended well but left out results."""
+
+
 def theirs_tps(work, text):
     if work.batch == 1:
         runs = json.loads(text)
@@ -133,8 +139,16 @@ def theirs_tps(work, text):
         return median(runs[0]["samples_ts"])
     runs = [json.loads(text) for text in text.splitlines() if text.startswith("{")]
     if len(runs) != work.reps:
-        raise RuntimeError(f"llama-batched-bench gave {len(runs)} results in place of {work.reps}")
+        raise NoResult(f"llama-batched-bench gave {len(runs)} results in place of {work.reps}")
     return median([run["speed_pp" if work.timed == "prompt" else "speed_tg"] for run in runs])
+
+
+def run_theirs(work, command):
+    """Its tokens/s. A run that showed no result is repeated: nobody knows what it measured."""
+    for _ in range(RIVAL_TRIES - 1):
+        with contextlib.suppress(NoResult):
+            return theirs_tps(work, run(command))
+    return theirs_tps(work, run(command))
 
 
 def run(command):
@@ -229,7 +243,7 @@ def best_settings(work, model, threads):
     """llama.cpp's best settings for the row, and the speed of each."""
     tried = []
     for settings in SETTINGS:
-        tps = theirs_tps(work, run(theirs_command(work, model, threads, settings)))
+        tps = run_theirs(work, theirs_command(work, model, threads, settings))
         tried.append({**settings, "tps": tps})
         showlib.say(f"{work.name}: llama.cpp {settings}: {tps:.1f} tokens/s")
     best = max(tried, key=lambda one: one["tps"])
@@ -283,7 +297,7 @@ def measure(work, n_pairs=PAIRS, threads=None, with_itself=False):
         settings, tried = best_settings(work, model, threads)
         theirs = theirs_command(work, model, threads, settings)
     sides = {"A": lambda: ours_tps(work, run(ours)),
-             "B": lambda: (ours_tps if with_itself else theirs_tps)(work, run(theirs))}
+             "B": lambda: ours_tps(work, run(ours)) if with_itself else run_theirs(work, theirs)}
     sides["A"]()  # the file is in the page cache, the processor awake
     pairs = measure_pairs(work, sides, n_pairs)
     with open(model, "rb") as file:

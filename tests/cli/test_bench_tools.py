@@ -139,8 +139,18 @@ def test_rival_output_is_read():
     assert compare.theirs_tps(one, json.dumps([{"samples_ts": [3.0, 1.0, 2.0]}])) == 2.0
     text = "load\n" + json.dumps({"speed_pp": 5.0, "speed_tg": 7.0}) + "\n"
     assert compare.theirs_tps(many, text) == 7.0
-    with pytest.raises(RuntimeError):
+    with pytest.raises(compare.NoResult):
         compare.theirs_tps(many, "load\n")
+
+
+def test_rival_that_shows_nothing_runs_again(monkeypatch):
+    many = next(row for row in compare.ROWS if row.batch == 8)
+    texts = iter(["", "", json.dumps({"speed_tg": 7.0})])
+    monkeypatch.setattr(compare, "run", lambda command: next(texts))
+    assert compare.run_theirs(many, []) == 7.0 and next(texts, None) is None
+    monkeypatch.setattr(compare, "run", lambda command: "")
+    with pytest.raises(compare.NoResult):
+        compare.run_theirs(many, [])
 
 
 def test_ours_is_measured(models):
