@@ -3,9 +3,11 @@
  * of the whole batch per second, the median of the repetitions; 0 where nothing was asked for). */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "bench_roofline.h"
 #include "cmd.h"
 #include "load.h"
 #include "measure/bench.h"
@@ -16,7 +18,7 @@ typedef struct bench_flags {
     sl_load_flags load;
     uint32_t n_prompt, n_gen, n_reps;
     sl_flag_list batch, depth;
-    bool json;
+    bool json, roofline;
 } bench_flags;
 
 /* Tokens that the longest sequence of any case holds, and sequences of the largest batch. */
@@ -94,9 +96,11 @@ static int bench(const char *path, const bench_flags *f) {
     sl_error err;
     sl_status status = sl_load_model(path, false, &l, &err);
     if (status == SL_OK) {
-        status = bench_open(&l, f, &err);
-        if (status == SL_OK) {
-            status = bench_cases(f, l.engine, &err);
+        if (f->roofline) {
+            status = sl_bench_roofline(&l, &f->load, &f->batch, f->json, &err);
+        } else {
+            status = bench_open(&l, f, &err);
+            status = status == SL_OK ? bench_cases(f, l.engine, &err) : status;
         }
         sl_loaded_close(&l);
     }
@@ -108,16 +112,23 @@ static int bench(const char *path, const bench_flags *f) {
 }
 
 /* A list's default is what a user would have typed. */
-static sl_status list_default(sl_flag_list *list, int32_t value, sl_error *err) {
+static sl_status list_default(sl_flag_list *list, const int32_t *values, size_t n, sl_error *err) {
     if (list->n == 0) {
-        list->v = sl_realloc_array(NULL, 1, sizeof(*list->v));
+        list->v = sl_realloc_array(NULL, n, sizeof(*list->v));
         if (list->v == NULL) {
             return SL_FAIL(err, SL_ERR_MEMORY, "no memory");
         }
-        list->v[0] = value;
-        list->n = 1;
+        memcpy(list->v, values, n * sizeof(*list->v));
+        list->n = n;
     }
     return SL_OK;
+}
+
+static sl_status bench_defaults(bench_flags *f, sl_error *err) {
+    static const int32_t batch[] = {1}, rows[] = {1, 8, 32, 256}, depth[] = {0};
+    SL_TRY(f->roofline ? list_default(&f->batch, rows, 4, err)
+                       : list_default(&f->batch, batch, 1, err));
+    return list_default(&f->depth, depth, 1, err);
 }
 
 int sl_cmd_bench(int argc, char **argv) {
@@ -137,6 +148,10 @@ int sl_cmd_bench(int argc, char **argv) {
          "Repetitions; the median counts (default: 5).", 1, 1000, NULL},
         {"--json", NULL, SL_FLAG_BOOL, &f.json, NULL,
          "One JSON object per line: batch, depth, prompt, gen, prompt_tps, gen_tps.", 0, 0, NULL},
+        {"--roofline", NULL, SL_FLAG_BOOL, &f.roofline, NULL,
+         "Measures the machine's memory and arithmetic, and each of the model's products against "
+         "them; --batch gives the rows of a product (default: 1,8,32,256).",
+         0, 0, NULL},
         {"--quiet", "-q", SL_FLAG_BOOL, &f.load.quiet, NULL, "No progress while loading.", 0, 0,
          NULL},
         SL_LOAD_FLAG_THREADS(&f.load),
@@ -156,7 +171,8 @@ int sl_cmd_bench(int argc, char **argv) {
         "scheduler or network. Every sequence first holds `depth` tokens, then takes the prompt, "
         "then generates.",
         "  sluice bench model.gguf\n"
-        "  sluice bench model.gguf --prompt 512 --gen 64 --batch 1,8,32 --threads 2 --json\n",
+        "  sluice bench model.gguf --prompt 512 --gen 64 --batch 1,8,32 --threads 2 --json\n"
+        "  sluice bench model.gguf --roofline\n",
         flags,
         sizeof(flags) / sizeof(flags[0]),
         1,
@@ -164,12 +180,11 @@ int sl_cmd_bench(int argc, char **argv) {
     const char *args[1];
     int code = sl_flags_parse(&command, argc, argv, args);
     sl_error err;
-    if (code == SL_FLAGS_GO_ON &&
-        (list_default(&f.batch, 1, &err) != SL_OK || list_default(&f.depth, 0, &err) != SL_OK)) {
+    if (code == SL_FLAGS_GO_ON && bench_defaults(&f, &err) != SL_OK) {
         sl_cmd_error("bench", "%s", err.message);
         code = SL_EXIT_FAILURE;
     }
-    if (code == SL_FLAGS_GO_ON && f.n_prompt + f.n_gen == 0) {
+    if (code == SL_FLAGS_GO_ON && !f.roofline && f.n_prompt + f.n_gen == 0) {
         code = sl_cmd_usage_error("bench", "--prompt and --gen are both 0: nothing to measure");
     }
     if (code == SL_FLAGS_GO_ON) {

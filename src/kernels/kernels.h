@@ -210,6 +210,11 @@ typedef struct sl_kernels {
     uint32_t (*argmax)(const float *x, uint32_t n);
     /* Sum over i of exp((x[i] - max) * scale), in double. */
     double (*sum_exp)(const float *x, uint32_t n, float max, float scale);
+
+    /* What no product of the level can exceed: multiplies and adds in registers, int8 or float32,
+     * and returns how many operations that were (two per multiply-add). NULL at level ref. */
+    double (*peak_int8)(uint32_t n_rounds);
+    double (*peak_f32)(uint32_t n_rounds);
 } sl_kernels;
 
 /* Fills the table for `isa` (which the CPU must have): ref first, then each level up to it

@@ -30,6 +30,10 @@ void sl_attend_fill_avx512(sl_kernels *k);
 void sl_rows_fill_avx512(sl_kernels *k);
 void sl_product_fill_avx512vnni(sl_kernels *k);
 void sl_product_bf16_fill_avx512bf16(sl_kernels *k);
+void sl_peak_fill_avx2(sl_kernels *k);
+void sl_peak_fill_avxvnni(sl_kernels *k);
+void sl_peak_fill_avx512(sl_kernels *k);
+void sl_peak_fill_avx512vnni(sl_kernels *k);
 
 /* A group whose largest magnitude is below this quantises to zeros: 127 / amax would overflow, and
  * nothing that small can matter in a float32 sum. */

@@ -77,6 +77,14 @@ def n_cpus():
     return len(os.sched_getaffinity(0))
 
 
+def commit():
+    def git(*arguments):
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+    return (git("rev-parse", "--short=12", "HEAD") or "no commit") + \
+        (" and local changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
 def isa_levels():
     """The levels that this machine has, lowest first, as SLUICE_CPU_MASK names them."""
     flags = set(cpu_info("flags").split())

@@ -7,4 +7,5 @@ void sl_kernels_fill_avx2(sl_kernels *k) {
     sl_product_plain_fill_avx2(k);
     sl_attend_fill_avx2(k);
     sl_rows_fill_avx2(k);
+    sl_peak_fill_avx2(k);
 }

@@ -3,4 +3,5 @@
 
 void sl_kernels_fill_avx512vnni(sl_kernels *k) {
     sl_product_fill_avx512vnni(k);
+    sl_peak_fill_avx512vnni(k);
 }

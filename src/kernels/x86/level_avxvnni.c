@@ -3,4 +3,5 @@
 
 void sl_kernels_fill_avxvnni(sl_kernels *k) {
     sl_product_fill_avxvnni(k);
+    sl_peak_fill_avxvnni(k);
 }

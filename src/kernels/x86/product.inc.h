@@ -137,11 +137,17 @@ INLINE void tile_dot(panel_form form, vi levels, uint32_t R, const uint8_t *grou
                 const vi x = signed_weights(form) ? vi_sign8(vi_set1(four), sign) : vi_set1(four);
                 const vi pairs = vi_maddubs(w, x);
                 part[r] = u == v ? pairs : vi_add16(part[r], pairs);
+                if (R > 1) {
+                    part[r] = vi_settled(part[r]);
+                }
             }
         }
         UNROLL(16)
         for (uint32_t r = 0; r < R; r++) {
             dot[r] = vi_add(dot[r], vi_madd(part[r], ones));
+            if (R > 1 && !has_halves(form)) {
+                dot[r] = vi_settled(dot[r]);
+            }
         }
     }
 #endif

@@ -161,6 +161,12 @@ INLINE vi vi_shl(vi a, unsigned n) {
 INLINE vi vi_shr(vi a, unsigned n) {
     return _mm256_srli_epi32(a, (int)n);
 }
+/* x itself, computed before what follows: compilers that gather many products before they add them
+ * run out of registers. */
+INLINE vi vi_settled(vi x) {
+    __asm__("" : "+x"(x));
+    return x;
+}
 INLINE vi vi_abs8(vi a) {
     return _mm256_abs_epi8(a);
 }

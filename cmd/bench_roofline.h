@@ -1,0 +1,12 @@
+/* sluice bench --roofline. */
+#ifndef SL_CMD_BENCH_ROOFLINE_H
+#define SL_CMD_BENCH_ROOFLINE_H
+
+#include "load.h"
+
+/* Prints the machine's limits, then one line (with `json` one object each) for each product of the
+ * model and number of rows. Only the model is loaded. */
+SL_NODISCARD sl_status sl_bench_roofline(const sl_loaded *l, const sl_load_flags *flags,
+                                         const sl_flag_list *rows, bool json, sl_error *err);
+
+#endif
