@@ -195,10 +195,10 @@ static void pack_work(void *arg, uint32_t ith, uint32_t nth) {
     const uint32_t end = (uint32_t)((uint64_t)j->n_panels * (ith + 1) / nth);
     size_t from = begin * SL_PANEL_ROWS * w->row_bytes, to = 0;
     if (j->is_int8) {
-        const size_t panel_bytes = j->k->product[w->type].panel_bytes(w->n_in);
+        const size_t panel_bytes = j->k->product[w->type].panel_bytes(w->type, w->n_in);
         for (uint32_t p = begin; p < end; p++) {
             uint32_t row = p * SL_PANEL_ROWS, left = w->n_out - row;
-            j->k->product[w->type].pack(w->data + row * w->row_bytes, w->row_bytes,
+            j->k->product[w->type].pack(w->type, w->data + row * w->row_bytes, w->row_bytes,
                                         left < SL_PANEL_ROWS ? left : SL_PANEL_ROWS, w->n_in,
                                         j->weights + p * panel_bytes);
         }
@@ -232,7 +232,7 @@ static sl_status product_alloc(product_job *j, sl_error *err) {
     const sl_plan_weight *w = j->w;
     const size_t rows = j->n_rows, groups = ((size_t)w->n_in / SL_ACT_GROUP + 15) / 16 * 16;
     size_t total;
-    j->copy_bytes = j->is_int8 ? j->n_panels * j->k->product[w->type].panel_bytes(w->n_in)
+    j->copy_bytes = j->is_int8 ? j->n_panels * j->k->product[w->type].panel_bytes(w->type, w->n_in)
                                : (w->n_out * w->row_bytes + 63) / 64 * 64;
     j->n_copies = (uint32_t)(STREAM_BYTES / j->copy_bytes) + 1;
     j->n_part = (uint32_t)(PART_BYTES / j->copy_bytes) + 1;

@@ -173,7 +173,7 @@ sl_status sl_builder_check_keys(const sl_builder *b) {
             continue;
         }
         float neutral = keys_watched[i].neutral;
-        bool is_neutral;
+        bool is_neutral = false;
         neutral = isnan(neutral) ? b->hp->rope_base : neutral;
         SL_TRY(keys_are_neutral(b, key, kv, neutral, &is_neutral));
         if (!is_neutral) {
