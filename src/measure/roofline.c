@@ -99,7 +99,7 @@ sl_status sl_roofline_measure(sl_pool *pool, const sl_kernels *k, sl_roofline_li
     } else {
         sl_pool_run(pool, fill_work, &job);
         double seconds = best_round(pool, read_work, &job, &job.round);
-        out->read_gbps = (double)(READ_BYTES / READ_PARTS) / seconds * 1e-9;
+        out->read_gbps = (double)READ_BYTES / READ_PARTS / seconds * 1e-9;
         out->int8_gops = peak_gops(pool, &job, k->peak_int8);
         out->f32_gops = peak_gops(pool, &job, k->peak_f32);
     }

@@ -18,16 +18,12 @@ typedef struct phase_builder {
 /* n_choices: of the rows that it works on; rows of one phase are all of one kind. */
 static void builder_row_op(phase_builder *b, uint32_t n_choices, cpu_row_op op) {
     cpu_segment *s = b->seg;
-    cpu_phase *last = b->rows_open ? &s->phases[s->n_phases - 1] : NULL;
-    if (last == NULL || last->u.rows.n_choices != n_choices) {
-        last = &s->phases[s->n_phases++];
-        last->kind = CPU_PHASE_ROWS;
-        last->u.rows.first = s->n_row_ops;
-        last->u.rows.n = 0;
-        last->u.rows.n_choices = n_choices;
-        last->u.rows.n_floats = 0;
+    if (!b->rows_open || s->phases[s->n_phases - 1].u.rows.n_choices != n_choices) {
+        s->phases[s->n_phases++] = (cpu_phase){
+            .kind = CPU_PHASE_ROWS, .u.rows = {.first = s->n_row_ops, .n_choices = n_choices}};
         b->rows_open = true;
     }
+    cpu_phase *last = &s->phases[s->n_phases - 1];
     s->row_ops[s->n_row_ops++] = op;
     last->u.rows.n++;
     last->u.rows.n_floats += b->p->plan->values[op.out].width;
