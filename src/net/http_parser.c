@@ -351,19 +351,20 @@ void sl_http_parser_deinit(sl_http_parser *p) {
 }
 
 /* llhttp takes any number of spaces between the parts of a request line, where the grammar has one:
- * whoever stands in front of this server might read such a line differently. False for two in a
- * row. Looks at each byte up to the end of the line; empty lines before it are skipped. */
-static bool parser_line_valid(sl_http_parser *p, const char *data, size_t len) {
+ * whoever stands in front of this server might read such a line differently. Returns how many bytes
+ * come before the second of two in a row. Looks at each byte up to the end of the line; empty lines
+ * before it are skipped. */
+static size_t parser_line_fits(sl_http_parser *p, const char *data, size_t len) {
     for (size_t i = 0; i < len && !p->line_over; i++) {
         char c = data[i];
         bool is_end = c == '\r' || c == '\n';
         if (c == ' ' && p->line_last == ' ') {
-            return false;
+            return i;
         }
         p->line_over = is_end && p->line_last != '\0';
         p->line_last = is_end ? '\0' : c;
     }
-    return true;
+    return len;
 }
 
 /* The status for what llhttp itself refused. */
@@ -419,11 +420,9 @@ sl_http_event sl_http_parser_feed(sl_http_parser *p, const char *data, size_t le
             p->paused = false;
         }
         const char *from = data + *used_out;
-        size_t left = len - *used_out;
-        if (!parser_line_valid(p, from, left)) {
-            (void)parser_refuse(p, 400, "The parts of a request line are separated by one space.");
-            return parser_bad(p);
-        }
+        /* What llhttp refuses before a second space is refused for its own reason. */
+        size_t left = parser_line_fits(p, from, len - *used_out);
+        bool two_spaces = left < len - *used_out;
         p->started = p->started || left > 0;
         p->head_bytes += left; /* too many: what is not header is taken out below and in on_body */
         bool was_in_body = p->in_body;
@@ -438,6 +437,10 @@ sl_http_event sl_http_parser_feed(sl_http_parser *p, const char *data, size_t le
             return parser_bad(p);
         }
         *used_out += used;
+        if (two_spaces) {
+            (void)parser_refuse(p, 400, "The parts of a request line are separated by one space.");
+            return parser_bad(p);
+        }
         if (p->head_bytes > p->limits.header_bytes) {
             (void)parser_refuse(p, 431, "The request headers are too large.");
             return parser_bad(p);

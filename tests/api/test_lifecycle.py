@@ -84,19 +84,29 @@ def test_drain_is_not_held_up_by_uploads_and_slow_readers(tiny_model):
             c.close()
 
 
+def read_to_end(stream):
+    """A chunked answer to its last chunk."""
+    data = b""
+    while not data.endswith(b"\r\n0\r\n\r\n"):
+        piece = stream.recv(65536)
+        assert piece, f"the answer ended early: {data[-300:]!r}"
+        data += piece
+    return data
+
+
 def test_request_timeout_ends_whole_answers_streams_and_what_waits(tiny_model):
     endless = {**ENDLESS, "n": 16}  # more than any machine does in 3 s; a token, every machine does
     with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--parallel", "4",
                 "--request-timeout", "3") as s:
         stream = s.post_raw("/v1/completions", {**endless, "stream": True})
         assert stream.recv(15) == b"HTTP/1.1 200 OK"
-        waits = s.post_raw("/v1/completions", endless)
-        status, _, data = s.request("POST", "/v1/completions", endless)
-        error = json.loads(data)["error"]
-        assert status == 504 and error["code"] == "request_timeout" and "3 s" in error["message"]
-        data = b""
-        while not data.endswith(b"\r\n0\r\n\r\n"):
-            data += stream.recv(65536)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            streamed = pool.submit(read_to_end, stream)  # unread, it would be cut at 1 MB
+            waits = s.post_raw("/v1/completions", endless)
+            status, _, data = s.request("POST", "/v1/completions", endless)
+            error = json.loads(data)["error"]
+            assert status == 504 and error["code"] == "request_timeout" and "3 s" in error["message"]
+            data = streamed.result()
         assert b'"code":"request_timeout"' in data and b"[DONE]" not in data
         assert waits.recv(12) == b"HTTP/1.1 504"
         s.wait_for(lambda m: m["sluice_kv_pages_used"] == 0, "free pages")
