@@ -67,7 +67,9 @@ static serve_job *job_new(serve_loop *l, sl_http_exchange *x) {
         l->jobs->prev = j;
     }
     l->jobs = j;
-    l->n_jobs++;
+    if (l->n_jobs++ == 0) {
+        l->service->busy_ns = sl_clock_mono_ns();
+    }
     l->n_open++;
     return j;
 }

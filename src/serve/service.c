@@ -17,7 +17,7 @@
 static bool service_stalled(sl_service *s) {
     const sl_runner_stats *stats = sl_runner_stats_of(s->runner);
     uint64_t now = sl_clock_mono_ns();
-    if (s->loop.n_jobs == 0 || s->busy_ns == 0) {
+    if (s->loop.n_jobs == 0) {
         return false;
     }
     uint64_t step = atomic_load_explicit(&stats->last_step_end_ns, memory_order_relaxed);
@@ -133,9 +133,6 @@ static void loop_on_tick(uv_timer_t *timer) {
 void sl_serve_tick_start(serve_loop *l) {
     sl_service *s = l->service;
     uint64_t period_ms = s->state == SERVE_DRAINING ? 50 : 1000;
-    if (!l->ticking) {
-        s->busy_ns = sl_clock_mono_ns();
-    }
     if (!l->ticking || s->state == SERVE_DRAINING) {
         l->ticking = true;
         (void)uv_timer_start(&l->tick, loop_on_tick, period_ms, period_ms);

@@ -84,6 +84,14 @@ def test_drain_is_not_held_up_by_uploads_and_slow_readers(tiny_model):
             c.close()
 
 
+def test_idle_time_is_no_stall(tiny_model):
+    with Server(tiny_model, "--stall-timeout", "1") as s:
+        for _ in range(2):
+            status, _, _ = s.request("POST", "/v1/completions", {"prompt": "x", "max_tokens": 2})
+            assert status == 200
+            time.sleep(2.5)
+
+
 def read_to_end(stream):
     """A chunked answer to its last chunk."""
     data = b""
