@@ -23,6 +23,11 @@ static inline bool sl_slice_eq_str(sl_slice a, const char *text) {
     return sl_slice_eq(a, sl_slice_of(text));
 }
 
+/* a / b, rounded up; b > 0. */
+static inline uint32_t sl_div_up(uint32_t a, uint32_t b) {
+    return a / b + (a % b != 0);
+}
+
 /* True and *out set if the result fits. */
 static inline bool sl_mul_u64(uint64_t a, uint64_t b, uint64_t *out) {
     return !__builtin_mul_overflow(a, b, out);

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "model/builder_internal.h"
 
@@ -80,10 +81,6 @@ static uint64_t kind_unit(const sl_plan_group *k) {
     return (uint64_t)k->n_kv_head * (k->d_k + k->d_v);
 }
 
-static uint32_t ceil_div(uint32_t a, uint32_t b) {
-    return a / b + (a % b != 0);
-}
-
 /* Groups of a kind whose pages have `page` units; 0 if not even one layer fits. */
 static uint32_t kind_groups(const sl_plan_group *k, uint64_t page) {
     const uint64_t unit = kind_unit(k);
@@ -149,7 +146,7 @@ void sl_builder_cut_groups(sl_builder *b) {
             return;
         }
         first[i] = b->plan->n_groups;
-        layers[i] = ceil_div(k->n_layers, n);
+        layers[i] = sl_div_up(k->n_layers, n);
         for (uint32_t done = 0; done < k->n_layers; done += layers[i]) {
             sl_plan_group *g = &b->plan->groups[b->plan->n_groups++];
             *g = *k;

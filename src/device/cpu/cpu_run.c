@@ -1,6 +1,7 @@
 /* Running a program on a step: every worker walks the phases, barriers between them. */
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "device/cpu/cpu_program.h"
 
@@ -21,10 +22,6 @@ typedef struct segment_job {
     cpu_segment *seg;
     uint32_t n_rows;
 } segment_job;
-
-static uint32_t ceil_div(uint32_t a, uint32_t b) {
-    return a / b + (a % b != 0);
-}
 
 static uint32_t rows_count(const segment_job *job, const cpu_phase *phase) {
     uint32_t n_choices = phase->u.rows.n_choices;
@@ -58,13 +55,13 @@ static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_
                                                                     : LINEAR_BLOCK_ROWS;
     linear_cut cut = {.rows = fit < least ? least : (uint32_t)fit};
     cut.rows = cut.rows > n_rows ? n_rows : cut.rows;
-    cut.n_row_blocks = ceil_div(n_rows, cut.rows);
+    cut.n_row_blocks = sl_div_up(n_rows, cut.rows);
     for (uint32_t i = 0; i < phase->u.linear.n; i++) {
         cut.n_panels += phase->u.linear.l[i].w->n_panels;
     }
     /* Enough tasks that the last ones even out, few enough that handing them out costs nothing, and
      * as many for each thread. */
-    uint32_t per_thread = ceil_div(cut.n_panels, nth * LINEAR_TASK_PANELS);
+    uint32_t per_thread = sl_div_up(cut.n_panels, nth * LINEAR_TASK_PANELS);
     cut.n_panel_tasks = nth * (per_thread < 4 ? 4 : per_thread);
     cut.n_panel_tasks = cut.n_panel_tasks < cut.n_panels ? cut.n_panel_tasks : cut.n_panels;
     return cut;
@@ -163,7 +160,7 @@ static void phase_heads(const segment_job *job, const cpu_phase *phase, uint32_t
     const sl_plan_weight *w = phase->u.heads.w->w;
     const cpu_value *in = &job->seg->values[op->in[0]], *out = &job->seg->values[op->out];
     uint32_t n_head = op->u.linear.n_head;
-    uint32_t n_tasks = n_head * ceil_div(job->n_rows, HEADS_BLOCK_ROWS);
+    uint32_t n_tasks = n_head * sl_div_up(job->n_rows, HEADS_BLOCK_ROWS);
     for (uint32_t t; (t = sl_pool_claim(p->device->pool, ith, 1)) < n_tasks;) {
         uint32_t h = t % n_head, r0 = t / n_head * HEADS_BLOCK_ROWS;
         uint32_t n = job->n_rows - r0 < HEADS_BLOCK_ROWS ? job->n_rows - r0 : HEADS_BLOCK_ROWS;
@@ -203,7 +200,7 @@ static attend_cut attend_cut_of(const sl_program *p, const cpu_attend *a, uint32
     uint32_t n_kv_head = p->plan->groups[a->op->u.attend.group].n_kv_head;
     attend_cut cut = {.n_kv_head = n_kv_head, .n_group = a->op->u.attend.n_head / n_kv_head};
     uint32_t whole = p->run_tiles[p->now->n_runs] * n_kv_head;
-    uint32_t to_fill = ceil_div(nth, whole), to_even = ceil_div(4 * nth, whole);
+    uint32_t to_fill = sl_div_up(nth, whole), to_even = sl_div_up(4 * nth, whole);
     uint32_t cheap = cut.n_group / ATTEND_PIECE_HEADS;
     cut.pieces = to_even < cheap ? to_even : cheap;
     cut.pieces = cut.pieces < to_fill ? to_fill : cut.pieces;
@@ -293,7 +290,7 @@ static bool phase_is_short(const segment_job *job, const cpu_phase *phase, uint3
         return phase->kind == CPU_PHASE_SORT;
     }
     uint32_t n_rows = rows_count(job, phase);
-    return (uint64_t)(n_rows - ceil_div(n_rows, nth)) * phase->u.rows.n_floats <= BARRIER_FLOATS;
+    return (uint64_t)(n_rows - sl_div_up(n_rows, nth)) * phase->u.rows.n_floats <= BARRIER_FLOATS;
 }
 
 /* Short phases [next, end) that follow one that all workers share. */
@@ -341,7 +338,7 @@ static void step_index(sl_program *p, const sl_step *step) {
     for (uint32_t i = 0; i < step->n_runs; i++) {
         const sl_step_run *run = &step->runs[i];
         p->run_tiles[i] = n_tiles;
-        n_tiles += ceil_div(run->n_rows, CPU_ATTEND_ROWS);
+        n_tiles += sl_div_up(run->n_rows, CPU_ATTEND_ROWS);
         for (uint32_t r = 0; r < run->n_rows; r++) {
             p->row_run[run->row_begin + r] = i;
             if (r >= run->n_rows - run->n_logits) {
