@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/cpu.h"
+#include "base/topology.h"
 #include "cmd.h"
 #include "flags.h"
 #include "kernels/kernels.h"
@@ -14,6 +15,18 @@
 static void print_kernel(void *user, const char *entry, sl_isa isa) {
     (void)user;
     (void)printf("  %-20s %s\n", entry, sl_isa_name(isa));
+}
+
+static void print_nodes(void) {
+    sl_topology t;
+    sl_topology_read(&t);
+    for (uint32_t i = 0; i < t.n_nodes; i++) {
+        const sl_topology_node *node = &t.nodes[i];
+        (void)printf(
+            "%-11s node %" PRIu32 ": %" PRIu32 " cores, %" PRIu32 " CPUs, %" PRIu64 " MB%s\n",
+            i == 0 ? "topology" : "", node->number, node->n_cores, node->cpu_end - node->cpu_begin,
+            node->memory_bytes >> 20, t.simulated ? " (simulated)" : "");
+    }
 }
 
 int sl_cmd_version(int argc, char **argv) {
@@ -47,6 +60,7 @@ int sl_cmd_version(int argc, char **argv) {
     (void)printf("cores       %" PRIu32 " physical, %" PRIu32 " logical usable\n",
                  sl_cpu_count_physical(), sl_cpu_count_logical());
     (void)printf("memory      %" PRIu64 " MB available\n", sl_memory_available_bytes() >> 20);
+    print_nodes();
     (void)printf("level       %s (the hardware has %s)\n", sl_isa_name(sl_cpu_isa()),
                  sl_isa_name(sl_cpu_isa_hardware()));
     (void)printf("kernels\n");

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.sh"
 
 build="gcc libc6-dev cmake ninja-build pkg-config python3 python3-venv ca-certificates
-       libjansson-dev libuv1-dev"
+       libjansson-dev libuv1-dev libhwloc-dev"
 test="$build libcmocka-dev"
 case "${1:-build}" in
 build | run) wanted=$build ;;

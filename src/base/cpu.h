@@ -9,6 +9,8 @@
 
 #include <sluice/status.h>
 
+#define SL_CPUS_MAX 8192 /* as large as Linux can be configured for */
+
 /* Bundles of instruction sets; each but AVXVNNI includes all before it. */
 typedef enum sl_isa {
     SL_ISA_REF = 0,        /* plain C at the build's baseline (x86-64-v2) */

@@ -10,8 +10,6 @@
 #include "base/cpu.h"
 #include "base/procfile.h"
 
-#define CPU_NUMBER_MAX 8192 /* as large as Linux can be configured for */
-
 /* The process's CPUs. Asked for by process id: this is the main thread's mask, which pinned workers
  * leave alone. False if the system does not say. */
 static bool cpu_affinity(cpu_set_t *set, size_t set_bytes) {
@@ -38,7 +36,7 @@ static uint32_t cpu_core_of(uint32_t cpu) {
  * `seen`. */
 static uint32_t cpu_list_pass(const cpu_set_t *set, size_t set_bytes, cpu_set_t *seen,
                               cpu_set_t *taken, uint32_t *cpus, uint32_t n, uint32_t max) {
-    for (uint32_t i = 0; i < CPU_NUMBER_MAX && n < max; i++) {
+    for (uint32_t i = 0; i < SL_CPUS_MAX && n < max; i++) {
         if (!CPU_ISSET_S(i, set_bytes, set) || CPU_ISSET_S(i, set_bytes, taken)) {
             continue;
         }
@@ -59,7 +57,7 @@ static uint32_t cpu_list_pass(const cpu_set_t *set, size_t set_bytes, cpu_set_t 
 static uint32_t cpu_list(uint32_t *cpus, uint32_t max, uint32_t *n_cores) {
     typedef union cpu_big_set {
         cpu_set_t set;
-        unsigned char bytes[CPU_NUMBER_MAX / 8];
+        unsigned char bytes[SL_CPUS_MAX / 8];
     } cpu_big_set;
     cpu_big_set allowed = {.bytes = {0}}, seen = {.bytes = {0}}, taken = {.bytes = {0}};
     *n_cores = 0;
@@ -77,8 +75,8 @@ uint32_t sl_cpu_list(uint32_t *cpus, uint32_t max) {
 
 /* Logical CPUs and physical cores, both at least 1 and at most the cgroup quota, rounded up. */
 static void cpu_counts(uint32_t *n_logical, uint32_t *n_physical) {
-    uint32_t cpus[CPU_NUMBER_MAX];
-    uint32_t logical = cpu_list(cpus, CPU_NUMBER_MAX, n_physical);
+    uint32_t cpus[SL_CPUS_MAX];
+    uint32_t logical = cpu_list(cpus, SL_CPUS_MAX, n_physical);
     if (logical == 0) { /* no mask to be had: what the system has online */
         long online = sysconf(_SC_NPROCESSORS_ONLN);
         logical = online > 0 ? (uint32_t)online : 1;

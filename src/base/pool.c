@@ -17,7 +17,8 @@
  * each other on one processor: each sleeps while the other runs, which looks like little load, so
  * it stays that way, and a barrier then costs ten times as much. A worker whose waits keep failing
  * and whose peer sleeps on the same processor therefore moves to its own one, without staying bound
- * to it. Pinned workers cannot be stacked.
+ * to it. Pinned workers cannot be stacked. On a machine of several nodes all of this happens within
+ * a node, whose CPUs its workers are bound to.
  *
  * Reference for the tree: Mellor-Crummey and Scott, "Algorithms for scalable synchronization on
  * shared-memory multiprocessors", ACM TOCS 9(1), 1991.
@@ -61,12 +62,14 @@ typedef struct pool_spin {
 typedef struct pool_worker {
     _Alignas(SL_CACHE_LINE) sl_pool *pool;
     uint32_t ith;
-    uint32_t cpu;       /* its own processor, or POOL_NO_CPU if unknown; may be shared */
+    uint32_t cpu; /* its own processor, or POOL_NO_CPU if unknown; may be shared */
+    uint32_t node;
     pool_spin at_start; /* waiting for a job, or (worker 0) for its end */
     pool_spin at_barrier;
-    uint64_t moved_ns;    /* when it was last moved away from a peer */
-    atomic_uint slept_on; /* processor on which it last went to sleep; read by peers */
-    pthread_t thread;     /* not for worker 0 */
+    uint64_t moved_ns;        /* when it was last moved away from a peer */
+    uint64_t n_own, n_others; /* tasks taken */
+    atomic_uint slept_on;     /* processor on which it last went to sleep; read by peers */
+    pthread_t thread;         /* not for worker 0 */
 } pool_worker;
 
 typedef struct pool_counter {
@@ -76,8 +79,8 @@ typedef struct pool_counter {
 struct sl_pool {
     sl_gate phase;  /* word: number of the present phase */
     sl_gate joined; /* word: changes when a job ends and the caller, who waits here, was not last */
-    pool_counter claims[2]; /* of even and odd phases */
-    pool_node nodes[POOL_NODES_MAX];
+    pool_counter claims[2][SL_NODES_MAX]; /* of even and odd phases; without nodes the first */
+    pool_node tree[POOL_NODES_MAX];
     /* Written by the caller between jobs, read by workers after the phase that starts the job. */
     _Alignas(SL_CACHE_LINE) sl_pool_fn fn; /* NULL: workers end */
     void *arg;
@@ -85,8 +88,10 @@ struct sl_pool {
     uint32_t n_threads, n_started; /* n_started: threads to be joined */
     uint32_t spins_full; /* pauses in POOL_SPIN_NS; 0 when there are more threads than CPUs */
     bool may_move;       /* not pinned, and each worker has a processor of its own */
-    bool pin, is_pinned;
-    pthread_t pinned_thread;
+    const sl_topology *topology; /* NULL, or of several nodes */
+    sl_nodes nodes;
+    bool pin, is_bound; /* is_bound: the caller */
+    pthread_t bound_thread;
     cpu_set_t mask_before; /* of the caller, restored when the pool is freed */
     pool_worker workers[];
 };
@@ -107,13 +112,39 @@ static uint32_t pool_pause_ns(void) {
     return best < PAUSES ? 1 : (uint32_t)(best / PAUSES);
 }
 
-/* Binds the calling thread to one processor. A wish: without it, it only runs slower. */
-static void pool_bind_self(uint32_t cpu) {
-    if (cpu < CPU_SETSIZE) {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET(cpu, &set);
+/* Binds the calling thread to processors. A wish: without it, it only runs slower. */
+static void pool_bind_self(const uint16_t *cpus, uint32_t n) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (uint32_t i = 0; i < n; i++) {
+        if (cpus[i] < CPU_SETSIZE) {
+            CPU_SET(cpus[i], &set);
+        }
+    }
+    if (CPU_COUNT(&set) > 0) {
         (void)sched_setaffinity(0, sizeof(set), &set);
+    }
+}
+
+static void pool_bind_to_cpu(const pool_worker *w) {
+    if (w->cpu != POOL_NO_CPU) {
+        const uint16_t cpu = (uint16_t)w->cpu;
+        pool_bind_self(&cpu, 1);
+    }
+}
+
+static bool pool_binds(const sl_pool *p) {
+    return p->pin || (p->topology != NULL && !p->topology->simulated);
+}
+
+/* Where it stays. */
+static void pool_bind(const pool_worker *w) {
+    const sl_topology *t = w->pool->topology;
+    if (w->pool->pin) {
+        pool_bind_to_cpu(w);
+    } else {
+        const sl_topology_node *node = &t->nodes[w->node];
+        pool_bind_self(t->cpus + node->cpu_begin, node->cpu_end - node->cpu_begin);
     }
 }
 
@@ -137,7 +168,7 @@ static void pool_unstack(const sl_pool *p, pool_worker *w, uint32_t cpu) {
     w->moved_ns = now;
     cpu_set_t before;
     if (sched_getaffinity(0, sizeof(before), &before) == 0) {
-        pool_bind_self(w->cpu);
+        pool_bind_to_cpu(w);
         (void)sched_setaffinity(0, sizeof(before), &before);
     }
 }
@@ -181,7 +212,7 @@ static void pool_wait(pool_worker *w, sl_gate *g, uint32_t old, pool_spin *s) {
 static bool pool_arrive(sl_pool *p, uint32_t ith) {
     uint32_t i = ith / POOL_FAN_IN;
     for (;;) {
-        pool_node *node = &p->nodes[i];
+        pool_node *node = &p->tree[i];
         uint32_t n = atomic_fetch_add_explicit(&node->n_arrived, 1, memory_order_acq_rel) + 1;
         if (n != node->n_children) {
             return false;
@@ -196,7 +227,9 @@ static bool pool_arrive(sl_pool *p, uint32_t ith) {
 
 /* The claims of a phase that is over start at zero when they are next used, two phases later. */
 static void pool_claims_reset(sl_pool *p, uint32_t phase) {
-    atomic_store_explicit(&p->claims[phase & 1].n_claimed, 0, memory_order_relaxed);
+    for (uint32_t n = 0; n < p->nodes.n; n++) {
+        atomic_store_explicit(&p->claims[phase & 1][n].n_claimed, 0, memory_order_relaxed);
+    }
 }
 
 void sl_pool_barrier_then(sl_pool *p, uint32_t ith, void (*fn)(void *arg), void *arg) {
@@ -219,7 +252,37 @@ void sl_pool_barrier(sl_pool *p, uint32_t ith) {
 uint32_t sl_pool_claim(sl_pool *p, uint32_t ith, uint32_t chunk) {
     (void)ith; /* room for queues per worker, should one counter become the bottleneck */
     uint32_t phase = sl_gate_value(&p->phase);
-    return atomic_fetch_add_explicit(&p->claims[phase & 1].n_claimed, chunk, memory_order_relaxed);
+    return atomic_fetch_add_explicit(&p->claims[phase & 1][0].n_claimed, chunk,
+                                     memory_order_relaxed);
+}
+
+uint32_t sl_pool_turn(const sl_pool *p, uint32_t ith, uint32_t i) {
+    const uint32_t node = p->workers[ith].node + i;
+    return node < p->nodes.n ? node : node - p->nodes.n;
+}
+
+bool sl_pool_take(sl_pool *p, uint32_t ith, uint32_t node, uint32_t n_tasks, uint32_t *task) {
+    pool_worker *w = &p->workers[ith];
+    atomic_uint *n_claimed = &p->claims[sl_gate_value(&p->phase) & 1][node].n_claimed;
+    /* At the end of a phase everybody looks at all nodes: writing would pass the line around. */
+    if (node != w->node && atomic_load_explicit(n_claimed, memory_order_relaxed) >= n_tasks) {
+        return false;
+    }
+    *task = atomic_fetch_add_explicit(n_claimed, 1, memory_order_relaxed);
+    if (*task >= n_tasks) {
+        return false;
+    }
+    w->n_own += node == w->node;
+    w->n_others += node != w->node;
+    return true;
+}
+
+void sl_pool_taken(const sl_pool *p, uint64_t *own, uint64_t *others) {
+    *own = *others = 0;
+    for (uint32_t i = 0; i < p->n_threads; i++) {
+        *own += p->workers[i].n_own;
+        *others += p->workers[i].n_others;
+    }
 }
 
 static void *pool_thread_main(void *arg) {
@@ -228,8 +291,8 @@ static void *pool_thread_main(void *arg) {
     char name[16];
     (void)snprintf(name, sizeof(name), "sluice-w%u", w->ith);
     (void)pthread_setname_np(pthread_self(), name);
-    if (p->pin) {
-        pool_bind_self(w->cpu);
+    if (pool_binds(p)) {
+        pool_bind(w);
     }
     uint32_t phase = 0; /* the pool's first */
     for (;;) {
@@ -252,18 +315,18 @@ static void *pool_thread_main(void *arg) {
     }
 }
 
-/* The caller becomes worker 0 with its first job: it is pinned then, not in sl_pool_create. */
-static void pool_pin_caller(sl_pool *p) {
-    p->pinned_thread = pthread_self();
-    if (pthread_getaffinity_np(p->pinned_thread, sizeof(p->mask_before), &p->mask_before) == 0) {
-        pool_bind_self(p->workers[0].cpu);
-        p->is_pinned = true;
+/* The caller becomes worker 0 with its first job: it is bound then, not in sl_pool_create. */
+static void pool_bind_caller(sl_pool *p) {
+    p->bound_thread = pthread_self();
+    if (pthread_getaffinity_np(p->bound_thread, sizeof(p->mask_before), &p->mask_before) == 0) {
+        pool_bind(&p->workers[0]);
+        p->is_bound = true;
     }
 }
 
 void sl_pool_run(sl_pool *p, sl_pool_fn fn, void *arg) {
-    if (p->pin && !p->is_pinned) {
-        pool_pin_caller(p);
+    if (!p->is_bound && pool_binds(p)) {
+        pool_bind_caller(p);
     }
     p->fn = fn;
     p->arg = arg;
@@ -283,6 +346,10 @@ uint32_t sl_pool_n_threads(const sl_pool *p) {
     return p->n_threads;
 }
 
+const sl_nodes *sl_pool_nodes(const sl_pool *p) {
+    return &p->nodes;
+}
+
 /* Builds the tree of counters: a level has one node for each POOL_FAN_IN of what is below it. */
 static void pool_tree_init(sl_pool *p) {
     uint32_t begin = 0, n_below = p->n_threads;
@@ -291,8 +358,8 @@ static void pool_tree_init(sl_pool *p) {
         for (uint32_t i = 0; i < n_nodes; i++) {
             uint32_t left = n_below - i * POOL_FAN_IN;
             bool root = n_nodes == 1;
-            p->nodes[begin + i].n_children = left < POOL_FAN_IN ? left : POOL_FAN_IN;
-            p->nodes[begin + i].i_parent = root ? begin + i : begin + n_nodes + i / POOL_FAN_IN;
+            p->tree[begin + i].n_children = left < POOL_FAN_IN ? left : POOL_FAN_IN;
+            p->tree[begin + i].i_parent = root ? begin + i : begin + n_nodes + i / POOL_FAN_IN;
         }
         if (n_nodes == 1) {
             return;
@@ -302,21 +369,39 @@ static void pool_tree_init(sl_pool *p) {
     }
 }
 
+/* Gives each worker a processor: those of a list in turn, or, where there are nodes, of its node's
+ * part of the list. */
+static void pool_workers_place(sl_pool *p) {
+    uint32_t cpus[SL_POOL_THREADS_MAX], n_cpus = 0;
+    if (p->topology == NULL) {
+        n_cpus = sl_cpu_list(cpus, SL_POOL_THREADS_MAX);
+    }
+    p->may_move = !p->pin && (p->topology == NULL || !p->topology->simulated);
+    for (uint32_t i = 0; i < p->n_threads; i++) {
+        pool_worker *w = &p->workers[i];
+        if (p->topology == NULL) {
+            w->cpu = n_cpus == 0 ? POOL_NO_CPU : cpus[i % n_cpus];
+            p->may_move = p->may_move && i < n_cpus;
+            continue;
+        }
+        w->node = sl_nodes_find(&p->nodes, p->n_threads, i);
+        const sl_topology_node *node = &p->topology->nodes[w->node];
+        const uint32_t nth = i - p->nodes.before[w->node], n = node->cpu_end - node->cpu_begin;
+        w->cpu = p->topology->simulated ? POOL_NO_CPU
+                                        : p->topology->cpus[node->cpu_begin + nth % n];
+        p->may_move = p->may_move && nth < n;
+    }
+}
+
 static void pool_workers_init(sl_pool *p) {
-    uint32_t cpus[SL_POOL_THREADS_MAX];
-    uint32_t n_cpus = sl_cpu_list(cpus, SL_POOL_THREADS_MAX);
     bool crowded = p->n_threads > sl_cpu_count_logical();
     p->spins_full = crowded ? 0 : POOL_SPIN_NS / pool_pause_ns();
-    p->may_move = !p->pin && p->n_threads <= n_cpus;
     for (uint32_t i = 0; i < p->n_threads; i++) {
         pool_spin spin = {.n_spins = p->spins_full};
-        p->workers[i] = (pool_worker){.pool = p,
-                                      .ith = i,
-                                      .cpu = n_cpus == 0 ? POOL_NO_CPU : cpus[i % n_cpus],
-                                      .at_start = spin,
-                                      .at_barrier = spin,
-                                      .slept_on = POOL_NO_CPU};
+        p->workers[i] = (pool_worker){
+            .pool = p, .ith = i, .at_start = spin, .at_barrier = spin, .slept_on = POOL_NO_CPU};
     }
+    pool_workers_place(p);
 }
 
 static sl_status pool_threads_start(sl_pool *p, sl_error *err) {
@@ -336,6 +421,11 @@ static sl_status pool_threads_start(sl_pool *p, sl_error *err) {
 }
 
 sl_status sl_pool_create(uint32_t n_threads, bool pin, sl_pool **out, sl_error *err) {
+    return sl_pool_create_on(NULL, n_threads, pin, out, err);
+}
+
+sl_status sl_pool_create_on(const sl_topology *topology, uint32_t n_threads, bool pin,
+                            sl_pool **out, sl_error *err) {
     if (n_threads == 0 || n_threads > SL_POOL_THREADS_MAX) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
                        "the number of compute threads is %u; it must be 1 to %d", n_threads,
@@ -348,6 +438,9 @@ sl_status sl_pool_create(uint32_t n_threads, bool pin, sl_pool **out, sl_error *
     }
     p->n_threads = n_threads;
     p->pin = pin;
+    p->topology = topology != NULL && topology->n_nodes > 1 ? topology : NULL;
+    p->nodes = p->topology != NULL ? sl_topology_workers(topology, n_threads)
+                                   : (sl_nodes){.n = 1, .before = {0, n_threads}};
     pool_tree_init(p);
     pool_workers_init(p);
     sl_status status = pool_threads_start(p, err);
@@ -368,8 +461,8 @@ void sl_pool_free(sl_pool *p) {
     for (uint32_t i = 1; i <= p->n_started; i++) {
         (void)pthread_join(p->workers[i].thread, NULL);
     }
-    if (p->is_pinned && pthread_equal(p->pinned_thread, pthread_self())) {
-        (void)pthread_setaffinity_np(p->pinned_thread, sizeof(p->mask_before), &p->mask_before);
+    if (p->is_bound && pthread_equal(p->bound_thread, pthread_self())) {
+        (void)pthread_setaffinity_np(p->bound_thread, sizeof(p->mask_before), &p->mask_before);
     }
     sl_free_aligned(p);
 }

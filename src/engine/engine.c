@@ -113,7 +113,8 @@ static sl_status engine_check_memory(const sl_engine *e, sl_error *err) {
 static sl_status engine_open_device(const sl_model *model, const sl_engine_options *options,
                                     sl_engine *e, sl_error *err) {
     SL_TRY(engine_resolve(model, options, e, err));
-    SL_TRY(sl_cpu_device_create(options->n_threads, options->pin, &e->device, err));
+    SL_TRY(
+        sl_cpu_device_create(options->n_threads, options->pin, options->topology, &e->device, err));
     return engine_size_pool(e, options, err);
 }
 

@@ -20,9 +20,10 @@
 typedef struct sl_engine_options {
     uint32_t n_threads; /* 0: physical cores within affinity and quota */
     bool pin;
-    bool exact;           /* float32 activations and KV, weights only decoded */
-    bool batch_invariant; /* as in device.h: changes nothing yet */
-    sl_kv_type kv_type;   /* ignored with exact (F32) */
+    const sl_topology *topology; /* NULL: this machine's; only looked at by create */
+    bool exact;                  /* float32 activations and KV, weights only decoded */
+    bool batch_invariant;        /* as in device.h: changes nothing yet */
+    sl_kv_type kv_type;          /* ignored with exact (F32) */
     /* The whole page pool; 0: the smaller of 25 % of available memory and 32 x ctx_max. */
     uint64_t kv_bytes;
     uint32_t ctx_max;  /* longest sequence; 0: the smallest of the model's, 8192 and the pool */

@@ -11,6 +11,7 @@
 typedef struct kv_seq {
     bool open;
     uint32_t n_tokens; /* that it may reach */
+    uint32_t home;     /* node whose pages it takes first */
 } kv_seq;
 
 /* Entries [first, end) of a table name pages, all others are -1. */
@@ -29,6 +30,7 @@ struct sl_kv {
     uint32_t table_stride; /* pages of the longest sequence */
     uint32_t n_tokens_max;
     uint32_t n_promised; /* sum over open sequences of pages reserved but not held */
+    uint32_t n_home_promised[SL_NODES_MAX]; /* the same, of those at home on each node */
 };
 
 static sl_status kv_check_options(const sl_kv_options *o, sl_error *err) {
@@ -65,7 +67,7 @@ sl_status sl_kv_create(const sl_kv_options *options, sl_kv **out, sl_error *err)
     if (kv == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the KV tables");
     }
-    sl_status status = sl_page_pool_init(&kv->pool, options->n_pages, err);
+    sl_status status = sl_page_pool_init(&kv->pool, options->n_pages, &options->nodes, err);
     if (status != SL_OK) {
         sl_kv_free(kv);
         return status;
@@ -109,6 +111,27 @@ static int32_t *kv_table(const sl_kv *kv, uint32_t seq, uint32_t group) {
     return kv->tables + ((size_t)seq * kv->groups.n + group) * kv->table_stride;
 }
 
+/* n_pages more are promised to the sequence; or fewer, if below 0. */
+static void kv_promise(sl_kv *kv, uint32_t seq, int64_t n_pages) {
+    uint32_t *of_home = &kv->n_home_promised[kv->seqs[seq].home];
+    kv->n_promised = (uint32_t)(kv->n_promised + n_pages);
+    *of_home = (uint32_t)(*of_home + n_pages);
+}
+
+/* What others will still take counts, or all that are opened at once would choose the same node. */
+static uint32_t kv_choose_home(const sl_kv *kv) {
+    uint32_t best = 0;
+    int64_t most = INT64_MIN;
+    for (uint32_t n = 0; n < kv->pool.n_nodes; n++) {
+        const int64_t n_pages = (int64_t)kv->pool.n_node_free[n] - kv->n_home_promised[n];
+        if (n_pages > most) {
+            most = n_pages;
+            best = n;
+        }
+    }
+    return best;
+}
+
 sl_status sl_kv_seq_open(sl_kv *kv, uint32_t n_tokens, uint32_t *seq_out) {
     const uint64_t n_pages = sl_kv_groups_pages(&kv->groups, n_tokens);
     if (n_tokens == 0 || n_tokens > kv->n_tokens_max || n_pages > kv->pool.n_pages) {
@@ -118,8 +141,8 @@ sl_status sl_kv_seq_open(sl_kv *kv, uint32_t n_tokens, uint32_t *seq_out) {
         return SL_AGAIN;
     }
     const uint32_t seq = kv->free_seqs[--kv->n_free_seqs];
-    kv->seqs[seq] = (kv_seq){.open = true, .n_tokens = n_tokens};
-    kv->n_promised += (uint32_t)n_pages;
+    kv->seqs[seq] = (kv_seq){.open = true, .n_tokens = n_tokens, .home = kv_choose_home(kv)};
+    kv_promise(kv, seq, (int64_t)n_pages);
     for (uint32_t g = 0; g < kv->groups.n; g++) {
         *kv_span_of(kv, seq, g) = (kv_span){0};
         memset(kv_table(kv, seq, g), 0xFF, sl_page_count(n_tokens) * sizeof(*kv->tables)); /* -1 */
@@ -129,10 +152,10 @@ sl_status sl_kv_seq_open(sl_kv *kv, uint32_t n_tokens, uint32_t *seq_out) {
 }
 
 /* A page goes from its table back to the pool, promised to the same sequence again. */
-static void kv_give_back(sl_kv *kv, int32_t *entry) {
+static void kv_give_back(sl_kv *kv, uint32_t seq, int32_t *entry) {
     sl_page_pool_unref(&kv->pool, *entry);
     *entry = -1;
-    kv->n_promised++;
+    kv_promise(kv, seq, 1);
 }
 
 /* Moves the span of one table to entries [first, end or later). */
@@ -140,15 +163,15 @@ static void kv_move_span(sl_kv *kv, uint32_t seq, uint32_t group, uint32_t first
     kv_span *span = kv_span_of(kv, seq, group);
     int32_t *table = kv_table(kv, seq, group);
     for (; span->first < span->end && span->first < first; span->first++) {
-        kv_give_back(kv, &table[span->first]);
+        kv_give_back(kv, seq, &table[span->first]);
     }
     if (span->end < first) {
         span->first = span->end = first; /* entries between were never held */
     }
     for (; span->end < end; span->end++) {
         /* Promised pages are free (invariant 4), so the pool cannot be empty here. */
-        table[span->end] = sl_page_pool_take(&kv->pool);
-        kv->n_promised--;
+        table[span->end] = sl_page_pool_take(&kv->pool, kv->seqs[seq].home);
+        kv_promise(kv, seq, -1);
     }
 }
 
@@ -176,7 +199,7 @@ void sl_kv_seq_restart(sl_kv *kv, uint32_t seq) {
     for (uint32_t g = kv->groups.n; g-- > 0;) {
         kv_span *span = kv_span_of(kv, seq, g);
         for (uint32_t i = span->end; i > span->first; i--) {
-            kv_give_back(kv, &kv_table(kv, seq, g)[i - 1]);
+            kv_give_back(kv, seq, &kv_table(kv, seq, g)[i - 1]);
         }
         *span = (kv_span){0};
     }
@@ -184,7 +207,7 @@ void sl_kv_seq_restart(sl_kv *kv, uint32_t seq) {
 
 void sl_kv_seq_close(sl_kv *kv, uint32_t seq) {
     sl_kv_seq_restart(kv, seq);
-    kv->n_promised -= (uint32_t)sl_kv_groups_pages(&kv->groups, kv->seqs[seq].n_tokens);
+    kv_promise(kv, seq, -(int64_t)sl_kv_groups_pages(&kv->groups, kv->seqs[seq].n_tokens));
     kv->seqs[seq] = (kv_seq){0};
     kv->free_seqs[kv->n_free_seqs++] = seq;
 }
@@ -261,7 +284,7 @@ static sl_status kv_verify_table(const sl_kv *kv, uint32_t seq, uint32_t group, 
 
 static sl_status kv_verify_seqs(const sl_kv *kv, uint32_t *counted, sl_error *err) {
     uint64_t n_promised = 0;
-    uint32_t n_open = 0;
+    uint32_t n_open = 0, of_home[SL_NODES_MAX] = {0};
     for (uint32_t i = 0; i < kv->n_seqs_max; i++) {
         const kv_seq *s = &kv->seqs[i];
         if (!s->open) {
@@ -271,16 +294,43 @@ static sl_status kv_verify_seqs(const sl_kv *kv, uint32_t *counted, sl_error *er
         for (uint32_t g = 0; g < kv->groups.n; g++) {
             SL_TRY(kv_verify_table(kv, i, g, counted, err));
         }
-        n_promised += sl_kv_groups_pages(&kv->groups, s->n_tokens) - sl_kv_seq_n_pages(kv, i);
+        const uint64_t n_left = sl_kv_groups_pages(&kv->groups, s->n_tokens) -
+                                sl_kv_seq_n_pages(kv, i);
+        n_promised += n_left;
+        of_home[s->home] += (uint32_t)n_left;
     }
     if (n_open + kv->n_free_seqs != kv->n_seqs_max || n_promised != kv->n_promised ||
-        kv->n_promised > kv->pool.n_free) {
+        kv->n_promised > kv->pool.n_free ||
+        memcmp(of_home, kv->n_home_promised, sizeof(of_home)) != 0) {
         return SL_FAIL(
             err, SL_ERR_INTERNAL,
-            "KV totals: %u open and %u closed of %u sequences, %u pages promised (counted %llu), "
-            "%u free",
+            "KV totals: %u open and %u closed of %u sequences, %u pages promised (counted %llu; or "
+            "other homes), %u free",
             n_open, kv->n_free_seqs, kv->n_seqs_max, kv->n_promised, (unsigned long long)n_promised,
             kv->pool.n_free);
+    }
+    return SL_OK;
+}
+
+/* Each node's stack holds pages of its own that nobody names, each once; all in all n_free. */
+static sl_status kv_verify_free(const sl_page_pool *pool, uint32_t *counted, sl_error *err) {
+    uint64_t n_free = 0;
+    for (uint32_t n = 0; n < pool->n_nodes; n++) {
+        const uint32_t first = pool->first[n];
+        for (uint32_t i = first; i < first + pool->n_node_free[n]; i++) {
+            const uint32_t page = (uint32_t)pool->free[i];
+            if (page < first || page >= pool->first[n + 1] || counted[page]++ != 0) {
+                return SL_FAIL(err, SL_ERR_INTERNAL,
+                               "KV page %d is in the free list of node %u twice, or in use, or of "
+                               "another node",
+                               pool->free[i], n);
+            }
+        }
+        n_free += pool->n_node_free[n];
+    }
+    if (n_free != pool->n_free) {
+        return SL_FAIL(err, SL_ERR_INTERNAL, "KV totals: %u pages free, the nodes have %llu",
+                       pool->n_free, (unsigned long long)n_free);
     }
     return SL_OK;
 }
@@ -296,12 +346,7 @@ static sl_status kv_verify_pages(const sl_kv *kv, uint32_t *counted, sl_error *e
         }
         n_taken += counted[i] != 0;
     }
-    for (uint32_t i = 0; i < pool->n_free; i++) {
-        if (counted[pool->free[i]]++ != 0) {
-            return SL_FAIL(err, SL_ERR_INTERNAL, "KV page %d is in the free list twice or in use",
-                           pool->free[i]);
-        }
-    }
+    SL_TRY(kv_verify_free(pool, counted, err));
     if (n_taken + pool->n_free != pool->n_pages) {
         return SL_FAIL(err, SL_ERR_INTERNAL, "KV pages lost: %u taken and %u free of %u", n_taken,
                        pool->n_free, pool->n_pages);

@@ -7,6 +7,9 @@
  * Page numbers are one space per engine; each page is held by one group of one sequence. A group
  * with a window gives back the pages that no further row sees; their entries become -1.
  *
+ * On a machine of several NUMA nodes a sequence has a home, the node with most pages that are not
+ * promised when it is opened; its pages are of that node as long as there are any.
+ *
  * A reservation is a promise: pages are taken from the pool only when the sequence grows into them,
  * and extending within the reservation cannot fail. Owner: the engine thread. Everything is
  * allocated by create.
@@ -19,6 +22,7 @@
 
 #include <sluice/status.h>
 
+#include "base/nodes.h"
 #include "kernels/page.h"
 #include "kv/kv_groups.h"
 
@@ -29,6 +33,7 @@ typedef struct sl_kv_options {
     uint32_t n_seqs_max;   /* sequences open at once */
     uint32_t n_tokens_max; /* longest sequence */
     sl_kv_groups groups;   /* whose pages they are */
+    sl_nodes nodes;        /* among which the store is divided; all zero: one */
 } sl_kv_options;
 
 typedef struct sl_kv sl_kv;

@@ -3,7 +3,9 @@
  *
  * Free pages are kept as a stack that begins in ascending order, so a page that was never used is
  * handed out only when every page used before is taken: the store's resident memory stays at the
- * peak of use. Owner: the engine thread. Everything is allocated by init.
+ * peak of use. On a machine of several NUMA nodes each has a stretch of the pages and a stack of
+ * its own; the device puts the bytes there (sl_nodes_first over n_pages). Owner: the engine thread.
+ * Everything is allocated by init.
  */
 #ifndef SL_KV_PAGE_POOL_H
 #define SL_KV_PAGE_POOL_H
@@ -12,23 +14,30 @@
 
 #include <sluice/status.h>
 
+#include "base/nodes.h"
+
 typedef struct sl_page_pool {
     uint32_t n_pages;
-    uint32_t n_free;
-    int32_t *free;  /* [n_pages] stack; free[n_free - 1] is handed out next */
-    uint32_t *refs; /* [n_pages] block table entries that name the page; 0: it is free */
+    uint32_t n_free; /* of all nodes */
+    int32_t *free;   /* [n_pages] a stack in each node's stretch; its topmost is handed out next */
+    uint32_t *refs;  /* [n_pages] block table entries that name the page; 0: it is free */
+    uint32_t n_nodes;
+    uint32_t first[SL_NODES_MAX + 1]; /* first page of each node */
+    uint32_t n_node_free[SL_NODES_MAX];
 } sl_page_pool;
 
 /* n_pages is 1 .. INT32_MAX. */
-SL_NODISCARD sl_status sl_page_pool_init(sl_page_pool *p, uint32_t n_pages, sl_error *err);
+SL_NODISCARD sl_status sl_page_pool_init(sl_page_pool *p, uint32_t n_pages, const sl_nodes *nodes,
+                                         sl_error *err);
 void sl_page_pool_deinit(sl_page_pool *p); /* fine on a zeroed pool */
 
-/* A free page, with one reference; -1 when none is left. */
-int32_t sl_page_pool_take(sl_page_pool *p);
+/* A free page, with one reference: of this node, or if it has none of the one that has most; -1
+ * when none is left. */
+int32_t sl_page_pool_take(sl_page_pool *p, uint32_t node);
 /* One more block table names the page, which must be taken. For prefixes that sequences share,
  * which only the tests do so far. */
 void sl_page_pool_ref(sl_page_pool *p, int32_t page);
-/* One fewer; the page is free when none is left. */
+/* One fewer; when none is left the page is free, for its own node. */
 void sl_page_pool_unref(sl_page_pool *p, int32_t page);
 
 #endif

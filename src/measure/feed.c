@@ -10,7 +10,8 @@ static sl_status feed_open_seqs(sl_feed *f, uint32_t tokens_max, sl_error *err) 
     const sl_kv_options options = {.n_pages = sl_engine_n_pages(f->engine),
                                    .n_seqs_max = f->n_seq,
                                    .n_tokens_max = tokens_max,
-                                   .groups = *sl_engine_kv_groups(f->engine)};
+                                   .groups = *sl_engine_kv_groups(f->engine),
+                                   .nodes = *sl_pool_nodes(sl_engine_pool(f->engine))};
     SL_TRY(sl_kv_create(&options, &f->kv, err));
     for (uint32_t s = 0; s < f->n_seq; s++) {
         uint32_t seq;

@@ -66,7 +66,8 @@ static sl_status runner_make_sched(sl_runner *r, sl_error *err) {
     const sl_kv_options kv_options = {.n_pages = sl_engine_n_pages(r->engine),
                                       .n_seqs_max = sl_sched_running_max(rows_max, runs_max),
                                       .n_tokens_max = sl_engine_ctx_max(r->engine),
-                                      .groups = *sl_engine_kv_groups(r->engine)};
+                                      .groups = *sl_engine_kv_groups(r->engine),
+                                      .nodes = *sl_pool_nodes(sl_engine_pool(r->engine))};
     SL_TRY(sl_kv_create(&kv_options, &r->kv, err));
     /* submit bounds the queue before the ring, so the scheduler's own bound is as wide as the
      * table. */

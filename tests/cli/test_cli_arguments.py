@@ -86,9 +86,12 @@ def test_version():
     assert sluice("version", check=0).out.decode() == out
     long = sluice("version", "--verbose", check=0).out.decode()
     assert long.startswith(out)
-    for word in ("processor", "features", "cores", "memory", "level", "kernels", "mul q4_0",
-                 "attend f16"):
+    for word in ("processor", "features", "cores", "memory", "topology", "level", "kernels",
+                 "mul q4_0", "attend f16"):
         assert word in long
+    simulated = {"HWLOC_SYNTHETIC": "node:2 core:3 pu:2"}
+    two_nodes = sluice("version", "--verbose", env=simulated, check=0).out.decode()
+    assert two_nodes.count(": 3 cores, 6 CPUs, ") == 2
     masked = sluice("version", "--verbose", env={"SLUICE_CPU_MASK": "ref"}, check=0).out.decode()
     assert "avx" not in masked.split("\nkernels\n")[1]
 

@@ -23,7 +23,8 @@ static const sl_device_ops cpu_ops = {
     .copy_page = sl_cpu_program_copy_page,
 };
 
-sl_status sl_cpu_device_create(uint32_t n_threads, bool pin, sl_device **out, sl_error *err) {
+sl_status sl_cpu_device_create(uint32_t n_threads, bool pin, const sl_topology *topology,
+                               sl_device **out, sl_error *err) {
     struct sl_cpu_device *c = sl_alloc_zero(1, sizeof(*c));
     if (c == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the CPU device");
@@ -34,6 +35,11 @@ sl_status sl_cpu_device_create(uint32_t n_threads, bool pin, sl_device **out, sl
     n_cores = n_cores < SL_POOL_THREADS_MAX ? n_cores : SL_POOL_THREADS_MAX;
     c->n_threads = n_threads == 0 ? n_cores : n_threads;
     c->pin = pin;
+    if (topology != NULL) {
+        c->topology = *topology;
+    } else {
+        sl_topology_read(&c->topology);
+    }
     *out = &c->device;
     return SL_OK;
 }

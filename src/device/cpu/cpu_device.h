@@ -6,9 +6,10 @@
 
 typedef struct sl_cpu_device sl_cpu_device;
 
-/* n_threads counts the calling thread; 0: physical cores within affinity and quota. Starts no
- * thread: that is done when a plan is compiled. */
-SL_NODISCARD sl_status sl_cpu_device_create(uint32_t n_threads, bool pin, sl_device **out,
+/* n_threads counts the calling thread; 0: physical cores within affinity and quota. topology: NULL
+ * for this machine's; copied. Starts no thread: that is done when a plan is compiled. */
+SL_NODISCARD sl_status sl_cpu_device_create(uint32_t n_threads, bool pin,
+                                            const sl_topology *topology, sl_device **out,
                                             sl_error *err);
 
 /* NULL before the first program. The pool is idle between runs and may be used for other parallel

@@ -112,6 +112,7 @@ static void layout_step(sl_program *p, carver *c) {
     p->scratch_floats = scratch_floats_needed(p);
     p->scratch = carve(c, p->scratch_floats * p->device->n_threads, sizeof(float));
     p->row_run = carve(c, p->options.rows_max, sizeof(uint32_t));
+    p->run_order = carve(c, p->options.runs_max, sizeof(uint32_t));
     p->run_tiles = carve(c, (size_t)p->options.runs_max + 1, sizeof(uint32_t));
     p->gather = carve(c, p->options.rows_max, sizeof(uint32_t));
     layout_choices(p, c);
@@ -225,6 +226,51 @@ sl_status sl_cpu_program_estimate(sl_device *d, const sl_plan *plan,
     return SL_OK;
 }
 
+static const sl_nodes *program_nodes(const sl_program *p) {
+    return sl_pool_nodes(p->device->pool);
+}
+
+/* Parts the panels of each weight, and the packed region, among the nodes: first all that is the
+ * first node's, weight after weight. */
+static sl_status program_shard(sl_program *p, sl_error *err) {
+    const sl_nodes *nodes = program_nodes(p);
+    cpu_shard *shards = sl_arena_alloc_zero(&p->arena, (size_t)p->plan->n_weights * nodes->n,
+                                            sizeof(*shards));
+    if (shards == NULL) {
+        return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the model's program");
+    }
+    size_t used = 0;
+    for (uint32_t node = 0; node < nodes->n; node++) {
+        const size_t before = used;
+        for (uint32_t i = 0; i < p->plan->n_weights; i++) {
+            cpu_weight *w = &p->weights[i];
+            w->shards = shards + (size_t)i * nodes->n;
+            cpu_shard *s = &w->shards[node];
+            s->first = sl_nodes_first(nodes, w->n_panels, node);
+            s->end = sl_nodes_first(nodes, w->n_panels, node + 1);
+            if (w->form != CPU_FORM_F32) {
+                /* Within the region: the shards of the nodes before are as large as what is
+                 * subtracted. */
+                s->panels = p->packed + used - s->first * w->panel_bytes;
+                used += w->panel_bytes * (s->end - s->first) * w->w->n_mats;
+            }
+        }
+        sl_topology_prefer(&p->device->topology, node, p->packed + before, used - before);
+    }
+    return SL_OK;
+}
+
+/* Each node's stretch of the page store. */
+static void program_place_pages(sl_program *p) {
+    const sl_nodes *nodes = program_nodes(p);
+    for (uint32_t node = 0; node < nodes->n; node++) {
+        size_t first = sl_nodes_first(nodes, p->options.n_pages, node);
+        size_t end = sl_nodes_first(nodes, p->options.n_pages, node + 1);
+        sl_topology_prefer(&p->device->topology, node, p->pages + first * p->page_bytes,
+                           (end - first) * p->page_bytes);
+    }
+}
+
 static sl_status program_map(sl_program *p, sl_error *err) {
     p->packed = sl_pages_map(p->packed_bytes, true);
     p->pages = sl_pages_map(p->kv_bytes, false);
@@ -236,43 +282,39 @@ static sl_status program_map(sl_program *p, sl_error *err) {
             "step buffers are needed; a smaller --kv-memory or --ctx helps",
             p->packed_bytes >> 20, p->kv_bytes >> 20, p->step_bytes >> 20);
     }
-    size_t used = 0;
-    for (uint32_t i = 0; i < p->plan->n_weights; i++) {
-        cpu_weight *w = &p->weights[i];
-        if (w->form != CPU_FORM_F32) {
-            w->panels = p->packed + used;
-            used += w->panel_bytes * w->n_panels * w->w->n_mats;
-        }
-    }
+    program_place_pages(p);
     carver place = {.base = p->step};
     layout_step(p, &place);
-    return SL_OK;
+    return program_shard(p, err);
 }
 
 typedef struct pack_job {
     sl_program *p;
-    uint32_t n_chunks;
+    uint32_t n_chunks[SL_NODES_MAX]; /* of each node */
 } pack_job;
 
-static uint64_t weight_chunks(const cpu_weight *w) {
-    return w->form == CPU_FORM_F32
-               ? 0
-               : (uint64_t)w->w->n_mats * ((w->n_panels + PACK_CHUNK - 1) / PACK_CHUNK);
+static uint32_t shard_chunks(const cpu_shard *s) {
+    return sl_div_up(s->end - s->first, PACK_CHUNK); /* of one matrix */
 }
 
-static void pack_chunk(sl_program *p, uint32_t chunk) {
+static uint64_t weight_chunks(const cpu_weight *w, uint32_t node) {
+    return w->form == CPU_FORM_F32 ? 0 : (uint64_t)w->w->n_mats * shard_chunks(&w->shards[node]);
+}
+
+static void pack_chunk(sl_program *p, uint32_t node, uint32_t chunk) {
     uint32_t i = 0;
-    while (chunk >= weight_chunks(&p->weights[i])) {
-        chunk -= (uint32_t)weight_chunks(&p->weights[i]);
+    while (chunk >= weight_chunks(&p->weights[i], node)) {
+        chunk -= (uint32_t)weight_chunks(&p->weights[i], node);
         i++;
     }
     const cpu_weight *w = &p->weights[i];
-    uint32_t per_mat = (w->n_panels + PACK_CHUNK - 1) / PACK_CHUNK;
-    uint32_t mat = chunk / per_mat, first = chunk % per_mat * PACK_CHUNK;
+    const cpu_shard *s = &w->shards[node];
+    uint32_t mat = chunk / shard_chunks(s);
+    uint32_t first = s->first + chunk % shard_chunks(s) * PACK_CHUNK;
     const sl_kernels *k = &p->device->kernels;
-    uint32_t end = w->n_panels - first < PACK_CHUNK ? w->n_panels : first + PACK_CHUNK;
+    uint32_t end = s->end - first < PACK_CHUNK ? s->end : first + PACK_CHUNK;
     const uint8_t *data = w->w->data + mat * w->w->mat_bytes;
-    uint8_t *panels = w->panels + (size_t)mat * w->n_panels * w->panel_bytes;
+    uint8_t *panels = s->panels + (size_t)mat * (s->end - s->first) * w->panel_bytes;
     for (uint32_t panel = first; panel < end; panel++) {
         uint32_t row = panel * SL_PANEL_ROWS;
         uint32_t n_rows = w->w->n_out - row < SL_PANEL_ROWS ? w->w->n_out - row : SL_PANEL_ROWS;
@@ -287,14 +329,18 @@ static void pack_chunk(sl_program *p, uint32_t chunk) {
     }
 }
 
+/* A node's panels are packed by its own workers alone: where the system refuses to bind memory, the
+ * first touch places it. Each has as many for a worker, about. */
 static void pack_worker(void *arg, uint32_t ith, uint32_t nth) {
     const pack_job *job = arg;
     const sl_program_options *o = &job->p->options;
+    sl_pool *pool = job->p->device->pool;
+    const uint32_t node = sl_pool_turn(pool, ith, 0), n_chunks = job->n_chunks[node];
     (void)nth;
-    for (uint32_t c; (c = sl_pool_claim(job->p->device->pool, ith, 1)) < job->n_chunks;) {
-        pack_chunk(job->p, c);
+    for (uint32_t c; sl_pool_take(pool, ith, node, n_chunks, &c);) {
+        pack_chunk(job->p, node, c);
         if (ith == 0 && o->progress != NULL) {
-            o->progress(o->progress_user, (uint64_t)job->p->packed_bytes * c / job->n_chunks,
+            o->progress(o->progress_user, (uint64_t)job->p->packed_bytes * c / n_chunks,
                         job->p->packed_bytes);
         }
     }
@@ -302,14 +348,16 @@ static void pack_worker(void *arg, uint32_t ith, uint32_t nth) {
 
 sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err) {
     pack_job job = {.p = p};
-    uint64_t n_chunks = 0;
-    for (uint32_t i = 0; i < p->plan->n_weights; i++) {
-        n_chunks += weight_chunks(&p->weights[i]);
+    for (uint32_t node = 0; node < program_nodes(p)->n; node++) {
+        uint64_t n_chunks = 0;
+        for (uint32_t i = 0; i < p->plan->n_weights; i++) {
+            n_chunks += weight_chunks(&p->weights[i], node);
+        }
+        if (n_chunks > UINT32_MAX) {
+            return SL_FAIL(err, SL_ERR_LIMIT, "the model has too many weights to pack");
+        }
+        job.n_chunks[node] = (uint32_t)n_chunks;
     }
-    if (n_chunks > UINT32_MAX) {
-        return SL_FAIL(err, SL_ERR_LIMIT, "the model has too many weights to pack");
-    }
-    job.n_chunks = (uint32_t)n_chunks;
     sl_pool_run(p->device->pool, pack_worker, &job);
     if (p->options.progress != NULL) {
         p->options.progress(p->options.progress_user, p->packed_bytes, p->packed_bytes);
@@ -322,7 +370,7 @@ sl_status sl_cpu_program_compile(sl_device *d, const sl_plan *plan,
                                  sl_error *err) {
     struct sl_cpu_device *c = (struct sl_cpu_device *)d;
     if (c->pool == NULL) {
-        SL_TRY(sl_pool_create(c->n_threads, c->pin, &c->pool, err));
+        SL_TRY(sl_pool_create_on(&c->topology, c->n_threads, c->pin, &c->pool, err));
     }
     sl_program *p;
     SL_TRY(program_prepare(d, plan, options, &p, err));

@@ -5,7 +5,7 @@
  *            for products): run one after the other on the same row by the same worker, no barrier
  *            between them
  *   linear   products of up to LINEAR_MAX weights with the same input: tasks are panels x row
- *   blocks
+ *            blocks
  *   heads    a product of each head with a matrix of its own: tasks are heads x row blocks
  *   attend   tasks are (run, tile of query rows, KV head, part of its query heads)
  *   sort     the step's (row, expert) choices are put into the order of the experts
@@ -14,7 +14,12 @@
  *
  * So a Llama layer takes ten phases (nine with --exact) whatever the batch is. A rows phase of few
  * rows, and a sort, need no barrier of their own: see cpu_run.c. Values that exist once per choice
- * lie in the order of the experts. Private to src/device/cpu.
+ * lie in the order of the experts.
+ *
+ * On a machine of several NUMA nodes each has a share of the panels of every weight, packed by its
+ * own workers, and a stretch of the pages. Tasks are a node's whose panels they read, or where the
+ * sequence lies; its workers take them first, others when they have none left. Every output is
+ * computed as on one node. Private to src/device/cpu.
  */
 #ifndef SL_DEVICE_CPU_CPU_PROGRAM_H
 #define SL_DEVICE_CPU_CPU_PROGRAM_H
@@ -47,13 +52,21 @@ typedef struct cpu_value {
     size_t bf16_stride;
 } cpu_value;
 
+/* A node's share of a weight: panels [first, end) of each matrix. */
+typedef struct cpu_shard {
+    uint32_t first, end;
+    /* In the packed region: panel p of matrix m at panels + (m * (end - first) + p) * panel_bytes,
+     * so that it begins at panel `first`. NULL if the weight is read from the file. */
+    uint8_t *panels;
+} cpu_shard;
+
 /* A matrix as this device reads it. */
 typedef struct cpu_weight {
     const sl_plan_weight *w;
     cpu_form form;
-    uint8_t *panels; /* in the packed region: [n_mats][n_panels] */
     size_t panel_bytes;
     uint32_t n_panels; /* of one matrix */
+    cpu_shard *shards; /* [nodes] */
 } cpu_weight;
 
 typedef enum cpu_row_kind {
@@ -166,6 +179,7 @@ struct sl_cpu_device {
     sl_kernels kernels;
     uint32_t n_threads;
     bool pin;
+    sl_topology topology;
     sl_pool *pool; /* made with the first program */
 };
 
@@ -189,8 +203,10 @@ struct sl_program {
     /* of the step that runs */
     const sl_step *now;
     uint32_t *row_run;   /* [rows_max] run of each row */
-    uint32_t *run_tiles; /* [runs_max + 1] attention tiles before each run */
-    uint32_t *gather;    /* [rows_max] row of each logits row */
+    uint32_t *run_order; /* [runs_max] the runs by their home nodes */
+    uint32_t *run_tiles; /* [runs_max + 1] attention tiles before each run, in this order */
+    uint32_t node_tiles[SL_NODES_MAX + 1]; /* the same before each node's runs */
+    uint32_t *gather;                      /* [rows_max] row of each logits row */
     cpu_choices choices;
     uint32_t head_first; /* first logits row of the present block */
 };

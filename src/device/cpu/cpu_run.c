@@ -37,13 +37,14 @@ static void phase_rows(const segment_job *job, const cpu_phase *phase, uint32_t 
     }
 }
 
-/* How the products of a phase are cut: row blocks of `rows`, and for each of these n_panel_tasks
- * tasks, even shares of the panels of all weights in their order. */
+/* How the products of a phase are cut for a node: row blocks of `rows`, and for each of these
+ * n_panel_tasks tasks, even shares of the node's panels of all weights in their order. */
 typedef struct linear_cut {
-    uint32_t rows, n_row_blocks, n_panels, n_panel_tasks;
+    uint32_t node, rows, n_row_blocks, n_panels, n_panel_tasks;
 } linear_cut;
 
-static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_t nth) {
+static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, const sl_nodes *nodes,
+                                uint32_t node) {
     uint32_t n_in = phase->u.linear.l[0].w->w->n_in;
     const size_t row_bytes[CPU_FORM_COUNT] = {[CPU_FORM_F32] = (size_t)n_in * sizeof(float),
                                               [CPU_FORM_PLAIN] = (size_t)n_in * sizeof(float),
@@ -53,42 +54,47 @@ static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_
     size_t fit = LINEAR_BLOCK_BYTES / row_bytes[form] & ~(size_t)31;
     uint32_t least = form == CPU_FORM_F32 || form == CPU_FORM_PLAIN ? LINEAR_BLOCK_ROWS_F32
                                                                     : LINEAR_BLOCK_ROWS;
-    linear_cut cut = {.rows = fit < least ? least : (uint32_t)fit};
+    linear_cut cut = {.node = node, .rows = fit < least ? least : (uint32_t)fit};
     cut.rows = cut.rows > n_rows ? n_rows : cut.rows;
     cut.n_row_blocks = sl_div_up(n_rows, cut.rows);
     for (uint32_t i = 0; i < phase->u.linear.n; i++) {
-        cut.n_panels += phase->u.linear.l[i].w->n_panels;
+        const cpu_shard *s = &phase->u.linear.l[i].w->shards[node];
+        cut.n_panels += s->end - s->first;
+    }
+    if (cut.n_panels == 0) {
+        return cut; /* a node without workers, or few panels */
     }
     /* Enough tasks that the last ones even out, few enough that handing them out costs nothing, and
      * as many for each thread. */
-    uint32_t per_thread = sl_div_up(cut.n_panels, nth * LINEAR_TASK_PANELS);
-    cut.n_panel_tasks = nth * (per_thread < 4 ? 4 : per_thread);
+    uint32_t n_threads = nodes->before[node + 1] - nodes->before[node];
+    uint32_t per_thread = sl_div_up(cut.n_panels, n_threads * LINEAR_TASK_PANELS);
+    cut.n_panel_tasks = n_threads * (per_thread < 4 ? 4 : per_thread);
     cut.n_panel_tasks = cut.n_panel_tasks < cut.n_panels ? cut.n_panel_tasks : cut.n_panels;
     return cut;
 }
 
-/* One weight's matrix `mat`, panels [p0, p1), with rows [r0, r1) of the input. */
+/* One weight's matrix `mat`, panels [p0, p1) of the shard, with rows [r0, r1) of the input. */
 static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
-                           uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0, uint32_t r1,
-                           uint32_t ith) {
+                           const cpu_shard *s, uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0,
+                           uint32_t r1, uint32_t ith) {
     sl_program *p = job->p;
     const cpu_weight *w = l->w;
     const cpu_value *in = &job->seg->values[in_id];
     const cpu_value *out = &job->seg->values[l->out];
     const sl_kernels *k = &p->device->kernels;
-    size_t before = (size_t)mat * w->n_panels * w->panel_bytes;
+    size_t before = (size_t)mat * (s->end - s->first) * w->panel_bytes;
     if (w->form == CPU_FORM_PLAIN) {
-        k->plain.mul(w->w->type, w->panels + before, w->w->n_in, p0, p1, in->x, in->stride, r0, r1,
+        k->plain.mul(w->w->type, s->panels + before, w->w->n_in, p0, p1, in->x, in->stride, r0, r1,
                      out->x, out->stride, l->add);
         return;
     }
     if (w->form == CPU_FORM_INT8) {
-        k->product[w->w->type].mul(w->panels + before, w->w->n_in, p0, p1, &in->q, r0, r1, out->x,
+        k->product[w->w->type].mul(s->panels + before, w->w->n_in, p0, p1, &in->q, r0, r1, out->x,
                                    out->stride, l->add);
         return;
     }
     if (w->form == CPU_FORM_BF16) {
-        k->bf16.mul(w->panels + before, w->w->n_in, p0, p1, in->bf16, in->bf16_stride, r0, r1,
+        k->bf16.mul(s->panels + before, w->w->n_in, p0, p1, in->bf16, in->bf16_stride, r0, r1,
                     out->x, out->stride, l->add);
         return;
     }
@@ -99,15 +105,17 @@ static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_
                p->scratch + ith * p->scratch_floats);
 }
 
-/* Share `task` of the panels, of each weight's matrix `mat`, with rows [r0, r1). */
+/* Share `task` of the node's panels, of each weight's matrix `mat`, with rows [r0, r1). */
 static void linear_share(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
                          uint32_t task, uint32_t mat, uint32_t r0, uint32_t r1, uint32_t ith) {
     uint32_t first = (uint32_t)((uint64_t)cut->n_panels * task / cut->n_panel_tasks);
     uint32_t end = (uint32_t)((uint64_t)cut->n_panels * (task + 1) / cut->n_panel_tasks);
     for (const cpu_linear *l = phase->u.linear.l; end > 0; l++) {
-        uint32_t n = l->w->n_panels, p1 = end < n ? end : n;
+        const cpu_shard *s = &l->w->shards[cut->node];
+        uint32_t n = s->end - s->first, p1 = end < n ? end : n;
         if (first < p1) {
-            linear_product(job, phase->u.linear.in, l, mat, first, p1, r0, r1, ith);
+            linear_product(job, phase->u.linear.in, l, s, mat, s->first + first, s->first + p1, r0,
+                           r1, ith);
         }
         first = first > n ? first - n : 0;
         end -= p1;
@@ -121,12 +129,15 @@ static void linear_task(const segment_job *job, const cpu_phase *phase, const li
     linear_share(job, phase, cut, task % cut->n_panel_tasks, 0, r0, r1, ith);
 }
 
-static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_t ith,
-                         uint32_t nth) {
-    linear_cut cut = linear_cut_of(phase, job->n_rows, nth);
-    uint32_t n_tasks = cut.n_row_blocks * cut.n_panel_tasks;
-    for (uint32_t t; (t = sl_pool_claim(job->p->device->pool, ith, 1)) < n_tasks;) {
-        linear_task(job, phase, &cut, t, ith);
+static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_t ith) {
+    sl_pool *pool = job->p->device->pool;
+    const sl_nodes *nodes = sl_pool_nodes(pool);
+    for (uint32_t i = 0; i < nodes->n; i++) {
+        linear_cut cut = linear_cut_of(phase, job->n_rows, nodes, sl_pool_turn(pool, ith, i));
+        uint32_t n_tasks = cut.n_row_blocks * cut.n_panel_tasks;
+        for (uint32_t t; sl_pool_take(pool, ith, cut.node, n_tasks, &t);) {
+            linear_task(job, phase, &cut, t, ith);
+        }
     }
 }
 
@@ -142,14 +153,16 @@ static void experts_task(const segment_job *job, const cpu_phase *phase, const l
     }
 }
 
-static void phase_experts(const segment_job *job, const cpu_phase *phase, uint32_t ith,
-                          uint32_t nth) {
-    uint32_t n_active = job->p->choices.n_active;
+static void phase_experts(const segment_job *job, const cpu_phase *phase, uint32_t ith) {
+    sl_pool *pool = job->p->device->pool;
+    const sl_nodes *nodes = sl_pool_nodes(pool);
     uint32_t n_rows = job->n_rows * job->seg->values[phase->u.linear.in].n_choices;
-    linear_cut cut = linear_cut_of(phase, n_rows, nth);
-    for (uint32_t t;
-         (t = sl_pool_claim(job->p->device->pool, ith, 1)) < n_active * cut.n_panel_tasks;) {
-        experts_task(job, phase, &cut, t, ith);
+    for (uint32_t i = 0; i < nodes->n; i++) {
+        linear_cut cut = linear_cut_of(phase, n_rows, nodes, sl_pool_turn(pool, ith, i));
+        uint32_t n_tasks = job->p->choices.n_active * cut.n_panel_tasks;
+        for (uint32_t t; sl_pool_take(pool, ith, cut.node, n_tasks, &t);) {
+            experts_task(job, phase, &cut, t, ith);
+        }
     }
 }
 
@@ -174,7 +187,8 @@ static void phase_heads(const segment_job *job, const cpu_phase *phase, uint32_t
     }
 }
 
-/* Tiles are numbered over all runs; run_tiles[r] counts those before run r. */
+/* Tiles are numbered over all runs, in the order of their nodes; run_tiles[i] counts those before
+ * run_order[i]. Returns this i. */
 static uint32_t tile_run(const sl_program *p, uint32_t tile) {
     uint32_t low = 0, high = p->now->n_runs;
     while (high - low > 1) {
@@ -191,7 +205,7 @@ static uint32_t tile_run(const sl_program *p, uint32_t tile) {
 /* How attention is cut: a task is a tile of rows, a KV head, and one of `pieces` even shares of the
  * query heads that use it. */
 typedef struct attend_cut {
-    uint32_t n_kv_head, n_group, pieces, n_tasks;
+    uint32_t n_kv_head, n_group, pieces;
 } attend_cut;
 
 /* The heads of a group share the loads of keys and values, so they are parted only where that fills
@@ -205,7 +219,6 @@ static attend_cut attend_cut_of(const sl_program *p, const cpu_attend *a, uint32
     cut.pieces = to_even < cheap ? to_even : cheap;
     cut.pieces = cut.pieces < to_fill ? to_fill : cut.pieces;
     cut.pieces = cut.pieces < cut.n_group ? cut.pieces : cut.n_group;
-    cut.n_tasks = whole * cut.pieces;
     return cut;
 }
 
@@ -218,9 +231,9 @@ static void attend_task(const segment_job *job, const cpu_attend *a, const atten
     uint32_t piece = task % cut->pieces;
     uint32_t kv_head = task / cut->pieces % cut->n_kv_head;
     uint32_t tile = task / cut->pieces / cut->n_kv_head;
-    uint32_t i_run = tile_run(p, tile);
-    const sl_step_run *run = &p->now->runs[i_run];
-    uint32_t first = (tile - p->run_tiles[i_run]) * CPU_ATTEND_ROWS; /* row of the run */
+    uint32_t nth_run = tile_run(p, tile);
+    const sl_step_run *run = &p->now->runs[p->run_order[nth_run]];
+    uint32_t first = (tile - p->run_tiles[nth_run]) * CPU_ATTEND_ROWS; /* row of the run */
     uint32_t n_rows = run->n_rows - first < CPU_ATTEND_ROWS ? run->n_rows - first : CPU_ATTEND_ROWS;
     uint32_t begin = cut->n_group * piece / cut->pieces; /* query heads of the KV head */
     uint32_t end = cut->n_group * (piece + 1) / cut->pieces;
@@ -256,8 +269,15 @@ static void attend_task(const segment_job *job, const cpu_attend *a, const atten
 
 static void phase_attend(const segment_job *job, const cpu_attend *a, uint32_t ith, uint32_t nth) {
     attend_cut cut = attend_cut_of(job->p, a, nth);
-    for (uint32_t t; (t = sl_pool_claim(job->p->device->pool, ith, 1)) < cut.n_tasks;) {
-        attend_task(job, a, &cut, cut.n_tasks - 1 - t, ith); /* the longest contexts first */
+    sl_pool *pool = job->p->device->pool;
+    const uint32_t *tiles = job->p->node_tiles, per_tile = cut.n_kv_head * cut.pieces;
+    for (uint32_t i = 0; i < sl_pool_nodes(pool)->n; i++) {
+        uint32_t node = sl_pool_turn(pool, ith, i);
+        uint32_t n_tasks = (tiles[node + 1] - tiles[node]) * per_tile;
+        for (uint32_t t; sl_pool_take(pool, ith, node, n_tasks, &t);) {
+            /* The longest contexts first. */
+            attend_task(job, a, &cut, tiles[node + 1] * per_tile - 1 - t, ith);
+        }
     }
 }
 
@@ -267,7 +287,7 @@ static void phase_run(const segment_job *job, const cpu_phase *phase, uint32_t i
         phase_rows(job, phase, ith, nth);
         break;
     case CPU_PHASE_LINEAR:
-        phase_linear(job, phase, ith, nth);
+        phase_linear(job, phase, ith);
         break;
     case CPU_PHASE_HEADS:
         phase_heads(job, phase, ith);
@@ -276,7 +296,7 @@ static void phase_run(const segment_job *job, const cpu_phase *phase, uint32_t i
         phase_attend(job, &phase->u.attend, ith, nth);
         break;
     case CPU_PHASE_EXPERTS:
-        phase_experts(job, phase, ith, nth);
+        phase_experts(job, phase, ith);
         break;
     case CPU_PHASE_SORT: /* short, and never the first */
         break;
@@ -332,13 +352,41 @@ static void segment_worker(void *arg, uint32_t ith, uint32_t nth) {
     }
 }
 
-/* The step's own small tables: run of each row, tiles before each run, rows that need logits. */
+/* The node with most of the pages that the run's last row sees. Pages come from a sequence's home
+ * until that has none left: the one in the middle is of the node with the longer part. */
+static uint32_t run_home(const sl_program *p, const sl_nodes *nodes, const sl_step_run *run) {
+    if (nodes->n == 1) {
+        return 0;
+    }
+    const uint32_t end = run->pos0 + run->n_rows, window = p->plan->groups[0].window;
+    const uint32_t n_seen = window == 0 || window > end ? end : window;
+    const int32_t page = run->tables[0][(end - 1 - n_seen / 2) / SL_PAGE_TOKENS];
+    return sl_nodes_find(nodes, p->options.n_pages, (uint32_t)page);
+}
+
+/* Runs by their nodes, and the tiles of attention before each. */
+static void step_order(sl_program *p, const sl_step *step) {
+    const sl_nodes *nodes = sl_pool_nodes(p->device->pool);
+    uint32_t n_tiles = 0, n_runs = 0;
+    for (uint32_t node = 0; node < nodes->n; node++) {
+        p->node_tiles[node] = n_tiles;
+        for (uint32_t i = 0; i < step->n_runs; i++) {
+            if (run_home(p, nodes, &step->runs[i]) == node) {
+                p->run_order[n_runs] = i;
+                p->run_tiles[n_runs++] = n_tiles;
+                n_tiles += sl_div_up(step->runs[i].n_rows, CPU_ATTEND_ROWS);
+            }
+        }
+    }
+    p->node_tiles[nodes->n] = p->run_tiles[n_runs] = n_tiles;
+}
+
+/* The step's own small tables: run of each row, order of the runs, rows that need logits. */
 static void step_index(sl_program *p, const sl_step *step) {
-    uint32_t n_tiles = 0, n_logits = 0;
+    uint32_t n_logits = 0;
+    step_order(p, step);
     for (uint32_t i = 0; i < step->n_runs; i++) {
         const sl_step_run *run = &step->runs[i];
-        p->run_tiles[i] = n_tiles;
-        n_tiles += sl_div_up(run->n_rows, CPU_ATTEND_ROWS);
         for (uint32_t r = 0; r < run->n_rows; r++) {
             p->row_run[run->row_begin + r] = i;
             if (r >= run->n_rows - run->n_logits) {
@@ -346,7 +394,6 @@ static void step_index(sl_program *p, const sl_step *step) {
             }
         }
     }
-    p->run_tiles[step->n_runs] = n_tiles;
 }
 
 sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user,

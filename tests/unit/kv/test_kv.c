@@ -15,14 +15,23 @@
 
 #define T SL_PAGE_TOKENS
 
-static sl_kv *kv_of_groups(uint32_t n_pages, uint32_t n_seqs, uint32_t n_tokens,
-                           const sl_kv_groups *groups) {
-    const sl_kv_options options = {
-        .n_pages = n_pages, .n_seqs_max = n_seqs, .n_tokens_max = n_tokens, .groups = *groups};
+static sl_kv *kv_of_nodes(uint32_t n_pages, uint32_t n_seqs, uint32_t n_tokens,
+                          const sl_kv_groups *groups, const sl_nodes *nodes) {
+    const sl_kv_options options = {.n_pages = n_pages,
+                                   .n_seqs_max = n_seqs,
+                                   .n_tokens_max = n_tokens,
+                                   .groups = *groups,
+                                   .nodes = *nodes};
     sl_kv *kv = NULL;
     sl_error err;
     assert_int_equal(sl_kv_create(&options, &kv, &err), SL_OK);
     return kv;
+}
+
+static sl_kv *kv_of_groups(uint32_t n_pages, uint32_t n_seqs, uint32_t n_tokens,
+                           const sl_kv_groups *groups) {
+    const sl_nodes one = {0};
+    return kv_of_nodes(n_pages, n_seqs, n_tokens, groups, &one);
 }
 
 static sl_kv *kv_of(uint32_t n_pages, uint32_t n_seqs, uint32_t n_tokens) {
@@ -94,9 +103,11 @@ static void test_limits(void **state) {
     const sl_kv_groups one = {.n = 1, .rows_max = 1};
     const sl_kv_groups none_of_all = {.n = 0, .rows_max = 1}, no_rows = {.n = 1};
     const sl_kv_groups too_many = {.n = SL_PLAN_GROUPS_MAX + 1, .rows_max = 1};
-    const sl_kv_options bad[] = {
-        {0, 1, 1, one},         {1, 0, 1, one},     {1, 1, 0, one},     {UINT32_MAX, 1, 1, one},
-        {1, 1, 1, none_of_all}, {1, 1, 1, no_rows}, {1, 1, 1, too_many}};
+    const sl_nodes node = {0};
+    const sl_kv_options bad[] = {{0, 1, 1, one, node},         {1, 0, 1, one, node},
+                                 {1, 1, 0, one, node},         {UINT32_MAX, 1, 1, one, node},
+                                 {1, 1, 1, none_of_all, node}, {1, 1, 1, no_rows, node},
+                                 {1, 1, 1, too_many, node}};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_int_equal(sl_kv_create(&bad[i], &none, &err), SL_ERR_ARGUMENT);
         assert_null(none);
@@ -132,17 +143,101 @@ static void test_page_references(void **state) {
     (void)state;
     sl_page_pool pool = {0};
     sl_error err;
-    assert_int_equal(sl_page_pool_init(&pool, 2, &err), SL_OK);
-    const int32_t page = sl_page_pool_take(&pool);
+    const sl_nodes one = {0};
+    assert_int_equal(sl_page_pool_init(&pool, 2, &one, &err), SL_OK);
+    const int32_t page = sl_page_pool_take(&pool, 0);
     assert_int_equal(page, 0);
     sl_page_pool_ref(&pool, page);
     sl_page_pool_unref(&pool, page);
     assert_int_equal(pool.n_free, 1); /* still named once */
-    assert_int_equal(sl_page_pool_take(&pool), 1);
-    assert_int_equal(sl_page_pool_take(&pool), -1);
+    assert_int_equal(sl_page_pool_take(&pool, 0), 1);
+    assert_int_equal(sl_page_pool_take(&pool, 0), -1);
     sl_page_pool_unref(&pool, page);
-    assert_int_equal(sl_page_pool_take(&pool), page);
+    assert_int_equal(sl_page_pool_take(&pool, 0), page);
     sl_page_pool_deinit(&pool);
+}
+
+/* --- nodes --- */
+
+static void test_page_pool_of_nodes(void **state) {
+    (void)state;
+    const sl_nodes nodes = {.n = 3, .before = {0, 2, 2, 4}}; /* the middle one has no workers */
+    sl_page_pool pool = {0};
+    sl_error err;
+    assert_int_equal(sl_page_pool_init(&pool, 7, &nodes, &err), SL_OK);
+    assert_int_equal(pool.n_node_free[0], 4);
+    assert_int_equal(pool.n_node_free[1], 0);
+    assert_int_equal(pool.n_node_free[2], 3);
+    assert_int_equal(sl_page_pool_take(&pool, 2), 4);
+    assert_int_equal(sl_page_pool_take(&pool, 0), 0);
+    assert_int_equal(sl_page_pool_take(&pool, 1), 1); /* of the one that has most */
+    assert_int_equal(sl_page_pool_take(&pool, 2), 5);
+    assert_int_equal(sl_page_pool_take(&pool, 2), 6);
+    assert_int_equal(sl_page_pool_take(&pool, 2), 2); /* spilled */
+    sl_page_pool_unref(&pool, 2);
+    sl_page_pool_unref(&pool, 5); /* each goes back to its own node */
+    assert_int_equal(pool.n_node_free[0], 2);
+    assert_int_equal(pool.n_node_free[2], 1);
+    assert_int_equal(sl_page_pool_take(&pool, 2), 5);
+    assert_int_equal(sl_page_pool_take(&pool, 0), 2);
+    assert_int_equal(sl_page_pool_take(&pool, 0), 3);
+    assert_int_equal(sl_page_pool_take(&pool, 0), -1);
+    sl_page_pool_deinit(&pool);
+}
+
+/* Pages of the sequence that lie in [first, end). */
+static uint32_t count_pages_in(const sl_kv *kv, uint32_t seq, int32_t first, int32_t end) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < sl_kv_seq_n_pages(kv, seq); i++) {
+        const int32_t page = sl_kv_seq_table(kv, seq, 0)[i];
+        n += page >= first && page < end;
+    }
+    return n;
+}
+
+static void test_sequences_have_homes(void **state) {
+    (void)state;
+    const sl_kv_groups groups = {.n = 1, .rows_max = 4096};
+    const sl_nodes nodes = {.n = 2, .before = {0, 1, 2}};
+    sl_kv *kv = kv_of_nodes(20, 4, 20 * T, &groups, &nodes);
+    uint32_t a, b, c, d;
+    /* Opened at once, before any takes a page: they spread. */
+    assert_int_equal(sl_kv_seq_open(kv, 4 * T, &a), SL_OK);
+    assert_int_equal(sl_kv_seq_open(kv, 6 * T, &b), SL_OK);
+    assert_int_equal(sl_kv_seq_open(kv, 6 * T, &c), SL_OK);
+    assert_int_equal(sl_kv_seq_open(kv, 4 * T, &d), SL_OK);
+    assert_int_equal(sl_kv_seq_extend(kv, a, 0, 4 * T), SL_OK);
+    assert_int_equal(sl_kv_seq_extend(kv, b, 0, 6 * T), SL_OK);
+    assert_int_equal(sl_kv_seq_extend(kv, c, 0, 6 * T), SL_OK);
+    assert_int_equal(sl_kv_seq_extend(kv, d, 0, 4 * T), SL_OK);
+    assert_int_equal(count_pages_in(kv, a, 0, 10), 4);
+    assert_int_equal(count_pages_in(kv, b, 10, 20), 6);
+    assert_int_equal(count_pages_in(kv, c, 0, 10), 6);
+    assert_int_equal(count_pages_in(kv, d, 10, 20), 4);
+    kv_check(kv);
+    sl_kv_seq_close(kv, b);
+    sl_kv_seq_close(kv, a);
+    kv_check(kv);
+    /* Six pages are free here, four there: it takes its home's, then the others'. */
+    assert_int_equal(sl_kv_seq_open(kv, 9 * T, &a), SL_OK);
+    assert_int_equal(sl_kv_seq_extend(kv, a, 0, 9 * T), SL_OK);
+    assert_int_equal(count_pages_in(kv, a, 10, 20), 6);
+    assert_int_equal(count_pages_in(kv, a, 0, 10), 3);
+    assert_true(sl_kv_seq_table(kv, a, 0)[5] >= 10 && sl_kv_seq_table(kv, a, 0)[6] < 10);
+    kv_check(kv);
+    /* All go back to their own nodes: the next two have them whole. */
+    sl_kv_seq_close(kv, a);
+    sl_kv_seq_close(kv, c);
+    sl_kv_seq_close(kv, d);
+    kv_check(kv);
+    assert_int_equal(sl_kv_seq_open(kv, 10 * T, &a), SL_OK);
+    assert_int_equal(sl_kv_seq_open(kv, 10 * T, &b), SL_OK);
+    assert_int_equal(sl_kv_seq_extend(kv, b, 0, 10 * T), SL_OK);
+    assert_int_equal(sl_kv_seq_extend(kv, a, 0, 10 * T), SL_OK);
+    assert_int_equal(count_pages_in(kv, a, 0, 10), 10);
+    assert_int_equal(count_pages_in(kv, b, 10, 20), 10);
+    kv_check(kv);
+    sl_kv_free(kv);
 }
 
 /* verify must fail when a table is damaged behind its back. */
@@ -365,7 +460,11 @@ static void walk_run(uint64_t seed) {
         w.groups.window[g] = walk_below(&w, 3) == 0 ? 0 : 1 + walk_below(&w, 300);
     }
     w.n_pages = 1 + walk_below(&w, 120);
-    w.kv = kv_of_groups(w.n_pages, WALK_SEQS, WALK_TOKENS, &w.groups);
+    sl_nodes nodes = {.n = 1 + walk_below(&w, 3)};
+    for (uint32_t n = 0; n < nodes.n; n++) {
+        nodes.before[n + 1] = nodes.before[n] + 1 + walk_below(&w, 4);
+    }
+    w.kv = kv_of_nodes(w.n_pages, WALK_SEQS, WALK_TOKENS, &w.groups, &nodes);
     for (uint32_t i = 0; i < 400; i++) {
         walk_seq *s = &w.seqs[walk_below(&w, WALK_SEQS)];
         const uint32_t what = walk_below(&w, 40);
@@ -421,6 +520,8 @@ int main(void) {
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_pages_are_reused_first),
         cmocka_unit_test(test_page_references),
+        cmocka_unit_test(test_page_pool_of_nodes),
+        cmocka_unit_test(test_sequences_have_homes),
         cmocka_unit_test(test_verify_sees_breaches),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_group_pages),
