@@ -91,6 +91,21 @@ static uint32_t topology_all_cpus(hwloc_topology_t t, uint32_t *cpus) {
     return n;
 }
 
+/* Only what is asked for: on a large machine the rest takes most of the time. The component that is
+ * left out would visit every CPU, and learn no more of nodes than the system says. */
+static bool topology_configure(hwloc_topology_t t, const char *description) {
+    static const hwloc_obj_type_t kept[] = {HWLOC_OBJ_PACKAGE, HWLOC_OBJ_CORE};
+    bool ok = hwloc_topology_set_all_types_filter(t, HWLOC_TYPE_FILTER_KEEP_NONE) == 0;
+    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
+        ok = ok && hwloc_topology_set_type_filter(t, kept[i], HWLOC_TYPE_FILTER_KEEP_ALL) == 0;
+    }
+    /* What a node hangs from, if it is no package. */
+    ok = ok &&
+         hwloc_topology_set_type_filter(t, HWLOC_OBJ_GROUP, HWLOC_TYPE_FILTER_KEEP_STRUCTURE) == 0;
+    (void)hwloc_topology_set_components(t, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "x86");
+    return ok && (description == NULL || hwloc_topology_set_synthetic(t, description) == 0);
+}
+
 /* False if hwloc cannot tell: nothing is written then. */
 static bool topology_load(const char *description, sl_topology *out) {
     hwloc_topology_t t = NULL;
@@ -99,11 +114,7 @@ static bool topology_load(const char *description, sl_topology *out) {
         hwloc_bitmap_free(seen);
         return false;
     }
-    /* Only what is asked for: on a large machine the rest takes most of the time. */
-    bool ok = hwloc_topology_set_all_types_filter(t, HWLOC_TYPE_FILTER_KEEP_NONE) == 0 &&
-              hwloc_topology_set_type_filter(t, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL) == 0 &&
-              (description == NULL || hwloc_topology_set_synthetic(t, description) == 0) &&
-              hwloc_topology_load(t) == 0;
+    bool ok = topology_configure(t, description) && hwloc_topology_load(t) == 0;
     if (ok) {
         uint32_t cpus[SL_CPUS_MAX];
         *out = (sl_topology){.simulated = hwloc_topology_is_thissystem(t) == 0};

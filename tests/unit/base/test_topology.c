@@ -112,9 +112,9 @@ static void test_simulated(void **state) {
     check_topology(&t, 4, 12, 24);
     assert_int_equal(t.nodes[1].cpu_begin, 6);
     /* A second kind of memory at each socket, or far from all CPUs: no CPU counts to it. */
-    simulate("pack:2 [numa] [numa] core:2 pu:1", &t);
+    simulate("pack:2 [numa(memory=1GB)] [numa(memory=1GB)] core:2 pu:1", &t);
     check_topology(&t, 2, 4, 4);
-    simulate("[numa] pack:2 [numa] core:2 pu:1", &t);
+    simulate("[numa(memory=1GB)] pack:2 [numa(memory=1GB)] core:2 pu:1", &t);
     check_topology(&t, 2, 4, 4);
     /* More than there is room for: the last takes the rest. */
     simulate("node:70 core:1 pu:1", &t);
@@ -166,21 +166,23 @@ static void test_nodes_that_lack_something(void **state) {
     (void)state;
     sl_topology t;
     /* Node 1 without memory: its CPUs count to one that has some. */
-    read_changed("pack:3 [numa] core:2 pu:1", "\"NUMANode\" os_index=\"1\"", "local_memory=\"", "0",
-                 &t);
+    read_changed("pack:3 [numa(memory=1GB)] core:2 pu:1", "\"NUMANode\" os_index=\"1\"",
+                 "local_memory=\"", "0", &t);
     check_topology(&t, 2, 6, 6);
     assert_true(t.nodes[0].number == 0 && t.nodes[1].number == 2);
     assert_int_equal(t.nodes[0].n_cores, 4);
     /* A cpuset that leaves node 0 alone, and half of node 1. */
-    read_changed("pack:2 [numa] core:2 pu:1", "\"Machine\"", "allowed_cpuset=\"", "0x00000007", &t);
+    read_changed("pack:2 [numa(memory=1GB)] core:2 pu:1", "\"Machine\"", "allowed_cpuset=\"",
+                 "0x00000007", &t);
     check_topology(&t, 2, 3, 3);
     assert_int_equal(t.nodes[1].n_cores, 1);
     /* ... and one without any CPU of node 1; its memory alone makes no node. */
-    read_changed("pack:2 [numa] core:2 pu:1", "\"Machine\"", "allowed_cpuset=\"", "0x00000003", &t);
+    read_changed("pack:2 [numa(memory=1GB)] core:2 pu:1", "\"Machine\"", "allowed_cpuset=\"",
+                 "0x00000003", &t);
     check_topology(&t, 1, 2, 2);
     /* Memory of node 1 alone: all CPUs are its. */
-    read_changed("pack:2 [numa] core:2 pu:1", "\"Machine\"", "allowed_nodeset=\"", "0x00000002",
-                 &t);
+    read_changed("pack:2 [numa(memory=1GB)] core:2 pu:1", "\"Machine\"", "allowed_nodeset=\"",
+                 "0x00000002", &t);
     check_topology(&t, 1, 4, 4);
     assert_int_equal(t.nodes[0].number, 1);
 }
