@@ -73,10 +73,10 @@ static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, const s
     return cut;
 }
 
-/* One weight's matrix `mat`, panels [p0, p1) of the shard, with rows [r0, r1) of the input. */
-static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
-                           const cpu_shard *s, uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0,
-                           uint32_t r1, uint32_t ith) {
+/* Panels [p0, p1) of the shard. */
+static void shard_product(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
+                          const cpu_shard *s, uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0,
+                          uint32_t r1, uint32_t ith) {
     sl_program *p = job->p;
     const cpu_weight *w = l->w;
     const cpu_value *in = &job->seg->values[in_id];
@@ -105,6 +105,19 @@ static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_
                p->scratch + ith * p->scratch_floats);
 }
 
+/* One weight's matrix `mat`, panels [p0, p1) of any shards, with rows [r0, r1) of the input. */
+static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
+                           uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0, uint32_t r1,
+                           uint32_t ith) {
+    for (const cpu_shard *s = l->w->shards; p0 < p1; s++) {
+        uint32_t end = p1 < s->end ? p1 : s->end;
+        if (p0 < end) {
+            shard_product(job, in_id, l, s, mat, p0, end, r0, r1, ith);
+            p0 = end;
+        }
+    }
+}
+
 /* Share `task` of the node's panels, of each weight's matrix `mat`, with rows [r0, r1). */
 static void linear_share(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
                          uint32_t task, uint32_t mat, uint32_t r0, uint32_t r1, uint32_t ith) {
@@ -114,8 +127,8 @@ static void linear_share(const segment_job *job, const cpu_phase *phase, const l
         const cpu_shard *s = &l->w->shards[cut->node];
         uint32_t n = s->end - s->first, p1 = end < n ? end : n;
         if (first < p1) {
-            linear_product(job, phase->u.linear.in, l, s, mat, s->first + first, s->first + p1, r0,
-                           r1, ith);
+            linear_product(job, phase->u.linear.in, l, mat, s->first + first, s->first + p1, r0, r1,
+                           ith);
         }
         first = first > n ? first - n : 0;
         end -= p1;
