@@ -249,9 +249,9 @@ static sl_status program_shard(sl_program *p, sl_error *err) {
             s->first = sl_nodes_first(nodes, w->n_panels, node);
             s->end = sl_nodes_first(nodes, w->n_panels, node + 1);
             if (w->form != CPU_FORM_F32) {
-                /* Within the region: the shards of the nodes before are as large as what is
-                 * subtracted. */
-                s->panels = p->packed + used - s->first * w->panel_bytes;
+                w->panels = node == 0 ? p->packed + used : w->panels;
+                /* Not below 0: the shards of the nodes before lie between. */
+                s->offset = (size_t)(p->packed + used - w->panels) - s->first * w->panel_bytes;
                 used += w->panel_bytes * (s->end - s->first) * w->w->n_mats;
             }
         }
@@ -314,7 +314,7 @@ static void pack_chunk(sl_program *p, uint32_t node, uint32_t chunk) {
     const sl_kernels *k = &p->device->kernels;
     uint32_t end = s->end - first < PACK_CHUNK ? s->end : first + PACK_CHUNK;
     const uint8_t *data = w->w->data + mat * w->w->mat_bytes;
-    uint8_t *panels = s->panels + (size_t)mat * (s->end - s->first) * w->panel_bytes;
+    uint8_t *panels = w->panels + sl_cpu_shard_offset(w, s, mat);
     for (uint32_t panel = first; panel < end; panel++) {
         uint32_t row = panel * SL_PANEL_ROWS;
         uint32_t n_rows = w->w->n_out - row < SL_PANEL_ROWS ? w->w->n_out - row : SL_PANEL_ROWS;

@@ -55,15 +55,14 @@ typedef struct cpu_value {
 /* A node's share of a weight: panels [first, end) of each matrix. */
 typedef struct cpu_shard {
     uint32_t first, end;
-    /* In the packed region: panel p of matrix m at panels + (m * (end - first) + p) * panel_bytes,
-     * so that it begins at panel `first`. NULL if the weight is read from the file. */
-    uint8_t *panels;
+    size_t offset; /* from weight->panels to where its panel 0 would lie: see sl_cpu_shard_offset */
 } cpu_shard;
 
 /* A matrix as this device reads it. */
 typedef struct cpu_weight {
     const sl_plan_weight *w;
     cpu_form form;
+    uint8_t *panels; /* in the packed region: [n_mats][n_panels]; of several nodes, of the first */
     size_t panel_bytes;
     uint32_t n_panels; /* of one matrix */
     cpu_shard *shards; /* [nodes] */
@@ -238,6 +237,10 @@ void sl_cpu_route_row(const sl_plan_route *r, const float *scores, const float *
 void sl_cpu_choices_sort(cpu_choices *c, const cpu_value *route, uint32_t n_rows, uint32_t n_used,
                          uint32_t n_expert);
 
+/* Panel p of the shard, of matrix `mat`, lies so many bytes and p panels behind w->panels. */
+static inline size_t sl_cpu_shard_offset(const cpu_weight *w, const cpu_shard *s, uint32_t mat) {
+    return s->offset + (size_t)mat * (s->end - s->first) * w->panel_bytes;
+}
 /* A value's row. */
 static inline float *sl_cpu_value_row(const cpu_segment *seg, sl_value_id v, uint32_t row) {
     return seg->values[v].x + seg->values[v].stride * row;

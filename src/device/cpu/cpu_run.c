@@ -82,19 +82,19 @@ static void shard_product(const segment_job *job, sl_value_id in_id, const cpu_l
     const cpu_value *in = &job->seg->values[in_id];
     const cpu_value *out = &job->seg->values[l->out];
     const sl_kernels *k = &p->device->kernels;
-    size_t before = (size_t)mat * (s->end - s->first) * w->panel_bytes;
+    size_t before = sl_cpu_shard_offset(w, s, mat);
     if (w->form == CPU_FORM_PLAIN) {
-        k->plain.mul(w->w->type, s->panels + before, w->w->n_in, p0, p1, in->x, in->stride, r0, r1,
+        k->plain.mul(w->w->type, w->panels + before, w->w->n_in, p0, p1, in->x, in->stride, r0, r1,
                      out->x, out->stride, l->add);
         return;
     }
     if (w->form == CPU_FORM_INT8) {
-        k->product[w->w->type].mul(s->panels + before, w->w->n_in, p0, p1, &in->q, r0, r1, out->x,
+        k->product[w->w->type].mul(w->panels + before, w->w->n_in, p0, p1, &in->q, r0, r1, out->x,
                                    out->stride, l->add);
         return;
     }
     if (w->form == CPU_FORM_BF16) {
-        k->bf16.mul(s->panels + before, w->w->n_in, p0, p1, in->bf16, in->bf16_stride, r0, r1,
+        k->bf16.mul(w->panels + before, w->w->n_in, p0, p1, in->bf16, in->bf16_stride, r0, r1,
                     out->x, out->stride, l->add);
         return;
     }
