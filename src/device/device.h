@@ -31,6 +31,7 @@ typedef struct sl_program_options {
     bool batch_invariant;
     sl_kv_type kv_type;          /* taken as it is, also with exact */
     uint32_t rows_max, runs_max; /* of one step */
+    uint32_t ctx_max;            /* tokens of the longest sequence */
     uint32_t n_pages;            /* in the page store */
     /* Told now and then while weights are packed; may be NULL. */
     void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);

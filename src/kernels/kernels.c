@@ -88,6 +88,7 @@ static const struct {
     ENTRY("kv store f32", kv_store[SL_KV_F32]),
     ENTRY("attend f16", attend[SL_KV_F16]),
     ENTRY("attend f32", attend[SL_KV_F32]),
+    ENTRY("attend merge", attend_merge),
     ENTRY("argmax", argmax),
     ENTRY("sum exp", sum_exp),
 };
@@ -136,12 +137,19 @@ size_t sl_mul_f32_scratch_floats(uint32_t n_in) {
     return n_in > parts ? round_up_16(n_in) : parts;
 }
 
-/* Per pair of a chunk: the scaled query, the output so far, maximum and sum; plus the scores of one
- * tile. */
+/* Per pair of a chunk: the scaled query, the output so far, maximum and sum; of one tile: the
+ * scores, and what a part has. */
 size_t sl_attend_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v) {
-    const size_t pairs = (size_t)sl_attend_chunk_rows(n_rows, n_group) * n_group;
-    return pairs * (round_up_16(d_k) + round_up_16(d_v)) + 2 * round_up_16(pairs) +
-           (size_t)SL_ATTEND_TILE_MAX * SL_ATTEND_BLOCK;
+    const uint32_t rows = sl_attend_chunk_rows(n_rows, n_group);
+    return (size_t)rows * n_group * round_up_16(d_k) + sl_attend_part_floats(rows, n_group, d_v) +
+           (size_t)SL_ATTEND_TILE_MAX * SL_ATTEND_BLOCK +
+           sl_attend_part_floats(1, SL_ATTEND_TILE_MAX, d_v);
+}
+
+/* Per pair the output, the maximum and the sum. */
+size_t sl_attend_part_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_v) {
+    const size_t pairs = (size_t)n_rows * n_group;
+    return pairs * round_up_16(d_v) + 2 * round_up_16(pairs);
 }
 
 void sl_kernels_fill_ref(sl_kernels *k) {

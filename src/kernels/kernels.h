@@ -120,9 +120,16 @@ size_t sl_mul_f32_scratch_floats(uint32_t n_in);
  * 32. Row r (position p = pos0 + r) sees keys 0 .. p, with a window only those above p - window,
  * with n_keys != 0 keys 0 .. n_keys - 1 whatever p and the window are. The score of key t is
  *   s = scale * q.k;  s = softcap * tanh(s / softcap)  if softcap;  s += slope * (t - p)  if slopes
- * and the output softmax(s) V, with a sink exp(sink) more in the softmax's sum. Sums run in blocks
- * of SL_ATTEND_BLOCK tokens at fixed positions (online softmax over the blocks). Table entries of
- * pages that no row sees are not looked at. */
+ * and the output softmax(s) V, with a sink exp(sink) more in the softmax's sum. Table entries of
+ * pages that no row sees are not looked at.
+ *
+ * Order of sums. Of each block of SL_ATTEND_BLOCK tokens at fixed positions that a row sees
+ * something of, m is the largest score, l = sum exp(s - m), o = sum exp(s - m) v. The state (M, L,
+ * O), at first (-inf, 0, 0) or with a sink (sink, 1, 0), takes them in rising order,
+ *   M' = max(M, m), L' = L exp(M - M') + l exp(m - M'), O' = O exp(M - M') + o exp(m - M')
+ * and the output is O / L. So blocks may be computed by several calls, and merged afterwards: a
+ * call with parts leaves (o, m, l) of blocks [block_begin, block_end) there, attend_merge writes
+ * out, with the bits of one call. */
 #define SL_ATTEND_BLOCK 256
 typedef struct sl_attend {
     const float *q;           /* q[r * q_stride + h * d_k + i], h < n_group */
@@ -143,11 +150,29 @@ typedef struct sl_attend {
     const float *sinks;  /* [n_group], NULL: none */
     float *out;          /* out[r * out_stride + h * d_v + i] */
     size_t out_stride;
+    /* NULL: all blocks at once. Otherwise sl_attend_part_floats(...) floats, 64-byte aligned, for
+     * each block that some row sees, the first one's first */
+    float *parts;
+    uint32_t block_begin, block_end; /* of a call with parts; attend_merge takes all of them */
     /* sl_attend_scratch_floats(...) floats, 64-byte aligned, one per thread */
     float *scratch;
 } sl_attend;
 /* For calls of at most n_rows rows. */
 size_t sl_attend_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v);
+size_t sl_attend_part_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_v);
+
+/* Blocks [begin, end) that the rows of a call see. */
+typedef struct sl_attend_blocks {
+    uint32_t begin, end;
+} sl_attend_blocks;
+static inline sl_attend_blocks sl_attend_blocks_seen(uint32_t pos0, uint32_t n_rows,
+                                                     uint32_t window, uint32_t n_keys) {
+    if (n_keys != 0) {
+        return (sl_attend_blocks){0, (n_keys - 1) / SL_ATTEND_BLOCK + 1};
+    }
+    const uint32_t begin = window != 0 && pos0 + 1 > window ? pos0 + 1 - window : 0;
+    return (sl_attend_blocks){begin / SL_ATTEND_BLOCK, (pos0 + n_rows - 1) / SL_ATTEND_BLOCK + 1};
+}
 
 /* Element formats of the KV store. */
 typedef enum sl_kv_type { SL_KV_F16 = 0, SL_KV_F32 = 1, SL_KV_TYPE_COUNT = 2 } sl_kv_type;
@@ -205,6 +230,7 @@ typedef struct sl_kernels {
     void (*kv_store[SL_KV_TYPE_COUNT])(const float *key, uint32_t d_k, const float *value,
                                        uint32_t d_v, void *k_block, void *v_block, uint32_t slot);
     void (*attend[SL_KV_TYPE_COUNT])(const sl_attend *a);
+    void (*attend_merge)(const sl_attend *a);
 
     /* Index of the largest element, lowest index on ties; NaN anywhere gives UINT32_MAX. n >= 1. */
     uint32_t (*argmax)(const float *x, uint32_t n);

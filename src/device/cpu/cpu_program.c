@@ -77,7 +77,7 @@ static size_t scratch_floats_needed(const sl_program *p) {
             n = sl_mul_f32_scratch_floats(p->plan->weights[op->weight].n_in);
         } else if (op->kind == SL_OP_ATTEND) {
             const sl_plan_group *g = &p->plan->groups[op->u.attend.group];
-            n = sl_attend_scratch_floats(CPU_ATTEND_ROWS, op->u.attend.n_head / g->n_kv_head,
+            n = sl_attend_scratch_floats(CPU_ATTEND_ROWS, p->groups[op->u.attend.group].n_query,
                                          g->d_k, g->d_v);
         }
         most = n > most ? n : most;
@@ -102,6 +102,31 @@ static void layout_choices(sl_program *p, carver *c) {
     p->choices.active = carve(c, n_expert, sizeof(uint32_t));
 }
 
+/* Blocks of keys that a row sees of a sequence as long as any may get. */
+static uint32_t blocks_most(const sl_program *p, const sl_plan_group *g) {
+    const sl_attend_blocks all = sl_attend_blocks_seen(p->options.ctx_max - 1, 1, 0, 0);
+    const uint32_t windowed = g->window / SL_ATTEND_BLOCK + 2;
+    return g->window != 0 && windowed < all.end ? windowed : all.end;
+}
+
+static void layout_attend(sl_program *p, carver *c) {
+    const uint32_t tiles_max = sl_div_up(p->options.rows_max, CPU_ATTEND_ROWS) +
+                               p->options.runs_max;
+    uint32_t n_query = 1;
+    p->parts_floats = 0;
+    for (uint32_t i = 0; i < p->plan->n_groups; i++) {
+        const sl_plan_group *g = &p->plan->groups[i];
+        const size_t floats = (size_t)CPU_ATTEND_SPLIT_RUNS * blocks_most(p, g) * g->n_kv_head *
+                              sl_attend_part_floats(1, p->groups[i].n_query, g->d_v);
+        p->parts_floats = floats > p->parts_floats ? floats : p->parts_floats;
+        n_query = p->groups[i].n_query > n_query ? p->groups[i].n_query : n_query;
+        p->cuts[i].tiles = carve(c, tiles_max, sizeof(cpu_tile));
+    }
+    p->parts = carve(c, p->parts_floats, sizeof(float));
+    p->done_max = p->device->n_threads * CPU_ATTEND_TASKS * n_query;
+    p->done = carve(c, p->done_max, sizeof(*p->done));
+}
+
 static void layout_step(sl_program *p, carver *c) {
     layout_values(p->plan, &p->body, c);
     layout_values(p->plan, &p->head, c);
@@ -112,9 +137,9 @@ static void layout_step(sl_program *p, carver *c) {
     p->scratch_floats = scratch_floats_needed(p);
     p->scratch = carve(c, p->scratch_floats * p->device->n_threads, sizeof(float));
     p->row_run = carve(c, p->options.rows_max, sizeof(uint32_t));
-    p->run_tiles = carve(c, (size_t)p->options.runs_max + 1, sizeof(uint32_t));
     p->gather = carve(c, p->options.rows_max, sizeof(uint32_t));
     layout_choices(p, c);
+    layout_attend(p, c);
 }
 
 /* The pages of all groups come from one pool and are as large as the largest needs. */
@@ -128,6 +153,14 @@ static void layout_groups(sl_program *p) {
         p->page_bytes = bytes > p->page_bytes ? bytes : p->page_bytes;
     }
     p->kv_bytes = p->page_bytes * p->options.n_pages;
+    for (uint32_t i = 0; i < p->plan->n_ops; i++) {
+        const sl_plan_op *op = &p->plan->ops[i];
+        if (op->kind == SL_OP_ATTEND) {
+            uint32_t n = op->u.attend.n_head / p->plan->groups[op->u.attend.group].n_kv_head;
+            cpu_group *g = &p->groups[op->u.attend.group];
+            g->n_query = n > g->n_query ? n : g->n_query;
+        }
+    }
 }
 
 /* Products of whole rows round their input where the table has a form for the weight's format;

@@ -7,7 +7,8 @@
  *   linear   products of up to LINEAR_MAX weights with the same input: tasks are panels x row
  *   blocks
  *   heads    a product of each head with a matrix of its own: tasks are heads x row blocks
- *   attend   tasks are (run, tile of query rows, KV head, part of its query heads)
+ *   attend   tasks are (tile of a run's query rows, range of its keys, KV head, part of its query
+ *            heads): see cpu_attend.c
  *   sort     the step's (row, expert) choices are put into the order of the experts
  *   experts  products as in linear, of each expert with the rows that chose it: tasks are experts x
  *            panels
@@ -19,10 +20,17 @@
 #ifndef SL_DEVICE_CPU_CPU_PROGRAM_H
 #define SL_DEVICE_CPU_CPU_PROGRAM_H
 
+#include <stdatomic.h>
+
 #include "device/device.h"
 
 #define CPU_LINEAR_MAX 4   /* weights of one linear phase */
 #define CPU_ATTEND_ROWS 16 /* query rows of one attention task */
+/* Tasks of attention that each thread should find: those of long contexts are cut for it. */
+#define CPU_ATTEND_TASKS 8
+/* There is room to cut the contexts of so many sequences of full length that decode; what finds no
+ * room is not cut. */
+#define CPU_ATTEND_SPLIT_RUNS 8
 
 /* How a product reads its input. But for the first form its weights are packed. */
 typedef enum cpu_form {
@@ -159,7 +167,27 @@ typedef struct cpu_segment {
  * at + h * head_bytes: K block, then V block. */
 typedef struct cpu_group {
     size_t head_bytes, v_offset;
+    uint32_t n_query; /* query heads of a KV head, at most */
 } cpu_group;
+
+/* Query rows of one run, the blocks of keys that they see, and in how many ranges these are cut. */
+typedef struct cpu_tile {
+    uint32_t run, first, n_rows; /* rows of the run */
+    sl_attend_blocks blocks;
+    uint32_t n_ranges;
+    uint32_t ranges_before; /* those of earlier tiles */
+    /* With more than one range: what they leave for the merge, in program->parts, and in
+     * program->done how many are ready; those of the first KV head, others follow. */
+    size_t parts;
+    uint32_t done;
+} cpu_tile;
+
+/* How attention over a layer group is cut in the present step. */
+typedef struct cpu_attend_cut {
+    cpu_tile *tiles; /* [tiles_max] */
+    uint32_t n_tiles, n_ranges;
+    uint32_t n_pieces; /* even shares of the query heads of a KV head */
+} cpu_attend_cut;
 
 struct sl_cpu_device {
     sl_device device; /* first */
@@ -188,9 +216,13 @@ struct sl_program {
     size_t scratch_floats;
     /* of the step that runs */
     const sl_step *now;
-    uint32_t *row_run;   /* [rows_max] run of each row */
-    uint32_t *run_tiles; /* [runs_max + 1] attention tiles before each run */
-    uint32_t *gather;    /* [rows_max] row of each logits row */
+    uint32_t *row_run; /* [rows_max] run of each row */
+    cpu_attend_cut cuts[SL_PLAN_GROUPS_MAX];
+    float *parts; /* [parts_floats] outputs of ranges of keys */
+    size_t parts_floats;
+    _Atomic uint32_t *done; /* [done_max] ranges that are ready, 0 between phases */
+    uint32_t done_max;
+    uint32_t *gather; /* [rows_max] row of each logits row */
     cpu_choices choices;
     uint32_t head_first; /* first logits row of the present block */
 };
@@ -215,6 +247,10 @@ sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err);
  * choices are sorted choices. */
 void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t begin,
                      uint32_t end);
+/* Cuts the attention of the step that begins into tasks. */
+void sl_cpu_attend_cut(sl_program *p);
+/* A phase of attention; all workers call it. */
+void sl_cpu_attend_run(sl_program *p, const cpu_segment *seg, const cpu_attend *a, uint32_t ith);
 /* Chooses experts by one row's scores [n_expert]: out [n_used] shares, then [n_used] numbers of the
  * experts, best first. bias [n_expert] or NULL is added for the choice only. */
 void sl_cpu_route_row(const sl_plan_route *r, const float *scores, const float *bias, float *out);

@@ -13,7 +13,6 @@
 #define LINEAR_BLOCK_ROWS_F32 128
 #define LINEAR_TASK_PANELS 64 /* at most */
 #define HEADS_BLOCK_ROWS 64
-#define ATTEND_PIECE_HEADS 6 /* one tile of registers or more at every level */
 /* Row operations write so many floats in the time of a barrier. */
 #define BARRIER_FLOATS 2048
 
@@ -174,93 +173,6 @@ static void phase_heads(const segment_job *job, const cpu_phase *phase, uint32_t
     }
 }
 
-/* Tiles are numbered over all runs; run_tiles[r] counts those before run r. */
-static uint32_t tile_run(const sl_program *p, uint32_t tile) {
-    uint32_t low = 0, high = p->now->n_runs;
-    while (high - low > 1) {
-        uint32_t mid = low + (high - low) / 2;
-        if (p->run_tiles[mid] <= tile) {
-            low = mid;
-        } else {
-            high = mid;
-        }
-    }
-    return low;
-}
-
-/* How attention is cut: a task is a tile of rows, a KV head, and one of `pieces` even shares of the
- * query heads that use it. */
-typedef struct attend_cut {
-    uint32_t n_kv_head, n_group, pieces, n_tasks;
-} attend_cut;
-
-/* The heads of a group share the loads of keys and values, so they are parted only where that fills
- * register tiles all the same, or where threads would be idle. */
-static attend_cut attend_cut_of(const sl_program *p, const cpu_attend *a, uint32_t nth) {
-    uint32_t n_kv_head = p->plan->groups[a->op->u.attend.group].n_kv_head;
-    attend_cut cut = {.n_kv_head = n_kv_head, .n_group = a->op->u.attend.n_head / n_kv_head};
-    uint32_t whole = p->run_tiles[p->now->n_runs] * n_kv_head;
-    uint32_t to_fill = sl_div_up(nth, whole), to_even = sl_div_up(4 * nth, whole);
-    uint32_t cheap = cut.n_group / ATTEND_PIECE_HEADS;
-    cut.pieces = to_even < cheap ? to_even : cheap;
-    cut.pieces = cut.pieces < to_fill ? to_fill : cut.pieces;
-    cut.pieces = cut.pieces < cut.n_group ? cut.pieces : cut.n_group;
-    cut.n_tasks = whole * cut.pieces;
-    return cut;
-}
-
-static void attend_task(const segment_job *job, const cpu_attend *a, const attend_cut *cut,
-                        uint32_t task, uint32_t ith) {
-    sl_program *p = job->p;
-    const sl_plan_op *op = a->op;
-    const sl_plan_group *pg = &p->plan->groups[op->u.attend.group];
-    const cpu_group *g = &p->groups[op->u.attend.group];
-    uint32_t piece = task % cut->pieces;
-    uint32_t kv_head = task / cut->pieces % cut->n_kv_head;
-    uint32_t tile = task / cut->pieces / cut->n_kv_head;
-    uint32_t i_run = tile_run(p, tile);
-    const sl_step_run *run = &p->now->runs[i_run];
-    uint32_t first = (tile - p->run_tiles[i_run]) * CPU_ATTEND_ROWS; /* row of the run */
-    uint32_t n_rows = run->n_rows - first < CPU_ATTEND_ROWS ? run->n_rows - first : CPU_ATTEND_ROWS;
-    uint32_t begin = cut->n_group * piece / cut->pieces; /* query heads of the KV head */
-    uint32_t end = cut->n_group * (piece + 1) / cut->pieces;
-    const cpu_value *q = &job->seg->values[op->in[0]];
-    const cpu_value *out = &job->seg->values[op->out];
-    size_t row = run->row_begin + first, head = (size_t)kv_head * cut->n_group + begin;
-    size_t k_offset = a->offset + kv_head * g->head_bytes;
-    sl_attend args = {
-        .q = q->x + row * q->stride + head * pg->d_k,
-        .q_stride = q->stride,
-        .n_rows = n_rows,
-        .n_group = end - begin,
-        .d_k = pg->d_k,
-        .d_v = pg->d_v,
-        .pos0 = run->pos0 + first,
-        .table = run->tables[op->u.attend.group],
-        .store = p->pages,
-        .page_bytes = p->page_bytes,
-        .k_offset = k_offset,
-        .v_offset = k_offset + g->v_offset,
-        .scale = op->u.attend.scale,
-        .window = pg->window,
-        .n_keys = p->plan->is_encoder ? run->n_known : 0,
-        .softcap = op->u.attend.softcap,
-        .slopes = op->u.attend.slopes == NULL ? NULL : op->u.attend.slopes + head,
-        .sinks = a->sinks == NULL ? NULL : a->sinks + head,
-        .out = out->x + row * out->stride + head * pg->d_v,
-        .out_stride = out->stride,
-        .scratch = p->scratch + ith * p->scratch_floats,
-    };
-    p->device->kernels.attend[p->options.kv_type](&args);
-}
-
-static void phase_attend(const segment_job *job, const cpu_attend *a, uint32_t ith, uint32_t nth) {
-    attend_cut cut = attend_cut_of(job->p, a, nth);
-    for (uint32_t t; (t = sl_pool_claim(job->p->device->pool, ith, 1)) < cut.n_tasks;) {
-        attend_task(job, a, &cut, cut.n_tasks - 1 - t, ith); /* the longest contexts first */
-    }
-}
-
 static void phase_run(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth) {
     switch (phase->kind) {
     case CPU_PHASE_ROWS:
@@ -273,7 +185,7 @@ static void phase_run(const segment_job *job, const cpu_phase *phase, uint32_t i
         phase_heads(job, phase, ith);
         break;
     case CPU_PHASE_ATTEND:
-        phase_attend(job, &phase->u.attend, ith, nth);
+        sl_cpu_attend_run(job->p, job->seg, &phase->u.attend, ith);
         break;
     case CPU_PHASE_EXPERTS:
         phase_experts(job, phase, ith, nth);
@@ -332,13 +244,11 @@ static void segment_worker(void *arg, uint32_t ith, uint32_t nth) {
     }
 }
 
-/* The step's own small tables: run of each row, tiles before each run, rows that need logits. */
+/* The step's own small tables: run of each row, tiles of attention, rows that need logits. */
 static void step_index(sl_program *p, const sl_step *step) {
-    uint32_t n_tiles = 0, n_logits = 0;
+    uint32_t n_logits = 0;
     for (uint32_t i = 0; i < step->n_runs; i++) {
         const sl_step_run *run = &step->runs[i];
-        p->run_tiles[i] = n_tiles;
-        n_tiles += sl_div_up(run->n_rows, CPU_ATTEND_ROWS);
         for (uint32_t r = 0; r < run->n_rows; r++) {
             p->row_run[run->row_begin + r] = i;
             if (r >= run->n_rows - run->n_logits) {
@@ -346,7 +256,7 @@ static void step_index(sl_program *p, const sl_step *step) {
             }
         }
     }
-    p->run_tiles[step->n_runs] = n_tiles;
+    sl_cpu_attend_cut(p);
 }
 
 sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user,
