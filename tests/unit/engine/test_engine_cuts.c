@@ -54,8 +54,11 @@ static void run_model(const sl_gguf *file, uint32_t n_threads, bool exact, uint3
     sl_feed feed;
     sl_error err;
     int32_t ids[N_TOKENS];
-    const sl_engine_options options = {
-        .n_threads = n_threads, .exact = exact, .kv_bytes = 4u << 20, .ctx_max = 128};
+    const sl_engine_options options = {.n_threads = n_threads,
+                                       .exact = exact,
+                                       .batch_invariant = true,
+                                       .kv_bytes = 4u << 20,
+                                       .ctx_max = 128};
     CHECK(sl_model_open(file, &model, &err));
     CHECK(sl_engine_create(model, &options, &engine, &err));
     CHECK(sl_feed_init(&feed, engine, 1, N_TOKENS, &err));

@@ -1,0 +1,201 @@
+/* Products on tiles in a program (emulated where the machine has none): which rows go through them,
+ * what forbids them, and that neither threads nor blocks matter there. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "amx_table.h"
+#include "device/cpu/cpu_device.h"
+#include "device/cpu/cpu_program.h"
+#include "model/model.h"
+
+#define N_TOKENS 150
+#define N_VOCAB 512
+#define N_PAGES 16
+#define SEQ_PAGES ((N_TOKENS + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS)
+
+/* A status that must be SL_OK. */
+#define CHECK(call)                                                                                \
+    do {                                                                                           \
+        if ((call) != SL_OK) {                                                                     \
+            fail_msg("%s: %s", #call, err.message);                                                \
+        }                                                                                          \
+    } while (0)
+
+static const char *const models[] = {
+    "tests/golden/quant/llama-quant.Q4_1.gguf", "tests/golden/quant/llama-quant.Q4_K_M.gguf",
+    "tests/golden/arch/llama-rope-yarn/llama-rope-yarn.f16.gguf",
+    "tests/golden/arch/granitemoe/granitemoe.f16.gguf",          /* experts */
+    "tests/golden/arch/deepseek2-lite/deepseek2-lite.f16.gguf"}; /* and a shared one */
+enum { N_MODELS = sizeof(models) / sizeof(models[0]) };
+
+typedef struct pass {
+    uint32_t n_threads, chunk, rows_min; /* rows_min 0: without products on tiles */
+    bool exact, batch_invariant;
+} pass;
+
+static float last[N_VOCAB];
+
+static sl_status keep(void *user, uint32_t first, uint32_t n, float *logits, size_t stride,
+                      sl_error *err) {
+    (void)user, (void)first, (void)stride, (void)err;
+    assert_int_equal(n, 1);
+    memcpy(last, logits, sizeof(last));
+    return SL_OK;
+}
+
+/* Panels of all x86 levels are the same: an emulation serves every one that the processor has. */
+static bool set_tiles(sl_kernels *k, uint32_t rows_min) {
+    if (rows_min == 0) {
+        k->amx = (sl_product_amx){0};
+        return true;
+    }
+    for (uint32_t i = 0; k->amx.mul == NULL && k->isa != SL_ISA_REF && i < AMX_EMULATIONS; i++) {
+        if (amx_emulation(i) != NULL) {
+            amx_emulation(i)(k);
+        }
+    }
+    k->amx.rows_min = rows_min;
+    if (k->bf16.round_row == NULL) {
+        sl_product_bf16 ref;
+        sl_product_bf16_ref(&ref);
+        k->bf16.round_row = ref.round_row;
+    }
+    return k->amx.mul != NULL;
+}
+
+/* Logits after the last of N_TOKENS tokens of one sequence. */
+static void run_model(const char *path, const pass *how, float out[N_VOCAB]) {
+    sl_gguf *file = NULL;
+    sl_model *model = NULL;
+    sl_device *device = NULL;
+    sl_program *program = NULL;
+    sl_error err;
+    int32_t ids[N_TOKENS], tables[SL_PLAN_GROUPS_MAX][SEQ_PAGES];
+    CHECK(sl_gguf_open(path, &file, &err));
+    CHECK(sl_model_open(file, &model, &err));
+    assert_true(model->plan.n_groups * SEQ_PAGES <= N_PAGES);
+    CHECK(sl_cpu_device_create(how->n_threads, false, &device, &err));
+    assert_true(set_tiles(&((struct sl_cpu_device *)device)->kernels, how->rows_min));
+    const sl_program_options options = {.exact = how->exact,
+                                        .batch_invariant = how->batch_invariant,
+                                        .rows_max = N_TOKENS,
+                                        .runs_max = 1,
+                                        .n_pages = N_PAGES};
+    CHECK(device->ops->compile(device, &model->plan, &options, &program, &err));
+    for (uint32_t i = 0; i < N_TOKENS; i++) {
+        ids[i] = (int32_t)((i * 37 + 5) % N_VOCAB);
+    }
+    for (int32_t i = 0; i < SL_PLAN_GROUPS_MAX * SEQ_PAGES; i++) {
+        tables[i / SEQ_PAGES][i % SEQ_PAGES] = i;
+    }
+    for (uint32_t i = 0; i < N_TOKENS; i += how->chunk) {
+        const uint32_t n = N_TOKENS - i < how->chunk ? N_TOKENS - i : how->chunk;
+        sl_step_run run = {.n_rows = n, .pos0 = i, .n_logits = 1, .n_known = N_TOKENS};
+        for (uint32_t g = 0; g < model->plan.n_groups; g++) {
+            run.tables[g] = tables[g];
+        }
+        const sl_step step = {
+            .ids = ids + i, .n_rows = n, .runs = &run, .n_runs = 1, .n_logits = 1};
+        CHECK(device->ops->run(program, &step, keep, NULL, &err));
+    }
+    memcpy(out, last, sizeof(last));
+    device->ops->program_free(program);
+    device->ops->free(device);
+    sl_model_close(model);
+    sl_gguf_close(file);
+}
+
+static bool same(const float *a, const float *b) {
+    return memcmp(a, b, N_VOCAB * sizeof(float)) == 0;
+}
+
+/* Root mean square of the difference, as a share of b's. */
+static double distance(const float *a, const float *b) {
+    double diff = 0.0, all = 0.0;
+    for (uint32_t i = 0; i < N_VOCAB; i++) {
+        diff += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        all += (double)b[i] * b[i];
+    }
+    return sqrt(diff / all);
+}
+
+/* Many rows take the tiles, few do not, and the result stays near the exact one; with experts that
+ * get some few and some many rows. */
+static void test_many_rows_take_tiles(void **state) {
+    (void)state;
+    for (int i = 0; i < N_MODELS; i++) {
+        float plain[N_VOCAB], exact[N_VOCAB], tiles[N_VOCAB], few[N_VOCAB];
+        run_model(models[i], &(pass){.n_threads = 2, .chunk = N_TOKENS}, plain);
+        run_model(models[i], &(pass){.n_threads = 2, .chunk = N_TOKENS, .exact = true}, exact);
+        run_model(models[i], &(pass){.n_threads = 2, .chunk = N_TOKENS, .rows_min = 24}, tiles);
+        run_model(models[i], &(pass){.n_threads = 2, .chunk = 23, .rows_min = 24}, few);
+        assert_false(same(plain, tiles));
+        assert_true(same(plain, few));
+        if (!(distance(tiles, exact) < 0.03)) {
+            fail_msg("%s: %g of their size from the exact logits", models[i],
+                     distance(tiles, exact));
+        }
+    }
+}
+
+static void test_flags_forbid_tiles(void **state) {
+    (void)state;
+    for (int i = 0; i < N_MODELS; i++) {
+        for (int exact = 0; exact < 2; exact++) {
+            float want[N_VOCAB], got[N_VOCAB];
+            pass how = {.n_threads = 2, .chunk = N_TOKENS, .exact = exact == 1};
+            run_model(models[i], &how, want);
+            how.rows_min = 24;
+            how.batch_invariant = exact == 0;
+            run_model(models[i], &how, got);
+            assert_true(same(want, got));
+        }
+    }
+}
+
+static void test_threads_do_not_matter(void **state) {
+    (void)state;
+    for (int i = 0; i < N_MODELS; i++) {
+        for (uint32_t chunk = 50; chunk <= N_TOKENS; chunk += 100) {
+            float want[N_VOCAB], got[N_VOCAB];
+            pass how = {.n_threads = 1, .chunk = chunk, .rows_min = 16};
+            run_model(models[i], &how, want);
+            for (how.n_threads = 3; how.n_threads <= 16; how.n_threads += 13) {
+                run_model(models[i], &how, got);
+                assert_true(same(want, got));
+            }
+        }
+    }
+}
+
+/* Of steps that are all many, how they are cut does not matter either. */
+static void test_chunks_of_many_do_not_matter(void **state) {
+    (void)state;
+    float want[N_VOCAB], got[N_VOCAB];
+    run_model(models[0], &(pass){.n_threads = 2, .chunk = 150, .rows_min = 10}, want);
+    run_model(models[0], &(pass){.n_threads = 2, .chunk = 70, .rows_min = 10}, got);
+    assert_true(same(want, got));
+}
+
+int main(void) {
+    sl_kernels k;
+    sl_kernels_init(&k, sl_cpu_isa());
+    if (!set_tiles(&k, 1)) {
+        return 77; /* skipped */
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_many_rows_take_tiles),
+        cmocka_unit_test(test_flags_forbid_tiles),
+        cmocka_unit_test(test_threads_do_not_matter),
+        cmocka_unit_test(test_chunks_of_many_do_not_matter),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
