@@ -14,6 +14,7 @@
 #include "amx_table.h"
 #include "device/cpu/cpu_device.h"
 #include "device/cpu/cpu_program.h"
+#include "expert_model.h"
 #include "model/model.h"
 
 #define N_TOKENS 150
@@ -29,12 +30,18 @@
         }                                                                                          \
     } while (0)
 
-static const char *const models[] = {
+static const char *const paths[] = {
     "tests/golden/quant/llama-quant.Q4_1.gguf", "tests/golden/quant/llama-quant.Q4_K_M.gguf",
     "tests/golden/arch/llama-rope-yarn/llama-rope-yarn.f16.gguf",
-    "tests/golden/arch/granitemoe/granitemoe.f16.gguf",          /* experts */
-    "tests/golden/arch/deepseek2-lite/deepseek2-lite.f16.gguf"}; /* and a shared one */
-enum { N_MODELS = sizeof(models) / sizeof(models[0]) };
+    "tests/golden/arch/deepseek2-lite/deepseek2-lite.f16.gguf", /* experts, also a shared one */
+    "tests/golden/arch/granitemoe/granitemoe.f16.gguf"};        /* experts */
+enum {
+    N_PATHS = sizeof(paths) / sizeof(paths[0]),
+    N_MODELS = N_PATHS + 1,     /* the last one is the granitemoe with experts in Q4_1, */
+    INT8_EXPERTS = N_MODELS - 1 /* whose input is rounded before it goes to them */
+};
+static sl_gguf *models[N_MODELS];
+static sl_buf experts_bytes;
 
 typedef struct pass {
     uint32_t n_threads, chunk, rows_min; /* rows_min 0: without products on tiles */
@@ -42,6 +49,7 @@ typedef struct pass {
 } pass;
 
 static float last[N_VOCAB];
+static uint32_t n_few, n_many; /* experts of the last step's last layer, by their rows */
 
 static sl_status keep(void *user, uint32_t first, uint32_t n, float *logits, size_t stride,
                       sl_error *err) {
@@ -71,15 +79,21 @@ static bool set_tiles(sl_kernels *k, uint32_t rows_min) {
     return k->amx.mul != NULL;
 }
 
+static void count_experts(const sl_program *p) {
+    n_few = n_many = 0;
+    for (uint32_t i = 0; i < p->choices.n_active; i++) {
+        const uint32_t *begin = p->choices.begin + p->choices.active[i];
+        *(begin[1] - begin[0] < p->tiles_rows ? &n_few : &n_many) += 1;
+    }
+}
+
 /* Logits after the last of N_TOKENS tokens of one sequence. */
-static void run_model(const char *path, const pass *how, float out[N_VOCAB]) {
-    sl_gguf *file = NULL;
+static void run_model(const sl_gguf *file, const pass *how, float out[N_VOCAB]) {
     sl_model *model = NULL;
     sl_device *device = NULL;
     sl_program *program = NULL;
     sl_error err;
     int32_t ids[N_TOKENS], tables[SL_PLAN_GROUPS_MAX][SEQ_PAGES];
-    CHECK(sl_gguf_open(path, &file, &err));
     CHECK(sl_model_open(file, &model, &err));
     assert_true(model->plan.n_groups * SEQ_PAGES <= N_PAGES);
     CHECK(sl_cpu_device_create(how->n_threads, false, &device, &err));
@@ -107,10 +121,10 @@ static void run_model(const char *path, const pass *how, float out[N_VOCAB]) {
         CHECK(device->ops->run(program, &step, keep, NULL, &err));
     }
     memcpy(out, last, sizeof(last));
+    count_experts(program);
     device->ops->program_free(program);
     device->ops->free(device);
     sl_model_close(model);
-    sl_gguf_close(file);
 }
 
 static bool same(const float *a, const float *b) {
@@ -140,8 +154,7 @@ static void test_many_rows_take_tiles(void **state) {
         assert_false(same(plain, tiles));
         assert_true(same(plain, few));
         if (!(distance(tiles, exact) < 0.03)) {
-            fail_msg("%s: %g of their size from the exact logits", models[i],
-                     distance(tiles, exact));
+            fail_msg("model %d: %g of their size from the exact logits", i, distance(tiles, exact));
         }
     }
 }
@@ -176,6 +189,26 @@ static void test_threads_do_not_matter(void **state) {
     }
 }
 
+/* Experts that many rows go to take tiles, in the same step others do not. */
+static void test_experts_of_few_and_many_rows(void **state) {
+    (void)state;
+    for (int i = 3; i < N_MODELS; i++) {
+        float exact[N_VOCAB], got[N_VOCAB];
+        uint32_t n_mixed = 0;
+        run_model(models[i], &(pass){.n_threads = 2, .chunk = N_TOKENS, .exact = true}, exact);
+        for (uint32_t rows_min = 30; rows_min < N_TOKENS; rows_min += 15) {
+            pass how = {.n_threads = 2, .chunk = N_TOKENS, .rows_min = rows_min};
+            run_model(models[i], &how, got);
+            n_mixed += n_few > 0 && n_many > 0;
+            if (!(distance(got, exact) < 0.03)) {
+                fail_msg("model %d, tiles from %u rows: %g of their size from the exact logits", i,
+                         rows_min, distance(got, exact));
+            }
+        }
+        assert_true(n_mixed > 0);
+    }
+}
+
 /* Of steps that are all many, how they are cut does not matter either. */
 static void test_chunks_of_many_do_not_matter(void **state) {
     (void)state;
@@ -183,6 +216,31 @@ static void test_chunks_of_many_do_not_matter(void **state) {
     run_model(models[0], &(pass){.n_threads = 2, .chunk = 150, .rows_min = 10}, want);
     run_model(models[0], &(pass){.n_threads = 2, .chunk = 70, .rows_min = 10}, got);
     assert_true(same(want, got));
+}
+
+static int open_models(void **state) {
+    (void)state;
+    sl_error err;
+    for (int i = 0; i < N_PATHS; i++) {
+        if (sl_gguf_open(paths[i], &models[i], &err) != SL_OK) {
+            return -1;
+        }
+    }
+    sl_buf_init(&experts_bytes, (size_t)16 << 20);
+    return experts_write_q4_1(&experts_bytes, models[N_PATHS - 1], &err) == SL_OK &&
+                   sl_gguf_open_memory("experts", experts_bytes.data, experts_bytes.len,
+                                       &models[INT8_EXPERTS], &err) == SL_OK
+               ? 0
+               : -1;
+}
+
+static int close_models(void **state) {
+    (void)state;
+    for (int i = 0; i < N_MODELS; i++) {
+        sl_gguf_close(models[i]);
+    }
+    sl_buf_deinit(&experts_bytes);
+    return 0;
 }
 
 int main(void) {
@@ -195,7 +253,8 @@ int main(void) {
         cmocka_unit_test(test_many_rows_take_tiles),
         cmocka_unit_test(test_flags_forbid_tiles),
         cmocka_unit_test(test_threads_do_not_matter),
+        cmocka_unit_test(test_experts_of_few_and_many_rows),
         cmocka_unit_test(test_chunks_of_many_do_not_matter),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_models, close_models);
 }
