@@ -1,6 +1,6 @@
 /* The tile words of kernels/x86/amx.h on plain arrays, so that the products on tiles run, and are
- * checked, on machines without AMX. Included by amx_emulated_<isa>.c in place of amx.h. What the
- * processor would answer with a fault ends the program. */
+ * checked, on machines without AMX. Included by amx_emulated_<isa>.c in place of amx.h, and by
+ * amx_trapped.c. What the processor would answer with a fault ends the program. */
 #ifndef SL_TESTS_AMX_EMULATED_H
 #define SL_TESTS_AMX_EMULATED_H
 

@@ -1,17 +1,21 @@
-/* Which emulations of the products on tiles can run here (amx_table.h). */
+/* Which ways to have products on tiles there are here (amx_table.h). */
 #include "amx_table.h"
 
+static const struct {
+    const char *name;
+    sl_isa isa; /* needed */
+    amx_fill_fn fill;
+} ways[AMX_WAYS] = {
 #if defined(__x86_64__) && !defined(SLUICE_GENERIC)
-static const amx_fill_fn fills[AMX_EMULATIONS] = {sl_product_amx_fill_emulated_avx2,
-                                                  sl_product_amx_fill_emulated_avx512bf16};
-#else
-static const amx_fill_fn fills[AMX_EMULATIONS];
+    {"avx2, emulated", SL_ISA_AVX2, sl_product_amx_fill_emulated_avx2},
+    {"amx, trapped", SL_ISA_AVX512BF16, sl_product_amx_fill_trapped},
 #endif
+};
 
-sl_isa amx_emulation_isa(uint32_t i) {
-    return i == 0 ? SL_ISA_AVX2 : SL_ISA_AVX512BF16;
+amx_fill_fn amx_way(uint32_t i) {
+    return sl_cpu_has(ways[i].isa) ? ways[i].fill : NULL;
 }
 
-amx_fill_fn amx_emulation(uint32_t i) {
-    return sl_cpu_has(amx_emulation_isa(i)) ? fills[i] : NULL;
+const char *amx_way_name(uint32_t i) {
+    return ways[i].name;
 }

@@ -1,30 +1,27 @@
-/* Checks of the products on tiles: the real ones where the machine has them, and emulated ones
- * everywhere, bit for bit against the reference. Part of test_kernels.c. */
+/* Checks of the products on tiles, bit for bit against the reference: where the machine has them,
+ * and everywhere in the ways of amx_table.h. Part of test_kernels.c. */
 
 /* A table with products on tiles; name is what it is called in reports. */
 typedef struct amx_table {
     const sl_kernels *k;
-    char name[40];
+    const char *name;
 } amx_table;
 
-static sl_kernels amx_emulated[AMX_EMULATIONS];
+static sl_kernels amx_without[AMX_WAYS]; /* a processor that has them */
 
-static size_t amx_tables(amx_table out[SL_ISA_COUNT + AMX_EMULATIONS]) {
+static size_t amx_tables(amx_table out[SL_ISA_COUNT + AMX_WAYS]) {
     size_t n = 0;
     for (size_t l = 0; l < state.n_levels; l++) {
         const sl_kernels *k = &state.level[l];
         if (k->amx.mul != NULL) {
-            out[n].k = k;
-            snprintf(out[n++].name, sizeof(out[0].name), "%s", sl_isa_name(k->isa));
+            out[n++] = (amx_table){k, sl_isa_name(k->isa)};
         }
     }
-    for (uint32_t i = 0; i < AMX_EMULATIONS; i++) {
-        const sl_isa isa = amx_emulation_isa(i);
-        if (amx_emulation(i) != NULL) {
-            sl_kernels_init(&amx_emulated[i], isa);
-            amx_emulation(i)(&amx_emulated[i]);
-            out[n].k = &amx_emulated[i];
-            snprintf(out[n++].name, sizeof(out[0].name), "%s, emulated", sl_isa_name(isa));
+    for (uint32_t i = 0; i < AMX_WAYS; i++) {
+        if (amx_way(i) != NULL) {
+            sl_kernels_init(&amx_without[i], sl_cpu_isa_hardware());
+            amx_way(i)(&amx_without[i]);
+            out[n++] = (amx_table){&amx_without[i], amx_way_name(i)};
         }
     }
     return n;
@@ -122,7 +119,7 @@ static bool amx_same(const amx_case *c, const float *got, const float *want, con
 
 static void amx_case_run(sl_type type, uint32_t n_in, uint32_t n_out, uint32_t n_rows, bool add,
                          bool spoiled) {
-    amx_table tables[SL_ISA_COUNT + AMX_EMULATIONS];
+    amx_table tables[SL_ISA_COUNT + AMX_WAYS];
     const size_t n_tables = amx_tables(tables);
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
     amx_case c = {.type = type, .n_in = n_in, .n_out = n_out, .n_rows = n_rows, .add = add};
