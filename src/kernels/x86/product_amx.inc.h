@@ -35,6 +35,7 @@ enum {
 /* Scale and minimum of both halves of a group, for VL rows. */
 INLINE void half_scales(panel_form form, tile_place at, vf scale[2], vf minimum[2]) {
     const uint8_t *bytes = at.unit + 64 + 32 * (size_t)at.g + at.lane;
+    const uint16_t *dmin = (const uint16_t *)(const void *)(at.unit + 32) + at.lane;
     vf s, m;
     tile_scales(form, at, &s, &m);
     UNROLL(2)
@@ -48,7 +49,8 @@ INLINE void half_scales(panel_form form, tile_place at, vf scale[2], vf minimum[
         } else if (form.scales == SCALES_K16_MIN) {
             const vi both = vi_load_u8(bytes + 16 * h);
             scale[h] = vf_mul(s, vf_of_int(vi_and(both, vi_set1(15))));
-            minimum[h] = vf_mul(m, vf_of_int(vi_shr(both, 4)));
+            minimum[h] = vf_mul(vf_load_half(dmin), vf_of_int(vi_shr(both, 4)));
+            minimum[h] = vf_mul(minimum[h], vf_set1(-1.0f));
         }
     }
 }
