@@ -17,7 +17,7 @@
 #include "expert_model.h"
 #include "model/model.h"
 
-#define N_TOKENS 150
+#define N_TOKENS 130 /* enough for two blocks of rows on tiles */
 #define N_VOCAB 512
 #define N_PAGES 16
 #define SEQ_PAGES ((N_TOKENS + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS)
@@ -177,7 +177,7 @@ static void test_flags_forbid_tiles(void **state) {
 static void test_threads_do_not_matter(void **state) {
     (void)state;
     for (int i = 0; i < N_MODELS; i++) {
-        for (uint32_t chunk = 50; chunk <= N_TOKENS; chunk += 100) {
+        for (uint32_t chunk = 50; chunk <= N_TOKENS; chunk += 80) {
             float want[N_VOCAB], got[N_VOCAB];
             pass how = {.n_threads = 1, .chunk = chunk, .rows_min = 16};
             run_model(models[i], &how, want);
@@ -196,7 +196,7 @@ static void test_experts_of_few_and_many_rows(void **state) {
         float exact[N_VOCAB], got[N_VOCAB];
         uint32_t n_mixed = 0;
         run_model(models[i], &(pass){.n_threads = 2, .chunk = N_TOKENS, .exact = true}, exact);
-        for (uint32_t rows_min = 30; rows_min < N_TOKENS; rows_min += 40) {
+        for (uint32_t rows_min = 20; rows_min < N_TOKENS; rows_min += 30) {
             pass how = {.n_threads = 2, .chunk = N_TOKENS, .rows_min = rows_min};
             run_model(models[i], &how, got);
             n_mixed += n_few > 0 && n_many > 0;
@@ -213,7 +213,7 @@ static void test_experts_of_few_and_many_rows(void **state) {
 static void test_chunks_of_many_do_not_matter(void **state) {
     (void)state;
     float want[N_VOCAB], got[N_VOCAB];
-    run_model(models[0], &(pass){.n_threads = 2, .chunk = 150, .rows_min = 10}, want);
+    run_model(models[0], &(pass){.n_threads = 2, .chunk = N_TOKENS, .rows_min = 10}, want);
     run_model(models[0], &(pass){.n_threads = 2, .chunk = 70, .rows_min = 10}, got);
     assert_true(same(want, got));
 }
