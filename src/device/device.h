@@ -26,8 +26,8 @@ typedef sl_status (*sl_logits_fn)(void *user, uint32_t first, uint32_t n, float 
 
 typedef struct sl_program_options {
     bool exact; /* float32 activations, weights only decoded */
-    /* Forbids kernels whose result depends on the other rows. None does so far, so it changes
-     * nothing yet. */
+    /* Forbids products on tiles (level amx): steps of few rows do without them, and compute
+     * slightly other numbers, so a row's result would depend on how many rows a step has. */
     bool batch_invariant;
     sl_kv_type kv_type;          /* taken as it is, also with exact */
     uint32_t rows_max, runs_max; /* of one step */

@@ -21,6 +21,7 @@ static const struct {
     {SL_ISA_AVX512, sl_kernels_fill_avx512},
     {SL_ISA_AVX512VNNI, sl_kernels_fill_avx512vnni},
     {SL_ISA_AVX512BF16, sl_kernels_fill_avx512bf16},
+    {SL_ISA_AMX, sl_kernels_fill_amx},
 #endif
 };
 enum { N_LEVELS = sizeof(levels) / sizeof(levels[0]) };
@@ -72,6 +73,7 @@ static const struct {
     ENTRY("mul q1_0", product[SL_TYPE_Q1_0].mul),
     ENTRY("mul q2_0", product[SL_TYPE_Q2_0].mul),
     ENTRY("mul bf16", bf16.mul),
+    ENTRY("mul amx", amx.mul),
     ENTRY("mul plain", plain.mul),
     ENTRY("mul f32", mul_f32),
     ENTRY("quantize row", quantize_row),
@@ -135,6 +137,13 @@ static size_t round_up_16(size_t n) {
 size_t sl_mul_f32_scratch_floats(uint32_t n_in) {
     const size_t parts = SL_PANEL_ROWS * (2 * SL_MUL_F32_COLUMNS + SL_MUL_F32_ROWS);
     return n_in > parts ? round_up_16(n_in) : parts;
+}
+
+/* Tiles of two panels, BF16, of a part of the columns. */
+size_t sl_product_amx_scratch_bytes(uint32_t n_in) {
+    const size_t columns = n_in < SL_PRODUCT_AMX_COLUMNS ? n_in : SL_PRODUCT_AMX_COLUMNS;
+    const size_t groups = (columns + SL_BF16_GROUP - 1) / SL_BF16_GROUP;
+    return 2 * SL_PANEL_ROWS * SL_BF16_GROUP * sizeof(uint16_t) * groups;
 }
 
 /* Per pair of a chunk: the scaled query, the output so far, maximum and sum; of one tile: the

@@ -2,7 +2,7 @@
  * const afterwards. Kernels never lock, never allocate, never fail. `ref/` defines what each entry
  * must compute.
  *
- * Order of sums. Within one level a result depends only on its own row: every output of a product
+ * Order of sums. Within one entry a result depends only on its own row: every output of a product
  * is ONE accumulator chain over the groups of K in rising order, whatever the number of rows,
  * threads or tiles.
  *
@@ -32,6 +32,7 @@
 
 #define SL_PANEL_ROWS 16 /* weight rows packed together */
 #define SL_ACT_GROUP 32  /* activations that share one scale */
+#define SL_BF16_GROUP 32 /* activations rounded to BF16 come in such groups */
 
 /* Activations rounded to int8, n_rows x n_in. All arrays are 64-byte aligned; rows are q_stride
  * bytes apart (a multiple of 64), groups of a row follow each other with g_stride groups from row
@@ -91,16 +92,41 @@ typedef struct sl_product_bf16 {
     size_t (*panel_bytes)(uint32_t n_in);
     void (*pack)(const uint8_t *rows, size_t row_bytes, uint32_t n_rows, uint32_t n_in,
                  uint8_t *panel);
-    /* n floats to the nearest BF16 (ties to even, subnormals to zero, NaN stays NaN), and a zero
-     * after an odd n. */
+    /* n floats to the nearest BF16 (ties to even, subnormals to zero, NaN stays NaN), then zeros up
+     * to a multiple of SL_BF16_GROUP. */
     void (*round_row)(const float *x, uint32_t n, uint16_t *out);
-    /* As in sl_product; activation row r begins at x + r * x_stride, x_stride is even. */
+    /* As in sl_product; activation row r, as round_row leaves it, begins at x + r * x_stride. */
     void (*mul)(const uint8_t *panels, uint32_t n_in, uint32_t panel_begin, uint32_t panel_end,
                 const uint16_t *x, size_t x_stride, uint32_t row_begin, uint32_t row_end,
                 float *out, size_t out_stride, bool add);
 } sl_product_bf16;
 /* The twin of all of them, which no table holds. */
 void sl_product_bf16_ref(sl_product_bf16 *out);
+
+/* Products on AMX tiles, for many rows; all NULL (0) but at level amx. Weights of every type that
+ * has a packed product except F32 are read from the panels that the table's entry for the type
+ * packs (`bf16` for BF16, `plain` for F16, else `product`), decoded and rounded to BF16;
+ * activations are rounded to BF16. Columns go in groups of 32, the last one filled up with zeros:
+ *   even = odd = 0;  for j in 0 .. 15:
+ *     even = fz(fma(w[2 j], x[2 j], even));  odd = fz(fma(w[2 j + 1], x[2 j + 1], odd))
+ *   acc = fz(acc + fz(even + odd))
+ * (fz and subnormals as in sl_product_bf16). Each term changes by at most 2^-7 of it. A row's
+ * result does not depend on the other rows of the call, but it is not what the entries for few
+ * rows give: who chooses by the number of rows makes results depend on it. */
+typedef struct sl_product_amx {
+    uint32_t rows_min; /* from so many rows on faster than the other entries */
+    /* As in sl_product_bf16, but with `add` the chain begins with what is there. panel_bytes: of a
+     * panel. scratch: sl_product_amx_scratch_bytes(n_in), 64-byte aligned, one per thread. */
+    void (*mul)(sl_type type, const uint8_t *panels, size_t panel_bytes, uint32_t n_in,
+                uint32_t panel_begin, uint32_t panel_end, const uint16_t *x, size_t x_stride,
+                uint32_t row_begin, uint32_t row_end, float *out, size_t out_stride, bool add,
+                void *scratch);
+} sl_product_amx;
+size_t sl_product_amx_scratch_bytes(uint32_t n_in);
+/* Its twin, which no table holds: n_out weight rows as the file has them. */
+void sl_mul_amx_ref(sl_type type, const uint8_t *weights, size_t row_bytes, uint32_t n_in,
+                    uint32_t n_out, const uint16_t *x, size_t x_stride, uint32_t n_rows, float *out,
+                    size_t out_stride, bool add);
 
 /* Generic product in float32: decodes 16 weight rows at a time into scratch and multiplies. Serves
  * every format that decodes, at every level, and --exact. Weight rows [w_begin, w_end) of the
@@ -195,6 +221,7 @@ typedef struct sl_kernels {
     sl_product product[SL_TYPE_COUNT];
     sl_product_plain plain;
     sl_product_bf16 bf16;
+    sl_product_amx amx;
     sl_mul_f32_fn mul_f32;
 
     /* Rounds n (multiple of 32) floats into row `row` of act: per group d = amax / 127, q = rint(x

@@ -72,9 +72,11 @@ static size_t scratch_floats_needed(const sl_program *p) {
     for (uint32_t i = 0; i < p->plan->n_ops; i++) {
         const sl_plan_op *op = &p->plan->ops[i];
         size_t n = 0;
-        if ((op->kind == SL_OP_LINEAR || op->kind == SL_OP_EXPERTS) &&
-            p->weights[op->weight].form == CPU_FORM_F32) {
-            n = sl_mul_f32_scratch_floats(p->plan->weights[op->weight].n_in);
+        if (op->kind == SL_OP_LINEAR || op->kind == SL_OP_EXPERTS) {
+            const cpu_weight *w = &p->weights[op->weight];
+            n = w->form == CPU_FORM_F32 ? sl_mul_f32_scratch_floats(w->w->n_in)
+                : w->tiles              ? sl_product_amx_scratch_bytes(w->w->n_in) / sizeof(float)
+                                        : 0;
         } else if (op->kind == SL_OP_ATTEND) {
             const sl_plan_group *g = &p->plan->groups[op->u.attend.group];
             n = sl_attend_scratch_floats(CPU_ATTEND_ROWS, p->groups[op->u.attend.group].n_query,
@@ -204,6 +206,8 @@ static void layout_packed(sl_program *p) {
         }
         cpu_weight *w = &p->weights[op->weight];
         w->form = weight_form(p, op);
+        w->tiles = p->tiles_rows != UINT32_MAX && w->form != CPU_FORM_F32 &&
+                   w->w->type != SL_TYPE_F32;
         w->panel_bytes = weight_panel_bytes(&p->device->kernels, w);
         used += w->panel_bytes * w->n_panels * w->w->n_mats;
     }
@@ -221,6 +225,9 @@ static sl_status program_prepare(sl_device *d, const sl_plan *plan,
     p->device = (struct sl_cpu_device *)d;
     p->plan = plan;
     p->options = *options;
+    const sl_product_amx *amx = &p->device->kernels.amx;
+    p->tiles_rows = amx->mul == NULL || options->exact || options->batch_invariant ? UINT32_MAX
+                                                                                   : amx->rows_min;
     sl_arena_init(&p->arena, PROGRAM_TABLES_MAX);
     p->weights = sl_arena_alloc_zero(&p->arena, plan->n_weights, sizeof(*p->weights));
     if (p->weights == NULL) {

@@ -32,7 +32,8 @@
  * room is not cut. */
 #define CPU_ATTEND_SPLIT_RUNS 8
 
-/* How a product reads its input. But for the first form its weights are packed. */
+/* How a product of few rows reads its input. But for the first form its weights are packed. Of many
+ * rows, products on tiles read it as BF16 whatever the form is (cpu_weight.tiles). */
 typedef enum cpu_form {
     CPU_FORM_F32,   /* as float rows; weights as the file has them */
     CPU_FORM_PLAIN, /* as float rows; weights are F32, F16 or BF16 */
@@ -40,6 +41,10 @@ typedef enum cpu_form {
     CPU_FORM_BF16,  /* rounded to bfloat16 */
     CPU_FORM_COUNT
 } cpu_form;
+
+/* Numbers of rows that go through a product together, bits: few, and from program.tiles_rows on
+ * many. */
+enum { CPU_FEW = 1, CPU_MANY = 2 };
 
 /* A value's storage: float rows, and the same rows rounded where a product wants them so; or
  * these alone. */
@@ -59,6 +64,7 @@ typedef struct cpu_value {
 typedef struct cpu_weight {
     const sl_plan_weight *w;
     cpu_form form;
+    bool tiles;      /* many rows are multiplied on tiles */
     uint8_t *panels; /* in the packed region: [n_mats][n_panels] */
     size_t panel_bytes;
     uint32_t n_panels; /* of one matrix */
@@ -93,6 +99,7 @@ typedef struct cpu_row_op {
     sl_value_id in[2], out;
     const float *w, *b; /* norm's weight and bias, bias, or NULL */
     uint32_t i_rope;    /* angles */
+    uint32_t when;      /* of quantize and round: CPU_FEW, CPU_MANY or both */
     size_t offset;      /* of this layer inside the group's page (store) */
 } cpu_row_op;
 
@@ -128,6 +135,7 @@ typedef struct cpu_phase {
         struct {
             sl_value_id in;
             cpu_form form; /* of the input */
+            bool tiles;    /* of all weights */
             uint32_t n;
             cpu_linear l[CPU_LINEAR_MAX];
         } linear; /* and experts */
@@ -203,6 +211,7 @@ struct sl_program {
     sl_program_options options;
     sl_arena arena;      /* small tables */
     cpu_weight *weights; /* [plan->n_weights] */
+    uint32_t tiles_rows; /* so many rows are multiplied on tiles; UINT32_MAX: never */
     cpu_segment body, head;
     cpu_group groups[SL_PLAN_GROUPS_MAX];
     uint8_t *packed; /* one region for all panels */
@@ -244,9 +253,9 @@ sl_status sl_cpu_phases_build(sl_program *p, sl_error *err);
 sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err);
 
 /* Parts of run. Rows [begin, end) through the operations of a rows phase; rows of a phase of
- * choices are sorted choices. */
-void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t begin,
-                     uint32_t end);
+ * choices are sorted choices. n_rows: of the segment. */
+void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t n_rows,
+                     uint32_t begin, uint32_t end);
 /* Cuts the attention of the step that begins into tasks. */
 void sl_cpu_attend_cut(sl_program *p);
 /* A phase of attention; all workers call it. */

@@ -11,6 +11,10 @@
  * and have only a part of the columns in use at a time. */
 #define LINEAR_BLOCK_ROWS 32
 #define LINEAR_BLOCK_ROWS_F32 128
+/* Products on tiles decode their weights once for each block, too, and take activations from beyond
+ * the second-level cache: blocks are as high as this, and lower only to give all threads work. */
+#define LINEAR_BLOCK_ROWS_TILES 512
+#define LINEAR_BLOCK_ROWS_TILES_MIN 64
 #define LINEAR_TASK_PANELS 64 /* at most */
 #define HEADS_BLOCK_ROWS 64
 /* Row operations write so many floats in the time of a barrier. */
@@ -32,17 +36,25 @@ static void phase_rows(const segment_job *job, const cpu_phase *phase, uint32_t 
     uint32_t chunk = n_rows / (nth * 4);
     chunk = chunk < 1 ? 1 : chunk > 16 ? 16 : chunk;
     for (uint32_t r; (r = sl_pool_claim(job->p->device->pool, ith, chunk)) < n_rows;) {
-        sl_cpu_rows_run(job->p, job->seg, phase, r, n_rows - r < chunk ? n_rows : r + chunk);
+        sl_cpu_rows_run(job->p, job->seg, phase, job->n_rows, r,
+                        n_rows - r < chunk ? n_rows : r + chunk);
     }
 }
 
-/* How the products of a phase are cut: row blocks of `rows`, and for each of these n_panel_tasks
- * tasks, even shares of the panels of all weights in their order. */
-typedef struct linear_cut {
-    uint32_t rows, n_row_blocks, n_panels, n_panel_tasks;
-} linear_cut;
+static bool linear_is_tiled(const segment_job *job, const cpu_phase *phase, uint32_t n_rows) {
+    return phase->u.linear.tiles && n_rows >= job->p->tiles_rows;
+}
 
-static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_t nth) {
+/* How many of n_rows rows go through a product at a time. If all of them are many, those of a block
+ * are, too; n_blocks are wanted then. */
+static uint32_t linear_block_rows(const segment_job *job, const cpu_phase *phase, uint32_t n_rows,
+                                  uint32_t n_blocks) {
+    if (linear_is_tiled(job, phase, n_rows)) {
+        uint32_t least = sl_div_up(n_rows, LINEAR_BLOCK_ROWS_TILES);
+        uint32_t most = n_rows / LINEAR_BLOCK_ROWS_TILES_MIN;
+        n_blocks = n_blocks < most ? n_blocks : most;
+        return sl_div_up(n_rows, n_blocks < least ? least : n_blocks);
+    }
     uint32_t n_in = phase->u.linear.l[0].w->w->n_in;
     const size_t row_bytes[CPU_FORM_COUNT] = {[CPU_FORM_F32] = (size_t)n_in * sizeof(float),
                                               [CPU_FORM_PLAIN] = (size_t)n_in * sizeof(float),
@@ -52,17 +64,30 @@ static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, uint32_
     size_t fit = LINEAR_BLOCK_BYTES / row_bytes[form] & ~(size_t)31;
     uint32_t least = form == CPU_FORM_F32 || form == CPU_FORM_PLAIN ? LINEAR_BLOCK_ROWS_F32
                                                                     : LINEAR_BLOCK_ROWS;
-    linear_cut cut = {.rows = fit < least ? least : (uint32_t)fit};
-    cut.rows = cut.rows > n_rows ? n_rows : cut.rows;
-    cut.n_row_blocks = sl_div_up(n_rows, cut.rows);
+    uint32_t rows = fit < least ? least : (uint32_t)fit;
+    return rows < n_rows ? rows : n_rows;
+}
+
+/* How the products of a phase are cut: row blocks of `rows`, and for each of these n_panel_tasks
+ * tasks, even shares of the panels of all weights in their order, in units of `unit` panels. */
+typedef struct linear_cut {
+    uint32_t rows, n_row_blocks, n_panels, unit, n_panel_tasks;
+} linear_cut;
+
+static linear_cut linear_cut_of(const segment_job *job, const cpu_phase *phase, uint32_t n_rows,
+                                uint32_t nth) {
+    linear_cut cut = {.unit = linear_is_tiled(job, phase, n_rows) ? 2 : 1};
     for (uint32_t i = 0; i < phase->u.linear.n; i++) {
         cut.n_panels += phase->u.linear.l[i].w->n_panels;
     }
     /* Enough tasks that the last ones even out, few enough that handing them out costs nothing, and
      * as many for each thread. */
     uint32_t per_thread = sl_div_up(cut.n_panels, nth * LINEAR_TASK_PANELS);
+    uint32_t n_units = sl_div_up(cut.n_panels, cut.unit);
     cut.n_panel_tasks = nth * (per_thread < 4 ? 4 : per_thread);
-    cut.n_panel_tasks = cut.n_panel_tasks < cut.n_panels ? cut.n_panel_tasks : cut.n_panels;
+    cut.n_panel_tasks = cut.n_panel_tasks < n_units ? cut.n_panel_tasks : n_units;
+    cut.rows = linear_block_rows(job, phase, n_rows, sl_div_up(nth, cut.n_panel_tasks));
+    cut.n_row_blocks = sl_div_up(n_rows, cut.rows);
     return cut;
 }
 
@@ -76,6 +101,12 @@ static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_
     const cpu_value *out = &job->seg->values[l->out];
     const sl_kernels *k = &p->device->kernels;
     size_t before = (size_t)mat * w->n_panels * w->panel_bytes;
+    if (w->tiles && r1 - r0 >= p->tiles_rows) {
+        k->amx.mul(w->w->type, w->panels + before, w->panel_bytes, w->w->n_in, p0, p1, in->bf16,
+                   in->bf16_stride, r0, r1, out->x, out->stride, l->add,
+                   p->scratch + ith * p->scratch_floats);
+        return;
+    }
     if (w->form == CPU_FORM_PLAIN) {
         k->plain.mul(w->w->type, w->panels + before, w->w->n_in, p0, p1, in->x, in->stride, r0, r1,
                      out->x, out->stride, l->add);
@@ -101,8 +132,10 @@ static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_
 /* Share `task` of the panels, of each weight's matrix `mat`, with rows [r0, r1). */
 static void linear_share(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
                          uint32_t task, uint32_t mat, uint32_t r0, uint32_t r1, uint32_t ith) {
-    uint32_t first = (uint32_t)((uint64_t)cut->n_panels * task / cut->n_panel_tasks);
-    uint32_t end = (uint32_t)((uint64_t)cut->n_panels * (task + 1) / cut->n_panel_tasks);
+    uint64_t n_units = sl_div_up(cut->n_panels, cut->unit);
+    uint32_t first = (uint32_t)(n_units * task / cut->n_panel_tasks) * cut->unit;
+    uint32_t end = (uint32_t)(n_units * (task + 1) / cut->n_panel_tasks) * cut->unit;
+    end = end < cut->n_panels ? end : cut->n_panels;
     for (const cpu_linear *l = phase->u.linear.l; end > 0; l++) {
         uint32_t n = l->w->n_panels, p1 = end < n ? end : n;
         if (first < p1) {
@@ -122,7 +155,7 @@ static void linear_task(const segment_job *job, const cpu_phase *phase, const li
 
 static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_t ith,
                          uint32_t nth) {
-    linear_cut cut = linear_cut_of(phase, job->n_rows, nth);
+    linear_cut cut = linear_cut_of(job, phase, job->n_rows, nth);
     uint32_t n_tasks = cut.n_row_blocks * cut.n_panel_tasks;
     for (uint32_t t; (t = sl_pool_claim(job->p->device->pool, ith, 1)) < n_tasks;) {
         linear_task(job, phase, &cut, t, ith);
@@ -134,10 +167,11 @@ static void experts_task(const segment_job *job, const cpu_phase *phase, const l
                          uint32_t task, uint32_t ith) {
     const cpu_choices *c = &job->p->choices;
     uint32_t expert = c->active[task / cut->n_panel_tasks];
-    for (uint32_t r = c->begin[expert]; r < c->begin[expert + 1]; r += cut->rows) {
-        uint32_t left = c->begin[expert + 1] - r;
+    uint32_t end = c->begin[expert + 1], r = c->begin[expert];
+    uint32_t rows = linear_block_rows(job, phase, end - r, 1);
+    for (; r < end; r += rows) {
         linear_share(job, phase, cut, task % cut->n_panel_tasks, expert, r,
-                     r + (left < cut->rows ? left : cut->rows), ith);
+                     end - r < rows ? end : r + rows, ith);
     }
 }
 
@@ -145,7 +179,7 @@ static void phase_experts(const segment_job *job, const cpu_phase *phase, uint32
                           uint32_t nth) {
     uint32_t n_active = job->p->choices.n_active;
     uint32_t n_rows = job->n_rows * job->seg->values[phase->u.linear.in].n_choices;
-    linear_cut cut = linear_cut_of(phase, n_rows, nth);
+    linear_cut cut = linear_cut_of(job, phase, n_rows, nth);
     for (uint32_t t;
          (t = sl_pool_claim(job->p->device->pool, ith, 1)) < n_active * cut.n_panel_tasks;) {
         experts_task(job, phase, &cut, t, ith);
@@ -220,7 +254,7 @@ static void short_phases_run(void *arg) {
             sl_cpu_choices_sort(&p->choices, &s->job->seg->values[phase->u.sort.route],
                                 s->job->n_rows, phase->u.sort.n_used, phase->u.sort.n_expert);
         } else {
-            sl_cpu_rows_run(p, s->job->seg, phase, 0, rows_count(s->job, phase));
+            sl_cpu_rows_run(p, s->job->seg, phase, s->job->n_rows, 0, rows_count(s->job, phase));
         }
     }
 }
