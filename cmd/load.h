@@ -49,8 +49,8 @@ typedef struct sl_load_flags {
 #define SL_LOAD_FLAG_BATCH_INVARIANT(l)                                                            \
     {                                                                                              \
         "--batch-invariant", NULL, SL_FLAG_BOOL, &(l)->batch_invariant, NULL,                      \
-            "Forbid kernels whose result depends on what runs beside (none does so far: it "       \
-            "changes nothing yet).",                                                               \
+            "Forbid kernels whose result depends on what runs beside (AMX products; other "        \
+            "processors have none).",                                                              \
             0, 0, NULL                                                                             \
     }
 

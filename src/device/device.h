@@ -26,11 +26,12 @@ typedef sl_status (*sl_logits_fn)(void *user, uint32_t first, uint32_t n, float 
 
 typedef struct sl_program_options {
     bool exact; /* float32 activations, weights only decoded */
-    /* Forbids kernels whose result depends on the other rows. None does so far, so it changes
-     * nothing yet. */
+    /* Forbids products on tiles (level amx): steps of few rows do without them, and compute
+     * slightly other numbers, so a row's result would depend on how many rows a step has. */
     bool batch_invariant;
     sl_kv_type kv_type;          /* taken as it is, also with exact */
     uint32_t rows_max, runs_max; /* of one step */
+    uint32_t ctx_max;            /* tokens of the longest sequence */
     uint32_t n_pages;            /* in the page store */
     /* Told now and then while weights are packed; may be NULL. */
     void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);

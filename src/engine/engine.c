@@ -41,6 +41,7 @@ static sl_status engine_resolve(const sl_model *model, const sl_engine_options *
         .kv_type = o->exact ? SL_KV_F32 : o->kv_type,
         .rows_max = o->rows_max != 0 ? o->rows_max : ROWS_DEFAULT,
         .runs_max = o->runs_max != 0 ? o->runs_max : RUNS_DEFAULT,
+        .ctx_max = e->ctx_max,
         .progress = o->progress,
         .progress_user = o->progress_user,
     };

@@ -22,7 +22,7 @@ typedef struct sl_engine_options {
     bool pin;
     const sl_topology *topology; /* NULL: this machine's; only looked at by create */
     bool exact;                  /* float32 activations and KV, weights only decoded */
-    bool batch_invariant;        /* as in device.h: changes nothing yet */
+    bool batch_invariant;        /* a row's result depends on nothing but its sequence (device.h) */
     sl_kv_type kv_type;          /* ignored with exact (F32) */
     /* The whole page pool; 0: the smaller of 25 % of available memory and 32 x ctx_max. */
     uint64_t kv_bytes;

@@ -21,6 +21,7 @@ static const struct {
     {SL_ISA_AVX512, sl_kernels_fill_avx512},
     {SL_ISA_AVX512VNNI, sl_kernels_fill_avx512vnni},
     {SL_ISA_AVX512BF16, sl_kernels_fill_avx512bf16},
+    {SL_ISA_AMX, sl_kernels_fill_amx},
 #endif
 };
 enum { N_LEVELS = sizeof(levels) / sizeof(levels[0]) };
@@ -72,6 +73,7 @@ static const struct {
     ENTRY("mul q1_0", product[SL_TYPE_Q1_0].mul),
     ENTRY("mul q2_0", product[SL_TYPE_Q2_0].mul),
     ENTRY("mul bf16", bf16.mul),
+    ENTRY("mul amx", amx.mul),
     ENTRY("mul plain", plain.mul),
     ENTRY("mul f32", mul_f32),
     ENTRY("quantize row", quantize_row),
@@ -88,6 +90,7 @@ static const struct {
     ENTRY("kv store f32", kv_store[SL_KV_F32]),
     ENTRY("attend f16", attend[SL_KV_F16]),
     ENTRY("attend f32", attend[SL_KV_F32]),
+    ENTRY("attend merge", attend_merge),
     ENTRY("argmax", argmax),
     ENTRY("sum exp", sum_exp),
 };
@@ -136,12 +139,26 @@ size_t sl_mul_f32_scratch_floats(uint32_t n_in) {
     return n_in > parts ? round_up_16(n_in) : parts;
 }
 
-/* Per pair of a chunk: the scaled query, the output so far, maximum and sum; plus the scores of one
- * tile. */
+/* Tiles of two panels, BF16, of a part of the columns. */
+size_t sl_product_amx_scratch_bytes(uint32_t n_in) {
+    const size_t columns = n_in < SL_PRODUCT_AMX_COLUMNS ? n_in : SL_PRODUCT_AMX_COLUMNS;
+    const size_t groups = (columns + SL_BF16_GROUP - 1) / SL_BF16_GROUP;
+    return 2 * SL_PANEL_ROWS * SL_BF16_GROUP * sizeof(uint16_t) * groups;
+}
+
+/* Per pair of a chunk: the scaled query, the output so far, maximum and sum; of one tile: the
+ * scores, and what a part has. */
 size_t sl_attend_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v) {
-    const size_t pairs = (size_t)sl_attend_chunk_rows(n_rows, n_group) * n_group;
-    return pairs * (round_up_16(d_k) + round_up_16(d_v)) + 2 * round_up_16(pairs) +
-           (size_t)SL_ATTEND_TILE_MAX * SL_ATTEND_BLOCK;
+    const uint32_t rows = sl_attend_chunk_rows(n_rows, n_group);
+    return (size_t)rows * n_group * round_up_16(d_k) + sl_attend_part_floats(rows, n_group, d_v) +
+           (size_t)SL_ATTEND_TILE_MAX * SL_ATTEND_BLOCK +
+           sl_attend_part_floats(1, SL_ATTEND_TILE_MAX, d_v);
+}
+
+/* Per pair the output, the maximum and the sum. */
+size_t sl_attend_part_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_v) {
+    const size_t pairs = (size_t)n_rows * n_group;
+    return pairs * round_up_16(d_v) + 2 * round_up_16(pairs);
 }
 
 void sl_kernels_fill_ref(sl_kernels *k) {

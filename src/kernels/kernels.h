@@ -2,7 +2,7 @@
  * const afterwards. Kernels never lock, never allocate, never fail. `ref/` defines what each entry
  * must compute.
  *
- * Order of sums. Within one level a result depends only on its own row: every output of a product
+ * Order of sums. Within one entry a result depends only on its own row: every output of a product
  * is ONE accumulator chain over the groups of K in rising order, whatever the number of rows,
  * threads or tiles.
  *
@@ -32,6 +32,7 @@
 
 #define SL_PANEL_ROWS 16 /* weight rows packed together */
 #define SL_ACT_GROUP 32  /* activations that share one scale */
+#define SL_BF16_GROUP 32 /* activations rounded to BF16 come in such groups */
 
 /* Activations rounded to int8, n_rows x n_in. All arrays are 64-byte aligned; rows are q_stride
  * bytes apart (a multiple of 64), groups of a row follow each other with g_stride groups from row
@@ -91,16 +92,41 @@ typedef struct sl_product_bf16 {
     size_t (*panel_bytes)(uint32_t n_in);
     void (*pack)(const uint8_t *rows, size_t row_bytes, uint32_t n_rows, uint32_t n_in,
                  uint8_t *panel);
-    /* n floats to the nearest BF16 (ties to even, subnormals to zero, NaN stays NaN), and a zero
-     * after an odd n. */
+    /* n floats to the nearest BF16 (ties to even, subnormals to zero, NaN stays NaN), then zeros up
+     * to a multiple of SL_BF16_GROUP. */
     void (*round_row)(const float *x, uint32_t n, uint16_t *out);
-    /* As in sl_product; activation row r begins at x + r * x_stride, x_stride is even. */
+    /* As in sl_product; activation row r, as round_row leaves it, begins at x + r * x_stride. */
     void (*mul)(const uint8_t *panels, uint32_t n_in, uint32_t panel_begin, uint32_t panel_end,
                 const uint16_t *x, size_t x_stride, uint32_t row_begin, uint32_t row_end,
                 float *out, size_t out_stride, bool add);
 } sl_product_bf16;
 /* The twin of all of them, which no table holds. */
 void sl_product_bf16_ref(sl_product_bf16 *out);
+
+/* Products on AMX tiles, for many rows; all NULL (0) but at level amx. Weights of every type that
+ * has a packed product except F32 are read from the panels that the table's entry for the type
+ * packs (`bf16` for BF16, `plain` for F16, else `product`), decoded and rounded to BF16;
+ * activations are rounded to BF16. Columns go in groups of 32, the last one filled up with zeros:
+ *   even = odd = 0;  for j in 0 .. 15:
+ *     even = fz(fma(w[2 j], x[2 j], even));  odd = fz(fma(w[2 j + 1], x[2 j + 1], odd))
+ *   acc = fz(acc + fz(even + odd))
+ * (fz and subnormals as in sl_product_bf16). Each term changes by at most 2^-7 of it. A row's
+ * result does not depend on the other rows of the call, but it is not what the entries for few
+ * rows give: who chooses by the number of rows makes results depend on it. */
+typedef struct sl_product_amx {
+    uint32_t rows_min; /* from so many rows on faster than the other entries */
+    /* As in sl_product_bf16, but with `add` the chain begins with what is there. panel_bytes: of a
+     * panel. scratch: sl_product_amx_scratch_bytes(n_in), 64-byte aligned, one per thread. */
+    void (*mul)(sl_type type, const uint8_t *panels, size_t panel_bytes, uint32_t n_in,
+                uint32_t panel_begin, uint32_t panel_end, const uint16_t *x, size_t x_stride,
+                uint32_t row_begin, uint32_t row_end, float *out, size_t out_stride, bool add,
+                void *scratch);
+} sl_product_amx;
+size_t sl_product_amx_scratch_bytes(uint32_t n_in);
+/* Its twin, which no table holds: n_out weight rows as the file has them. */
+void sl_mul_amx_ref(sl_type type, const uint8_t *weights, size_t row_bytes, uint32_t n_in,
+                    uint32_t n_out, const uint16_t *x, size_t x_stride, uint32_t n_rows, float *out,
+                    size_t out_stride, bool add);
 
 /* Generic product in float32: decodes 16 weight rows at a time into scratch and multiplies. Serves
  * every format that decodes, at every level, and --exact. Weight rows [w_begin, w_end) of the
@@ -120,9 +146,16 @@ size_t sl_mul_f32_scratch_floats(uint32_t n_in);
  * 32. Row r (position p = pos0 + r) sees keys 0 .. p, with a window only those above p - window,
  * with n_keys != 0 keys 0 .. n_keys - 1 whatever p and the window are. The score of key t is
  *   s = scale * q.k;  s = softcap * tanh(s / softcap)  if softcap;  s += slope * (t - p)  if slopes
- * and the output softmax(s) V, with a sink exp(sink) more in the softmax's sum. Sums run in blocks
- * of SL_ATTEND_BLOCK tokens at fixed positions (online softmax over the blocks). Table entries of
- * pages that no row sees are not looked at. */
+ * and the output softmax(s) V, with a sink exp(sink) more in the softmax's sum. Table entries of
+ * pages that no row sees are not looked at.
+ *
+ * Order of sums. Of each block of SL_ATTEND_BLOCK tokens at fixed positions that a row sees
+ * something of, m is the largest score, l = sum exp(s - m), o = sum exp(s - m) v. The state (M, L,
+ * O), at first (-inf, 0, 0) or with a sink (sink, 1, 0), takes them in rising order,
+ *   M' = max(M, m), L' = L exp(M - M') + l exp(m - M'), O' = O exp(M - M') + o exp(m - M')
+ * and the output is O / L. So blocks may be computed by several calls, and merged afterwards: a
+ * call with parts leaves (o, m, l) of blocks [block_begin, block_end) there, attend_merge writes
+ * out, with the bits of one call. */
 #define SL_ATTEND_BLOCK 256
 typedef struct sl_attend {
     const float *q;           /* q[r * q_stride + h * d_k + i], h < n_group */
@@ -143,11 +176,29 @@ typedef struct sl_attend {
     const float *sinks;  /* [n_group], NULL: none */
     float *out;          /* out[r * out_stride + h * d_v + i] */
     size_t out_stride;
+    /* NULL: all blocks at once. Otherwise sl_attend_part_floats(...) floats, 64-byte aligned, for
+     * each block that some row sees, the first one's first */
+    float *parts;
+    uint32_t block_begin, block_end; /* of a call with parts; attend_merge takes all of them */
     /* sl_attend_scratch_floats(...) floats, 64-byte aligned, one per thread */
     float *scratch;
 } sl_attend;
 /* For calls of at most n_rows rows. */
 size_t sl_attend_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v);
+size_t sl_attend_part_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_v);
+
+/* Blocks [begin, end) that the rows of a call see. */
+typedef struct sl_attend_blocks {
+    uint32_t begin, end;
+} sl_attend_blocks;
+static inline sl_attend_blocks sl_attend_blocks_seen(uint32_t pos0, uint32_t n_rows,
+                                                     uint32_t window, uint32_t n_keys) {
+    if (n_keys != 0) {
+        return (sl_attend_blocks){0, (n_keys - 1) / SL_ATTEND_BLOCK + 1};
+    }
+    const uint32_t begin = window != 0 && pos0 + 1 > window ? pos0 + 1 - window : 0;
+    return (sl_attend_blocks){begin / SL_ATTEND_BLOCK, (pos0 + n_rows - 1) / SL_ATTEND_BLOCK + 1};
+}
 
 /* Element formats of the KV store. */
 typedef enum sl_kv_type { SL_KV_F16 = 0, SL_KV_F32 = 1, SL_KV_TYPE_COUNT = 2 } sl_kv_type;
@@ -170,6 +221,7 @@ typedef struct sl_kernels {
     sl_product product[SL_TYPE_COUNT];
     sl_product_plain plain;
     sl_product_bf16 bf16;
+    sl_product_amx amx;
     sl_mul_f32_fn mul_f32;
 
     /* Rounds n (multiple of 32) floats into row `row` of act: per group d = amax / 127, q = rint(x
@@ -205,6 +257,7 @@ typedef struct sl_kernels {
     void (*kv_store[SL_KV_TYPE_COUNT])(const float *key, uint32_t d_k, const float *value,
                                        uint32_t d_v, void *k_block, void *v_block, uint32_t slot);
     void (*attend[SL_KV_TYPE_COUNT])(const sl_attend *a);
+    void (*attend_merge)(const sl_attend *a);
 
     /* Index of the largest element, lowest index on ties; NaN anywhere gives UINT32_MAX. n >= 1. */
     uint32_t (*argmax)(const float *x, uint32_t n);

@@ -11,6 +11,7 @@ void sl_kernels_fill_avxvnni(sl_kernels *k);
 void sl_kernels_fill_avx512(sl_kernels *k);
 void sl_kernels_fill_avx512vnni(sl_kernels *k);
 void sl_kernels_fill_avx512bf16(sl_kernels *k);
+void sl_kernels_fill_amx(sl_kernels *k);
 
 /* The parts of each level, one per file. */
 void sl_product_fill_ref(sl_kernels *k);
@@ -30,6 +31,7 @@ void sl_attend_fill_avx512(sl_kernels *k);
 void sl_rows_fill_avx512(sl_kernels *k);
 void sl_product_fill_avx512vnni(sl_kernels *k);
 void sl_product_bf16_fill_avx512bf16(sl_kernels *k);
+void sl_product_amx_fill_amx(sl_kernels *k);
 void sl_peak_fill_avx2(sl_kernels *k);
 void sl_peak_fill_avxvnni(sl_kernels *k);
 void sl_peak_fill_avx512(sl_kernels *k);
@@ -48,6 +50,9 @@ static inline uint32_t sl_attend_chunk_rows(uint32_t n_rows, uint32_t n_group) {
  * scratch holds the sums of as many rows. */
 #define SL_MUL_F32_COLUMNS 256
 #define SL_MUL_F32_ROWS 256
+/* The AMX products decode this many columns of two panels at a time, a multiple of every block: 256
+ * KB. */
+#define SL_PRODUCT_AMX_COLUMNS 4096
 #define SL_ATTEND_TILE_MAX 8 /* (row, head) pairs whose scores are held at once, at most */
 
 #endif

@@ -122,7 +122,15 @@ static void bench_mul_plain_call(void *arg, uint32_t iter, uint32_t ith, uint32_
                     b->out, b->n_out, false);
 }
 
-typedef enum bench_form { BENCH_INT8, BENCH_F32, BENCH_BF16, BENCH_PLAIN } bench_form;
+static void bench_mul_amx_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
+    const bench_mul *b = arg;
+    const uint32_t panels = b->n_out / SL_PANEL_ROWS;
+    b->k->amx.mul(b->type, b->weights + iter % b->n_copies * b->copy_bytes, b->copy_bytes / panels,
+                  b->n_in, panels * ith / nth, panels * (ith + 1) / nth, b->rounded, b->n_in, 0,
+                  b->n_rows, b->out, b->n_out, false, b->scratch[ith]);
+}
+
+typedef enum bench_form { BENCH_INT8, BENCH_F32, BENCH_BF16, BENCH_PLAIN, BENCH_AMX } bench_form;
 
 static size_t bench_panel_bytes(const sl_kernels *k, sl_type type, bench_form form, uint32_t n_in,
                                 size_t row_bytes) {
@@ -133,6 +141,8 @@ static size_t bench_panel_bytes(const sl_kernels *k, sl_type type, bench_form fo
         return k->bf16.panel_bytes(n_in);
     case BENCH_PLAIN:
         return k->plain.panel_bytes(type, n_in);
+    case BENCH_AMX:
+        return amx_panel_bytes(k, type, n_in);
     default:
         return SL_PANEL_ROWS * row_bytes;
     }
@@ -151,6 +161,9 @@ static void bench_pack(const sl_kernels *k, sl_type type, bench_form form, const
     case BENCH_PLAIN:
         k->plain.pack(type, rows, row_bytes, SL_PANEL_ROWS, n_in, panel);
         break;
+    case BENCH_AMX:
+        amx_pack(k, type, rows, row_bytes, SL_PANEL_ROWS, n_in, panel);
+        break;
     default:
         memcpy(panel, rows, SL_PANEL_ROWS * row_bytes);
         break;
@@ -159,9 +172,9 @@ static void bench_pack(const sl_kernels *k, sl_type type, bench_form form, const
 
 static void bench_product(const sl_kernels *k, sl_type type, bench_form form, uint32_t n_in,
                           uint32_t n_out, uint32_t nth) {
-    static const char *const names[] = {"mul", "mul_f32", "mul_bf16", "mul_plain"};
+    static const char *const names[] = {"mul", "mul_f32", "mul_bf16", "mul_plain", "mul_amx"};
     static const bench_fn calls[] = {bench_mul_call, bench_mul_f32_call, bench_mul_bf16_call,
-                                     bench_mul_plain_call};
+                                     bench_mul_plain_call, bench_mul_amx_call};
     static const uint32_t rows[] = {1, 2, 4, 8, 16, 32, 128, 512};
     const sl_type_info *info = sl_type_info_of((uint32_t)type);
     bench_mul b = {.k = k, .type = type, .n_in = n_in, .n_out = n_out};
@@ -185,7 +198,7 @@ static void bench_product(const sl_kernels *k, sl_type type, bench_form form, ui
     uint16_t *rounded = sl_alloc_aligned((size_t)512 * n_in * 2, 64);
     for (uint32_t i = 0; i < 512; i++) {
         k->quantize_row(x + (size_t)i * n_in, n_in, &act.act, i);
-        if (form == BENCH_BF16) {
+        if (form == BENCH_BF16 || form == BENCH_AMX) {
             k->bf16.round_row(x + (size_t)i * n_in, n_in, rounded + (size_t)i * n_in);
         }
     }
@@ -194,7 +207,9 @@ static void bench_product(const sl_kernels *k, sl_type type, bench_form form, ui
     b.x = x;
     b.out = sl_alloc_aligned((size_t)512 * n_out * 4, 64);
     for (uint32_t i = 0; i < nth; i++) {
-        b.scratch[i] = sl_alloc_aligned(sl_mul_f32_scratch_floats(n_in) * 4, 64);
+        const size_t amx_bytes = sl_product_amx_scratch_bytes(n_in);
+        const size_t f32_bytes = sl_mul_f32_scratch_floats(n_in) * 4;
+        b.scratch[i] = sl_alloc_aligned(amx_bytes > f32_bytes ? amx_bytes : f32_bytes, 64);
     }
     for (int i = 0; i < 8; i++) {
         char shape[64], entry[32];
@@ -244,6 +259,15 @@ static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
         if (strstr(name, op)) {
             bench_product(k, plain[i], BENCH_PLAIN, 576, 1536, nth);
             bench_product(k, plain[i], BENCH_PLAIN, 1536, 576, nth);
+        }
+    }
+    for (sl_type type = 0; type < SL_TYPE_COUNT; type++) {
+        char name[32];
+        snprintf(name, sizeof(name), "mul_amx %s", type_name(type));
+        if (k->amx.mul != NULL && amx_has(k, type) && strstr(name, op)) {
+            const bool super = sl_type_info_of((uint32_t)type)->block_elems == 256;
+            bench_product(k, type, BENCH_AMX, super ? 512 : 576, 1536, nth);
+            bench_product(k, type, BENCH_AMX, 1536, 576, nth);
         }
     }
     if (k->bf16.mul != NULL && strstr("mul_bf16 BF16", op)) {

@@ -119,6 +119,27 @@ static void attend_in_parts(const sl_kernels *k, sl_kv_type type, const sl_atten
     }
 }
 
+/* Blocks in calls of a few, the last ones first, then merged. */
+static void attend_in_blocks(const sl_kernels *k, sl_kv_type type, const sl_attend *all,
+                             float *out) {
+    const sl_attend_blocks seen = sl_attend_blocks_seen(all->pos0, all->n_rows, all->window,
+                                                        all->n_keys);
+    const size_t n = sl_attend_part_floats(all->n_rows, all->n_group, all->d_v);
+    guarded g;
+    sl_attend part = *all;
+    part.out = out;
+    part.parts = guarded_alloc(&g, (seen.end - seen.begin) * n * sizeof(float));
+    memset(part.parts, 0xff, (seen.end - seen.begin) * n * sizeof(float));
+    for (uint32_t end = seen.end; end > seen.begin; end = part.block_begin) {
+        const uint32_t more = rng_below(&state.rng, 3);
+        part.block_end = end;
+        part.block_begin = end - seen.begin <= more ? seen.begin : end - 1 - more;
+        k->attend[type](&part);
+    }
+    k->attend_merge(&part);
+    CHECK(guarded_free(&g), "attend writes outside its parts");
+}
+
 static double kv_value(sl_kv_type type, const uint8_t *p) {
     return (double)(type == SL_KV_F16 ? sl_half_load(p) : sl_float_of_bits(sl_load_u32(p)));
 }
@@ -170,6 +191,11 @@ static void attend_check(const attend_shape *s) {
     }
     c.a.out = want;
     state.ref.attend[s->type](&c.a);
+    for (size_t i = 0; i < n; i++) {
+        rows[i] = 1.5f;
+    }
+    attend_in_blocks(&state.ref, s->type, &c.a, rows);
+    CHECK(memcmp(want, rows, n * 4) == 0, "attend at ref: blocks apart differ: %s", attend_text(s));
     for (uint32_t i = 0; i < 3; i++) { /* the reference itself, at a few places */
         float exact[512];
         const uint32_t r = rng_below(&state.rng, s->n_rows), h = rng_below(&state.rng, s->n_group);
@@ -192,6 +218,9 @@ static void attend_check(const attend_shape *s) {
             CHECK(memcmp(got, rows, n * 4) == 0, "attend at %s: parts of %u differ: %s",
                   sl_isa_name(k->isa), parts[i], attend_text(s));
         }
+        attend_in_blocks(k, s->type, &c.a, rows);
+        CHECK(memcmp(got, rows, n * 4) == 0, "attend at %s: blocks apart differ: %s",
+              sl_isa_name(k->isa), attend_text(s));
     }
     sl_free_aligned(rows);
     const bool case_whole = attend_drop(&c);
@@ -274,6 +303,8 @@ static void check_attend_options(void) {
         {.n_rows = 10, .n_group = 1, .n_keys = 300, .pos0 = 290},
         {.n_rows = 40, .n_group = 2, .n_keys = 40, .window = 5}, /* which then counts nothing */
         {.n_rows = 3, .n_group = 2, .n_keys = 257, .pos0 = 600, .slope = 0.01f},
+        {.n_rows = 2, .n_group = 3, .pos0 = 2000, .sinks = 1}, /* many blocks */
+        {.n_rows = 22, .n_group = 5, .pos0 = 2040, .window = 1300},
         {.n_rows = 5, .n_group = 3, .pos0 = 40, .softcap = 50.0f},
         {.n_rows = 5, .n_group = 3, .pos0 = 400, .softcap = 0.05f},
         {.n_rows = 5, .n_group = 3, .pos0 = 400, .softcap = 1e6f},

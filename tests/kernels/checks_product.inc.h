@@ -391,7 +391,7 @@ static void bf16_case_run(uint32_t n_in, uint32_t n_out, uint32_t n_rows, bool a
     sl_product_bf16_ref(&ref);
     bf16_case c = {.n_in = n_in, .n_out = n_out, .n_rows = n_rows, .add = add};
     c.row_bytes = 2 * (size_t)n_in + 2 * rng_below(&state.rng, 3);
-    c.x_stride = n_in + n_in % 2 + 2 * rng_below(&state.rng, 20);
+    c.x_stride = (n_in + 31) / 32 * 32 + 2 * rng_below(&state.rng, 20);
     c.out_stride = (n_out + 15) / 16 * 16 + rng_below(&state.rng, 9);
     const size_t n_x = n_rows * c.x_stride, n = n_rows * c.out_stride;
     guarded g[6];

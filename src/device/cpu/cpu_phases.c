@@ -9,7 +9,7 @@ typedef struct phase_builder {
     sl_program *p;
     cpu_segment *seg;
     bool rows_open;                           /* the last phase is a rows phase that may grow */
-    bool (*fresh)[CPU_FORM_COUNT];            /* [n_values] this form matches the float rows */
+    uint8_t (*fresh)[CPU_FORM_COUNT];         /* [n_values] when this form matches the float rows */
     const sl_plan_op *biased[CPU_LINEAR_MAX]; /* products whose bias is still to be added */
     uint32_t n_biased;
     uint32_t n_expert; /* of the last route */
@@ -73,10 +73,11 @@ static bool linear_folds_add(const sl_plan *plan, uint32_t i, uint32_t end) {
 
 /* The last phase, if the product may join it: it reads the same input and writes other values. */
 static cpu_phase *linear_joined(const cpu_segment *s, cpu_phase_kind kind, sl_value_id in,
-                                cpu_form form, sl_value_id out) {
+                                const cpu_weight *w, sl_value_id out) {
     cpu_phase *last = s->n_phases == 0 ? NULL : &s->phases[s->n_phases - 1];
     if (last == NULL || last->kind != kind || last->u.linear.in != in ||
-        last->u.linear.form != form || last->u.linear.n == CPU_LINEAR_MAX) {
+        last->u.linear.form != w->form || last->u.linear.tiles != w->tiles ||
+        last->u.linear.n == CPU_LINEAR_MAX) {
         return NULL;
     }
     for (uint32_t j = 0; j < last->u.linear.n; j++) {
@@ -87,17 +88,28 @@ static cpu_phase *linear_joined(const cpu_segment *s, cpu_phase_kind kind, sl_va
     return last;
 }
 
-/* Value v is needed rounded: done once for all that reads it so. */
-static void builder_round(phase_builder *b, sl_value_id v, cpu_form form) {
-    if (!b->fresh[v][form]) {
+/* Value v is needed rounded, with so many rows: done once for all that reads it so. */
+static void builder_round(phase_builder *b, sl_value_id v, cpu_form form, uint32_t when) {
+    const uint32_t missing = when & ~(uint32_t)b->fresh[v][form];
+    if (missing != 0) {
         b->seg->values[v].wants[form] = true;
         builder_row_op(
             b, builder_choices(b, v),
             (cpu_row_op){.kind = form == CPU_FORM_BF16 ? CPU_ROW_ROUND : CPU_ROW_QUANTIZE,
                          .in = {v},
-                         .out = v});
-        b->fresh[v][form] = true;
+                         .out = v,
+                         .when = missing});
+        b->fresh[v][form] |= (uint8_t)missing;
     }
+}
+
+/* The forms in which a product reads value v. */
+static void builder_round_for(phase_builder *b, sl_value_id v, const cpu_weight *w) {
+    const uint32_t many = w->tiles ? CPU_MANY : 0, others = (CPU_FEW | CPU_MANY) & ~many;
+    if (w->form == CPU_FORM_INT8) {
+        builder_round(b, v, CPU_FORM_INT8, others);
+    }
+    builder_round(b, v, CPU_FORM_BF16, many | (w->form == CPU_FORM_BF16 ? others : 0));
 }
 
 /* Appends a product, of experts or not; returns how many operations of the plan it covers. */
@@ -106,19 +118,18 @@ static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
     const sl_plan_op *op = &plan->ops[i];
     const cpu_weight *w = &b->p->weights[op->weight];
     sl_value_id in = op->in[0];
-    if (w->form == CPU_FORM_INT8 || w->form == CPU_FORM_BF16) {
-        builder_round(b, in, w->form);
-    }
+    builder_round_for(b, in, w);
     bool folds = linear_folds_add(plan, i, end);
     cpu_linear l = {.w = w, .out = folds ? plan->ops[i + 1].out : op->out, .add = folds};
     cpu_segment *s = b->seg;
     cpu_phase_kind kind = op->kind == SL_OP_EXPERTS ? CPU_PHASE_EXPERTS : CPU_PHASE_LINEAR;
-    cpu_phase *last = linear_joined(s, kind, in, w->form, l.out);
+    cpu_phase *last = linear_joined(s, kind, in, w, l.out);
     if (last == NULL) {
         last = &s->phases[s->n_phases++];
         last->kind = kind;
         last->u.linear.in = in;
         last->u.linear.form = w->form;
+        last->u.linear.tiles = w->tiles;
         last->u.linear.n = 0;
     }
     last->u.linear.l[last->u.linear.n++] = l;
@@ -229,12 +240,15 @@ static void builder_rows(phase_builder *b, const sl_plan_op *op) {
     builder_wrote(b, op->out);
 }
 
-/* Rows that products read rounded are rounded once, before they are copied to their choices. */
+/* Rows that products read rounded are rounded once, before they are copied to their choices: in
+ * both forms if there are many, since it is not yet known how many go to each expert. */
 static void builder_dispatch(phase_builder *b, uint32_t i, uint32_t end) {
     const sl_plan_op *op = &b->p->plan->ops[i];
+    const uint32_t many = b->p->tiles_rows == UINT32_MAX ? 0 : CPU_MANY;
     bool rounded = dispatch_only_rounded(b, i, end);
     if (rounded) {
-        builder_round(b, op->in[0], CPU_FORM_INT8);
+        builder_round(b, op->in[0], CPU_FORM_INT8, CPU_FEW | CPU_MANY);
+        builder_round(b, op->in[0], CPU_FORM_BF16, many);
     }
     builder_sort(b, op);
     if (!rounded) {
@@ -246,7 +260,9 @@ static void builder_dispatch(phase_builder *b, uint32_t i, uint32_t end) {
         (cpu_row_op){
             .kind = CPU_ROW_DISPATCH_ROUNDED, .op = op, .in = {op->in[0]}, .out = op->out});
     b->seg->values[op->out].wants[CPU_FORM_INT8] = true; /* and no float rows */
-    b->fresh[op->out][CPU_FORM_INT8] = true;
+    b->seg->values[op->out].wants[CPU_FORM_BF16] |= many != 0;
+    b->fresh[op->out][CPU_FORM_INT8] = (CPU_FEW | CPU_MANY) & ~many;
+    b->fresh[op->out][CPU_FORM_BF16] = (uint8_t)many;
 }
 
 static bool builder_awaits_bias(const phase_builder *b, sl_value_id v) {
@@ -295,7 +311,8 @@ static sl_status segment_build(sl_program *p, cpu_segment *seg, uint32_t first, 
     seg->row_ops = sl_arena_alloc_zero(&p->arena, 3 * (size_t)n + SL_PLAN_ROPES_MAX + 2,
                                        sizeof(*seg->row_ops));
     seg->values = sl_arena_alloc_zero(&p->arena, plan->n_values, sizeof(*seg->values));
-    bool(*fresh)[CPU_FORM_COUNT] = sl_arena_alloc_zero(&p->arena, plan->n_values, sizeof(*fresh));
+    uint8_t(*fresh)[CPU_FORM_COUNT] = sl_arena_alloc_zero(&p->arena, plan->n_values,
+                                                          sizeof(*fresh));
     if (seg->phases == NULL || seg->row_ops == NULL || seg->values == NULL || fresh == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the program of %" PRIu32 " operations",
                        n);

@@ -72,12 +72,14 @@ static size_t scratch_floats_needed(const sl_program *p) {
     for (uint32_t i = 0; i < p->plan->n_ops; i++) {
         const sl_plan_op *op = &p->plan->ops[i];
         size_t n = 0;
-        if ((op->kind == SL_OP_LINEAR || op->kind == SL_OP_EXPERTS) &&
-            p->weights[op->weight].form == CPU_FORM_F32) {
-            n = sl_mul_f32_scratch_floats(p->plan->weights[op->weight].n_in);
+        if (op->kind == SL_OP_LINEAR || op->kind == SL_OP_EXPERTS) {
+            const cpu_weight *w = &p->weights[op->weight];
+            n = w->form == CPU_FORM_F32 ? sl_mul_f32_scratch_floats(w->w->n_in)
+                : w->tiles              ? sl_product_amx_scratch_bytes(w->w->n_in) / sizeof(float)
+                                        : 0;
         } else if (op->kind == SL_OP_ATTEND) {
             const sl_plan_group *g = &p->plan->groups[op->u.attend.group];
-            n = sl_attend_scratch_floats(CPU_ATTEND_ROWS, op->u.attend.n_head / g->n_kv_head,
+            n = sl_attend_scratch_floats(CPU_ATTEND_ROWS, p->groups[op->u.attend.group].n_query,
                                          g->d_k, g->d_v);
         }
         most = n > most ? n : most;
@@ -102,6 +104,31 @@ static void layout_choices(sl_program *p, carver *c) {
     p->choices.active = carve(c, n_expert, sizeof(uint32_t));
 }
 
+/* Blocks of keys that a row sees of a sequence as long as any may get. */
+static uint32_t blocks_most(const sl_program *p, const sl_plan_group *g) {
+    const sl_attend_blocks all = sl_attend_blocks_seen(p->options.ctx_max - 1, 1, 0, 0);
+    const uint32_t windowed = g->window / SL_ATTEND_BLOCK + 2;
+    return g->window != 0 && windowed < all.end ? windowed : all.end;
+}
+
+static void layout_attend(sl_program *p, carver *c) {
+    const uint32_t tiles_max = sl_div_up(p->options.rows_max, CPU_ATTEND_ROWS) +
+                               p->options.runs_max;
+    uint32_t n_query = 1;
+    p->parts_floats = 0;
+    for (uint32_t i = 0; i < p->plan->n_groups; i++) {
+        const sl_plan_group *g = &p->plan->groups[i];
+        const size_t floats = (size_t)CPU_ATTEND_SPLIT_RUNS * blocks_most(p, g) * g->n_kv_head *
+                              sl_attend_part_floats(1, p->groups[i].n_query, g->d_v);
+        p->parts_floats = floats > p->parts_floats ? floats : p->parts_floats;
+        n_query = p->groups[i].n_query > n_query ? p->groups[i].n_query : n_query;
+        p->cuts[i].tiles = carve(c, tiles_max, sizeof(cpu_tile));
+    }
+    p->parts = carve(c, p->parts_floats, sizeof(float));
+    p->done_max = p->device->n_threads * CPU_ATTEND_TASKS * n_query;
+    p->done = carve(c, p->done_max, sizeof(*p->done));
+}
+
 static void layout_step(sl_program *p, carver *c) {
     layout_values(p->plan, &p->body, c);
     layout_values(p->plan, &p->head, c);
@@ -112,10 +139,9 @@ static void layout_step(sl_program *p, carver *c) {
     p->scratch_floats = scratch_floats_needed(p);
     p->scratch = carve(c, p->scratch_floats * p->device->n_threads, sizeof(float));
     p->row_run = carve(c, p->options.rows_max, sizeof(uint32_t));
-    p->run_order = carve(c, p->options.runs_max, sizeof(uint32_t));
-    p->run_tiles = carve(c, (size_t)p->options.runs_max + 1, sizeof(uint32_t));
     p->gather = carve(c, p->options.rows_max, sizeof(uint32_t));
     layout_choices(p, c);
+    layout_attend(p, c);
 }
 
 /* The pages of all groups come from one pool and are as large as the largest needs. */
@@ -129,6 +155,14 @@ static void layout_groups(sl_program *p) {
         p->page_bytes = bytes > p->page_bytes ? bytes : p->page_bytes;
     }
     p->kv_bytes = p->page_bytes * p->options.n_pages;
+    for (uint32_t i = 0; i < p->plan->n_ops; i++) {
+        const sl_plan_op *op = &p->plan->ops[i];
+        if (op->kind == SL_OP_ATTEND) {
+            uint32_t n = op->u.attend.n_head / p->plan->groups[op->u.attend.group].n_kv_head;
+            cpu_group *g = &p->groups[op->u.attend.group];
+            g->n_query = n > g->n_query ? n : g->n_query;
+        }
+    }
 }
 
 /* Products of whole rows round their input where the table has a form for the weight's format;
@@ -172,6 +206,8 @@ static void layout_packed(sl_program *p) {
         }
         cpu_weight *w = &p->weights[op->weight];
         w->form = weight_form(p, op);
+        w->tiles = p->tiles_rows != UINT32_MAX && w->form != CPU_FORM_F32 &&
+                   w->w->type != SL_TYPE_F32;
         w->panel_bytes = weight_panel_bytes(&p->device->kernels, w);
         used += w->panel_bytes * w->n_panels * w->w->n_mats;
     }
@@ -189,6 +225,9 @@ static sl_status program_prepare(sl_device *d, const sl_plan *plan,
     p->device = (struct sl_cpu_device *)d;
     p->plan = plan;
     p->options = *options;
+    const sl_product_amx *amx = &p->device->kernels.amx;
+    p->tiles_rows = amx->mul == NULL || options->exact || options->batch_invariant ? UINT32_MAX
+                                                                                   : amx->rows_min;
     sl_arena_init(&p->arena, PROGRAM_TABLES_MAX);
     p->weights = sl_arena_alloc_zero(&p->arena, plan->n_weights, sizeof(*p->weights));
     if (p->weights == NULL) {

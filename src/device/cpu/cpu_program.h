@@ -7,7 +7,8 @@
  *   linear   products of up to LINEAR_MAX weights with the same input: tasks are panels x row
  *            blocks
  *   heads    a product of each head with a matrix of its own: tasks are heads x row blocks
- *   attend   tasks are (run, tile of query rows, KV head, part of its query heads)
+ *   attend   tasks are (tile of a run's query rows, range of its keys, KV head, part of its query
+ *            heads): see cpu_attend.c
  *   sort     the step's (row, expert) choices are put into the order of the experts
  *   experts  products as in linear, of each expert with the rows that chose it: tasks are experts x
  *            panels
@@ -24,12 +25,20 @@
 #ifndef SL_DEVICE_CPU_CPU_PROGRAM_H
 #define SL_DEVICE_CPU_CPU_PROGRAM_H
 
+#include <stdatomic.h>
+
 #include "device/device.h"
 
 #define CPU_LINEAR_MAX 4   /* weights of one linear phase */
 #define CPU_ATTEND_ROWS 16 /* query rows of one attention task */
+/* Tasks of attention that each thread should find: those of long contexts are cut for it. */
+#define CPU_ATTEND_TASKS 8
+/* There is room to cut the contexts of so many sequences of full length that decode; what finds no
+ * room is not cut. */
+#define CPU_ATTEND_SPLIT_RUNS 8
 
-/* How a product reads its input. But for the first form its weights are packed. */
+/* How a product of few rows reads its input. But for the first form its weights are packed. Of many
+ * rows, products on tiles read it as BF16 whatever the form is (cpu_weight.tiles). */
 typedef enum cpu_form {
     CPU_FORM_F32,   /* as float rows; weights as the file has them */
     CPU_FORM_PLAIN, /* as float rows; weights are F32, F16 or BF16 */
@@ -37,6 +46,10 @@ typedef enum cpu_form {
     CPU_FORM_BF16,  /* rounded to bfloat16 */
     CPU_FORM_COUNT
 } cpu_form;
+
+/* Numbers of rows that go through a product together, bits: few, and from program.tiles_rows on
+ * many. */
+enum { CPU_FEW = 1, CPU_MANY = 2 };
 
 /* A value's storage: float rows, and the same rows rounded where a product wants them so; or
  * these alone. */
@@ -62,6 +75,7 @@ typedef struct cpu_shard {
 typedef struct cpu_weight {
     const sl_plan_weight *w;
     cpu_form form;
+    bool tiles;      /* many rows are multiplied on tiles */
     uint8_t *panels; /* in the packed region: [n_mats][n_panels]; of several nodes, of the first */
     size_t panel_bytes;
     uint32_t n_panels; /* of one matrix */
@@ -97,6 +111,7 @@ typedef struct cpu_row_op {
     sl_value_id in[2], out;
     const float *w, *b; /* norm's weight and bias, bias, or NULL */
     uint32_t i_rope;    /* angles */
+    uint32_t when;      /* of quantize and round: CPU_FEW, CPU_MANY or both */
     size_t offset;      /* of this layer inside the group's page (store) */
 } cpu_row_op;
 
@@ -132,6 +147,7 @@ typedef struct cpu_phase {
         struct {
             sl_value_id in;
             cpu_form form; /* of the input */
+            bool tiles;    /* of all weights */
             uint32_t n;
             cpu_linear l[CPU_LINEAR_MAX];
         } linear; /* and experts */
@@ -171,7 +187,28 @@ typedef struct cpu_segment {
  * at + h * head_bytes: K block, then V block. */
 typedef struct cpu_group {
     size_t head_bytes, v_offset;
+    uint32_t n_query; /* query heads of a KV head, at most */
 } cpu_group;
+
+/* Query rows of one run, the blocks of keys that they see, and in how many ranges these are cut. */
+typedef struct cpu_tile {
+    uint32_t run, first, n_rows; /* rows of the run */
+    sl_attend_blocks blocks;
+    uint32_t n_ranges;
+    uint32_t ranges_before; /* those of earlier tiles */
+    /* With more than one range: what they leave for the merge, in program->parts, and in
+     * program->done how many are ready; those of the first KV head, others follow. */
+    size_t parts;
+    uint32_t done;
+} cpu_tile;
+
+/* How attention over a layer group is cut in the present step. */
+typedef struct cpu_attend_cut {
+    cpu_tile *tiles; /* [tiles_max] by the home nodes of their runs */
+    uint32_t n_tiles, n_ranges;
+    uint32_t node_tiles[SL_NODES_MAX + 1]; /* tiles before those of each node */
+    uint32_t n_pieces;                     /* even shares of the query heads of a KV head */
+} cpu_attend_cut;
 
 struct sl_cpu_device {
     sl_device device; /* first */
@@ -188,6 +225,7 @@ struct sl_program {
     sl_program_options options;
     sl_arena arena;      /* small tables */
     cpu_weight *weights; /* [plan->n_weights] */
+    uint32_t tiles_rows; /* so many rows are multiplied on tiles; UINT32_MAX: never */
     cpu_segment body, head;
     cpu_group groups[SL_PLAN_GROUPS_MAX];
     uint8_t *packed; /* one region for all panels */
@@ -201,11 +239,13 @@ struct sl_program {
     size_t scratch_floats;
     /* of the step that runs */
     const sl_step *now;
-    uint32_t *row_run;   /* [rows_max] run of each row */
-    uint32_t *run_order; /* [runs_max] the runs by their home nodes */
-    uint32_t *run_tiles; /* [runs_max + 1] attention tiles before each run, in this order */
-    uint32_t node_tiles[SL_NODES_MAX + 1]; /* the same before each node's runs */
-    uint32_t *gather;                      /* [rows_max] row of each logits row */
+    uint32_t *row_run; /* [rows_max] run of each row */
+    cpu_attend_cut cuts[SL_PLAN_GROUPS_MAX];
+    float *parts; /* [parts_floats] outputs of ranges of keys */
+    size_t parts_floats;
+    _Atomic uint32_t *done; /* [done_max] ranges that are ready, 0 between phases */
+    uint32_t done_max;
+    uint32_t *gather; /* [rows_max] row of each logits row */
     cpu_choices choices;
     uint32_t head_first; /* first logits row of the present block */
 };
@@ -227,9 +267,13 @@ sl_status sl_cpu_phases_build(sl_program *p, sl_error *err);
 sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err);
 
 /* Parts of run. Rows [begin, end) through the operations of a rows phase; rows of a phase of
- * choices are sorted choices. */
-void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t begin,
-                     uint32_t end);
+ * choices are sorted choices. n_rows: of the segment. */
+void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t n_rows,
+                     uint32_t begin, uint32_t end);
+/* Cuts the attention of the step that begins into tasks. */
+void sl_cpu_attend_cut(sl_program *p);
+/* A phase of attention; all workers call it. */
+void sl_cpu_attend_run(sl_program *p, const cpu_segment *seg, const cpu_attend *a, uint32_t ith);
 /* Chooses experts by one row's scores [n_expert]: out [n_used] shares, then [n_used] numbers of the
  * experts, best first. bias [n_expert] or NULL is added for the choice only. */
 void sl_cpu_route_row(const sl_plan_route *r, const float *scores, const float *bias, float *out);

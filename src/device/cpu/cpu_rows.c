@@ -97,12 +97,27 @@ static void row_copy(const cpu_segment *seg, const cpu_row_op *op, uint32_t row)
     }
 }
 
+/* Whether `row` of the value goes through products among few rows or many; n_rows: of the
+ * segment. */
+static uint32_t row_when(const sl_program *p, const cpu_value *v, uint32_t n_rows, uint32_t row) {
+    if (v->n_choices > 0) {
+        const uint32_t *begin = p->choices.begin + p->choices.expert[row];
+        n_rows = begin[1] - begin[0];
+    }
+    return n_rows < p->tiles_rows ? CPU_FEW : CPU_MANY;
+}
+
 /* Sorted choice `row` gets the rounded form of the row that it belongs to. */
 static void row_dispatch_rounded(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
                                  uint32_t row) {
-    const sl_act8 *from = &seg->values[op->in[0]].q, *to = &seg->values[op->out].q;
-    size_t n = seg->values[op->out].width, n_groups = n / SL_ACT_GROUP,
-           source = p->choices.row[row];
+    const cpu_value *in = &seg->values[op->in[0]], *out = &seg->values[op->out];
+    const sl_act8 *from = &in->q, *to = &out->q;
+    size_t n = out->width, n_groups = n / SL_ACT_GROUP, source = p->choices.row[row];
+    if (row_when(p, out, 0, row) == CPU_MANY) {
+        memcpy(out->bf16 + row * out->bf16_stride, in->bf16 + source * in->bf16_stride,
+               n * sizeof(*out->bf16));
+        return;
+    }
     memcpy(to->q + row * to->q_stride, from->q + source * from->q_stride, n);
     memcpy(to->d + row * to->g_stride, from->d + source * from->g_stride,
            n_groups * sizeof(*to->d));
@@ -169,8 +184,24 @@ static void row_simple(const sl_program *p, const cpu_segment *seg, const cpu_ro
     }
 }
 
-static void row_op_run(sl_program *p, cpu_segment *seg, const cpu_row_op *op, uint32_t row) {
-    const cpu_value *in = &seg->values[op->in[0]];
+/* One row in the form that the products take which it goes through next. */
+static void row_round(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                      uint32_t n_rows, uint32_t row) {
+    const sl_kernels *k = &p->device->kernels;
+    const cpu_value *v = &seg->values[op->in[0]];
+    const float *x = sl_cpu_value_row(seg, op->in[0], row);
+    if ((op->when & row_when(p, v, n_rows, row)) == 0) {
+        return;
+    }
+    if (op->kind == CPU_ROW_QUANTIZE) {
+        k->quantize_row(x, v->width, &v->q, row);
+    } else {
+        k->bf16.round_row(x, v->width, v->bf16 + v->bf16_stride * row);
+    }
+}
+
+static void row_op_run(sl_program *p, cpu_segment *seg, const cpu_row_op *op, uint32_t n_rows,
+                       uint32_t row) {
     switch (op->kind) {
     case CPU_ROW_EMBED:
     case CPU_ROW_POSITION:
@@ -190,7 +221,8 @@ static void row_op_run(sl_program *p, cpu_segment *seg, const cpu_row_op *op, ui
         break;
     case CPU_ROW_DISPATCH:
         memcpy(sl_cpu_value_row(seg, op->out, row),
-               sl_cpu_value_row(seg, op->in[0], p->choices.row[row]), in->width * sizeof(float));
+               sl_cpu_value_row(seg, op->in[0], p->choices.row[row]),
+               seg->values[op->out].width * sizeof(float));
         break;
     case CPU_ROW_DISPATCH_ROUNDED:
         row_dispatch_rounded(p, seg, op, row);
@@ -199,12 +231,8 @@ static void row_op_run(sl_program *p, cpu_segment *seg, const cpu_row_op *op, ui
         row_combine(p, seg, op, row);
         break;
     case CPU_ROW_QUANTIZE:
-        p->device->kernels.quantize_row(sl_cpu_value_row(seg, op->in[0], row), in->width, &in->q,
-                                        row);
-        break;
     case CPU_ROW_ROUND:
-        p->device->kernels.bf16.round_row(sl_cpu_value_row(seg, op->in[0], row), in->width,
-                                          in->bf16 + in->bf16_stride * row);
+        row_round(p, seg, op, n_rows, row);
         break;
     case CPU_ROW_ROPE_ANGLES:
         row_angles(p, op->i_rope, row);
@@ -226,12 +254,12 @@ static void row_op_run(sl_program *p, cpu_segment *seg, const cpu_row_op *op, ui
     }
 }
 
-void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t begin,
-                     uint32_t end) {
+void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t n_rows,
+                     uint32_t begin, uint32_t end) {
     const cpu_row_op *ops = seg->row_ops + phase->u.rows.first;
     for (uint32_t row = begin; row < end; row++) {
         for (uint32_t i = 0; i < phase->u.rows.n; i++) {
-            row_op_run(p, seg, &ops[i], row);
+            row_op_run(p, seg, &ops[i], n_rows, row);
         }
     }
 }

@@ -11,9 +11,12 @@
  * and have only a part of the columns in use at a time. */
 #define LINEAR_BLOCK_ROWS 32
 #define LINEAR_BLOCK_ROWS_F32 128
+/* Products on tiles decode their weights once for each block, too, and take activations from beyond
+ * the second-level cache: blocks are as high as this, and lower only to give all threads work. */
+#define LINEAR_BLOCK_ROWS_TILES 512
+#define LINEAR_BLOCK_ROWS_TILES_MIN 64
 #define LINEAR_TASK_PANELS 64 /* at most */
 #define HEADS_BLOCK_ROWS 64
-#define ATTEND_PIECE_HEADS 6 /* one tile of registers or more at every level */
 /* Row operations write so many floats in the time of a barrier. */
 #define BARRIER_FLOATS 2048
 
@@ -33,18 +36,25 @@ static void phase_rows(const segment_job *job, const cpu_phase *phase, uint32_t 
     uint32_t chunk = n_rows / (nth * 4);
     chunk = chunk < 1 ? 1 : chunk > 16 ? 16 : chunk;
     for (uint32_t r; (r = sl_pool_claim(job->p->device->pool, ith, chunk)) < n_rows;) {
-        sl_cpu_rows_run(job->p, job->seg, phase, r, n_rows - r < chunk ? n_rows : r + chunk);
+        sl_cpu_rows_run(job->p, job->seg, phase, job->n_rows, r,
+                        n_rows - r < chunk ? n_rows : r + chunk);
     }
 }
 
-/* How the products of a phase are cut for a node: row blocks of `rows`, and for each of these
- * n_panel_tasks tasks, even shares of the node's panels of all weights in their order. */
-typedef struct linear_cut {
-    uint32_t node, rows, n_row_blocks, n_panels, n_panel_tasks;
-} linear_cut;
+static bool linear_is_tiled(const segment_job *job, const cpu_phase *phase, uint32_t n_rows) {
+    return phase->u.linear.tiles && n_rows >= job->p->tiles_rows;
+}
 
-static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, const sl_nodes *nodes,
-                                uint32_t node) {
+/* How many of n_rows rows go through a product at a time. If all of them are many, those of a block
+ * are, too; n_blocks are wanted then. */
+static uint32_t linear_block_rows(const segment_job *job, const cpu_phase *phase, uint32_t n_rows,
+                                  uint32_t n_blocks) {
+    if (linear_is_tiled(job, phase, n_rows)) {
+        uint32_t least = sl_div_up(n_rows, LINEAR_BLOCK_ROWS_TILES);
+        uint32_t most = n_rows / LINEAR_BLOCK_ROWS_TILES_MIN;
+        n_blocks = n_blocks < most ? n_blocks : most;
+        return sl_div_up(n_rows, n_blocks < least ? least : n_blocks);
+    }
     uint32_t n_in = phase->u.linear.l[0].w->w->n_in;
     const size_t row_bytes[CPU_FORM_COUNT] = {[CPU_FORM_F32] = (size_t)n_in * sizeof(float),
                                               [CPU_FORM_PLAIN] = (size_t)n_in * sizeof(float),
@@ -54,9 +64,20 @@ static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, const s
     size_t fit = LINEAR_BLOCK_BYTES / row_bytes[form] & ~(size_t)31;
     uint32_t least = form == CPU_FORM_F32 || form == CPU_FORM_PLAIN ? LINEAR_BLOCK_ROWS_F32
                                                                     : LINEAR_BLOCK_ROWS;
-    linear_cut cut = {.node = node, .rows = fit < least ? least : (uint32_t)fit};
-    cut.rows = cut.rows > n_rows ? n_rows : cut.rows;
-    cut.n_row_blocks = sl_div_up(n_rows, cut.rows);
+    uint32_t rows = fit < least ? least : (uint32_t)fit;
+    return rows < n_rows ? rows : n_rows;
+}
+
+/* How the products of a phase are cut for a node: row blocks of `rows`, and for each of these
+ * n_panel_tasks tasks, even shares of the node's panels of all weights in their order, in units of
+ * `unit` panels. */
+typedef struct linear_cut {
+    uint32_t node, rows, n_row_blocks, n_panels, unit, n_panel_tasks;
+} linear_cut;
+
+static linear_cut linear_cut_of(const segment_job *job, const cpu_phase *phase, uint32_t n_rows,
+                                const sl_nodes *nodes, uint32_t node) {
+    linear_cut cut = {.node = node, .unit = linear_is_tiled(job, phase, n_rows) ? 2 : 1};
     for (uint32_t i = 0; i < phase->u.linear.n; i++) {
         const cpu_shard *s = &phase->u.linear.l[i].w->shards[node];
         cut.n_panels += s->end - s->first;
@@ -66,10 +87,13 @@ static linear_cut linear_cut_of(const cpu_phase *phase, uint32_t n_rows, const s
     }
     /* Enough tasks that the last ones even out, few enough that handing them out costs nothing, and
      * as many for each thread. */
-    uint32_t n_threads = nodes->before[node + 1] - nodes->before[node];
-    uint32_t per_thread = sl_div_up(cut.n_panels, n_threads * LINEAR_TASK_PANELS);
-    cut.n_panel_tasks = n_threads * (per_thread < 4 ? 4 : per_thread);
-    cut.n_panel_tasks = cut.n_panel_tasks < cut.n_panels ? cut.n_panel_tasks : cut.n_panels;
+    uint32_t nth = nodes->before[node + 1] - nodes->before[node];
+    uint32_t per_thread = sl_div_up(cut.n_panels, nth * LINEAR_TASK_PANELS);
+    uint32_t n_units = sl_div_up(cut.n_panels, cut.unit);
+    cut.n_panel_tasks = nth * (per_thread < 4 ? 4 : per_thread);
+    cut.n_panel_tasks = cut.n_panel_tasks < n_units ? cut.n_panel_tasks : n_units;
+    cut.rows = linear_block_rows(job, phase, n_rows, sl_div_up(nth, cut.n_panel_tasks));
+    cut.n_row_blocks = sl_div_up(n_rows, cut.rows);
     return cut;
 }
 
@@ -83,6 +107,12 @@ static void shard_product(const segment_job *job, sl_value_id in_id, const cpu_l
     const cpu_value *out = &job->seg->values[l->out];
     const sl_kernels *k = &p->device->kernels;
     size_t before = sl_cpu_shard_offset(w, s, mat);
+    if (w->tiles && r1 - r0 >= p->tiles_rows) {
+        k->amx.mul(w->w->type, w->panels + before, w->panel_bytes, w->w->n_in, p0, p1, in->bf16,
+                   in->bf16_stride, r0, r1, out->x, out->stride, l->add,
+                   p->scratch + ith * p->scratch_floats);
+        return;
+    }
     if (w->form == CPU_FORM_PLAIN) {
         k->plain.mul(w->w->type, w->panels + before, w->w->n_in, p0, p1, in->x, in->stride, r0, r1,
                      out->x, out->stride, l->add);
@@ -121,8 +151,10 @@ static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_
 /* Share `task` of the node's panels, of each weight's matrix `mat`, with rows [r0, r1). */
 static void linear_share(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
                          uint32_t task, uint32_t mat, uint32_t r0, uint32_t r1, uint32_t ith) {
-    uint32_t first = (uint32_t)((uint64_t)cut->n_panels * task / cut->n_panel_tasks);
-    uint32_t end = (uint32_t)((uint64_t)cut->n_panels * (task + 1) / cut->n_panel_tasks);
+    uint64_t n_units = sl_div_up(cut->n_panels, cut->unit);
+    uint32_t first = (uint32_t)(n_units * task / cut->n_panel_tasks) * cut->unit;
+    uint32_t end = (uint32_t)(n_units * (task + 1) / cut->n_panel_tasks) * cut->unit;
+    end = end < cut->n_panels ? end : cut->n_panels;
     for (const cpu_linear *l = phase->u.linear.l; end > 0; l++) {
         const cpu_shard *s = &l->w->shards[cut->node];
         uint32_t n = s->end - s->first, p1 = end < n ? end : n;
@@ -146,7 +178,7 @@ static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_
     sl_pool *pool = job->p->device->pool;
     const sl_nodes *nodes = sl_pool_nodes(pool);
     for (uint32_t i = 0; i < nodes->n; i++) {
-        linear_cut cut = linear_cut_of(phase, job->n_rows, nodes, sl_pool_turn(pool, ith, i));
+        linear_cut cut = linear_cut_of(job, phase, job->n_rows, nodes, sl_pool_turn(pool, ith, i));
         uint32_t n_tasks = cut.n_row_blocks * cut.n_panel_tasks;
         for (uint32_t t; sl_pool_take(pool, ith, cut.node, n_tasks, &t);) {
             linear_task(job, phase, &cut, t, ith);
@@ -159,10 +191,11 @@ static void experts_task(const segment_job *job, const cpu_phase *phase, const l
                          uint32_t task, uint32_t ith) {
     const cpu_choices *c = &job->p->choices;
     uint32_t expert = c->active[task / cut->n_panel_tasks];
-    for (uint32_t r = c->begin[expert]; r < c->begin[expert + 1]; r += cut->rows) {
-        uint32_t left = c->begin[expert + 1] - r;
+    uint32_t end = c->begin[expert + 1], r = c->begin[expert];
+    uint32_t rows = linear_block_rows(job, phase, end - r, 1);
+    for (; r < end; r += rows) {
         linear_share(job, phase, cut, task % cut->n_panel_tasks, expert, r,
-                     r + (left < cut->rows ? left : cut->rows), ith);
+                     end - r < rows ? end : r + rows, ith);
     }
 }
 
@@ -171,7 +204,7 @@ static void phase_experts(const segment_job *job, const cpu_phase *phase, uint32
     const sl_nodes *nodes = sl_pool_nodes(pool);
     uint32_t n_rows = job->n_rows * job->seg->values[phase->u.linear.in].n_choices;
     for (uint32_t i = 0; i < nodes->n; i++) {
-        linear_cut cut = linear_cut_of(phase, n_rows, nodes, sl_pool_turn(pool, ith, i));
+        linear_cut cut = linear_cut_of(job, phase, n_rows, nodes, sl_pool_turn(pool, ith, i));
         uint32_t n_tasks = job->p->choices.n_active * cut.n_panel_tasks;
         for (uint32_t t; sl_pool_take(pool, ith, cut.node, n_tasks, &t);) {
             experts_task(job, phase, &cut, t, ith);
@@ -200,100 +233,6 @@ static void phase_heads(const segment_job *job, const cpu_phase *phase, uint32_t
     }
 }
 
-/* Tiles are numbered over all runs, in the order of their nodes; run_tiles[i] counts those before
- * run_order[i]. Returns this i. */
-static uint32_t tile_run(const sl_program *p, uint32_t tile) {
-    uint32_t low = 0, high = p->now->n_runs;
-    while (high - low > 1) {
-        uint32_t mid = low + (high - low) / 2;
-        if (p->run_tiles[mid] <= tile) {
-            low = mid;
-        } else {
-            high = mid;
-        }
-    }
-    return low;
-}
-
-/* How attention is cut: a task is a tile of rows, a KV head, and one of `pieces` even shares of the
- * query heads that use it. */
-typedef struct attend_cut {
-    uint32_t n_kv_head, n_group, pieces;
-} attend_cut;
-
-/* The heads of a group share the loads of keys and values, so they are parted only where that fills
- * register tiles all the same, or where threads would be idle. */
-static attend_cut attend_cut_of(const sl_program *p, const cpu_attend *a, uint32_t nth) {
-    uint32_t n_kv_head = p->plan->groups[a->op->u.attend.group].n_kv_head;
-    attend_cut cut = {.n_kv_head = n_kv_head, .n_group = a->op->u.attend.n_head / n_kv_head};
-    uint32_t whole = p->run_tiles[p->now->n_runs] * n_kv_head;
-    uint32_t to_fill = sl_div_up(nth, whole), to_even = sl_div_up(4 * nth, whole);
-    uint32_t cheap = cut.n_group / ATTEND_PIECE_HEADS;
-    cut.pieces = to_even < cheap ? to_even : cheap;
-    cut.pieces = cut.pieces < to_fill ? to_fill : cut.pieces;
-    cut.pieces = cut.pieces < cut.n_group ? cut.pieces : cut.n_group;
-    return cut;
-}
-
-static void attend_task(const segment_job *job, const cpu_attend *a, const attend_cut *cut,
-                        uint32_t task, uint32_t ith) {
-    sl_program *p = job->p;
-    const sl_plan_op *op = a->op;
-    const sl_plan_group *pg = &p->plan->groups[op->u.attend.group];
-    const cpu_group *g = &p->groups[op->u.attend.group];
-    uint32_t piece = task % cut->pieces;
-    uint32_t kv_head = task / cut->pieces % cut->n_kv_head;
-    uint32_t tile = task / cut->pieces / cut->n_kv_head;
-    uint32_t nth_run = tile_run(p, tile);
-    const sl_step_run *run = &p->now->runs[p->run_order[nth_run]];
-    uint32_t first = (tile - p->run_tiles[nth_run]) * CPU_ATTEND_ROWS; /* row of the run */
-    uint32_t n_rows = run->n_rows - first < CPU_ATTEND_ROWS ? run->n_rows - first : CPU_ATTEND_ROWS;
-    uint32_t begin = cut->n_group * piece / cut->pieces; /* query heads of the KV head */
-    uint32_t end = cut->n_group * (piece + 1) / cut->pieces;
-    const cpu_value *q = &job->seg->values[op->in[0]];
-    const cpu_value *out = &job->seg->values[op->out];
-    size_t row = run->row_begin + first, head = (size_t)kv_head * cut->n_group + begin;
-    size_t k_offset = a->offset + kv_head * g->head_bytes;
-    sl_attend args = {
-        .q = q->x + row * q->stride + head * pg->d_k,
-        .q_stride = q->stride,
-        .n_rows = n_rows,
-        .n_group = end - begin,
-        .d_k = pg->d_k,
-        .d_v = pg->d_v,
-        .pos0 = run->pos0 + first,
-        .table = run->tables[op->u.attend.group],
-        .store = p->pages,
-        .page_bytes = p->page_bytes,
-        .k_offset = k_offset,
-        .v_offset = k_offset + g->v_offset,
-        .scale = op->u.attend.scale,
-        .window = pg->window,
-        .n_keys = p->plan->is_encoder ? run->n_known : 0,
-        .softcap = op->u.attend.softcap,
-        .slopes = op->u.attend.slopes == NULL ? NULL : op->u.attend.slopes + head,
-        .sinks = a->sinks == NULL ? NULL : a->sinks + head,
-        .out = out->x + row * out->stride + head * pg->d_v,
-        .out_stride = out->stride,
-        .scratch = p->scratch + ith * p->scratch_floats,
-    };
-    p->device->kernels.attend[p->options.kv_type](&args);
-}
-
-static void phase_attend(const segment_job *job, const cpu_attend *a, uint32_t ith, uint32_t nth) {
-    attend_cut cut = attend_cut_of(job->p, a, nth);
-    sl_pool *pool = job->p->device->pool;
-    const uint32_t *tiles = job->p->node_tiles, per_tile = cut.n_kv_head * cut.pieces;
-    for (uint32_t i = 0; i < sl_pool_nodes(pool)->n; i++) {
-        uint32_t node = sl_pool_turn(pool, ith, i);
-        uint32_t n_tasks = (tiles[node + 1] - tiles[node]) * per_tile;
-        for (uint32_t t; sl_pool_take(pool, ith, node, n_tasks, &t);) {
-            /* The longest contexts first. */
-            attend_task(job, a, &cut, tiles[node + 1] * per_tile - 1 - t, ith);
-        }
-    }
-}
-
 static void phase_run(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth) {
     switch (phase->kind) {
     case CPU_PHASE_ROWS:
@@ -306,7 +245,7 @@ static void phase_run(const segment_job *job, const cpu_phase *phase, uint32_t i
         phase_heads(job, phase, ith);
         break;
     case CPU_PHASE_ATTEND:
-        phase_attend(job, &phase->u.attend, ith, nth);
+        sl_cpu_attend_run(job->p, job->seg, &phase->u.attend, ith);
         break;
     case CPU_PHASE_EXPERTS:
         phase_experts(job, phase, ith);
@@ -341,7 +280,7 @@ static void short_phases_run(void *arg) {
             sl_cpu_choices_sort(&p->choices, &s->job->seg->values[phase->u.sort.route],
                                 s->job->n_rows, phase->u.sort.n_used, phase->u.sort.n_expert);
         } else {
-            sl_cpu_rows_run(p, s->job->seg, phase, 0, rows_count(s->job, phase));
+            sl_cpu_rows_run(p, s->job->seg, phase, s->job->n_rows, 0, rows_count(s->job, phase));
         }
     }
 }
@@ -365,39 +304,9 @@ static void segment_worker(void *arg, uint32_t ith, uint32_t nth) {
     }
 }
 
-/* The node with most of the pages that the run's last row sees. Pages come from a sequence's home
- * until that has none left: the one in the middle is of the node with the longer part. */
-static uint32_t run_home(const sl_program *p, const sl_nodes *nodes, const sl_step_run *run) {
-    if (nodes->n == 1) {
-        return 0;
-    }
-    const uint32_t end = run->pos0 + run->n_rows, window = p->plan->groups[0].window;
-    const uint32_t n_seen = window == 0 || window > end ? end : window;
-    const int32_t page = run->tables[0][(end - 1 - n_seen / 2) / SL_PAGE_TOKENS];
-    return sl_nodes_find(nodes, p->options.n_pages, (uint32_t)page);
-}
-
-/* Runs by their nodes, and the tiles of attention before each. */
-static void step_order(sl_program *p, const sl_step *step) {
-    const sl_nodes *nodes = sl_pool_nodes(p->device->pool);
-    uint32_t n_tiles = 0, n_runs = 0;
-    for (uint32_t node = 0; node < nodes->n; node++) {
-        p->node_tiles[node] = n_tiles;
-        for (uint32_t i = 0; i < step->n_runs; i++) {
-            if (run_home(p, nodes, &step->runs[i]) == node) {
-                p->run_order[n_runs] = i;
-                p->run_tiles[n_runs++] = n_tiles;
-                n_tiles += sl_div_up(step->runs[i].n_rows, CPU_ATTEND_ROWS);
-            }
-        }
-    }
-    p->node_tiles[nodes->n] = p->run_tiles[n_runs] = n_tiles;
-}
-
-/* The step's own small tables: run of each row, order of the runs, rows that need logits. */
+/* The step's own small tables: run of each row, tiles of attention, rows that need logits. */
 static void step_index(sl_program *p, const sl_step *step) {
     uint32_t n_logits = 0;
-    step_order(p, step);
     for (uint32_t i = 0; i < step->n_runs; i++) {
         const sl_step_run *run = &step->runs[i];
         for (uint32_t r = 0; r < run->n_rows; r++) {
@@ -407,6 +316,7 @@ static void step_index(sl_program *p, const sl_step *step) {
             }
         }
     }
+    sl_cpu_attend_cut(p);
 }
 
 sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user,

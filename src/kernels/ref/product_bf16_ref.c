@@ -1,11 +1,14 @@
-/* The bf16 product in plain C: the twin of the kernels that have an instruction for it. Panel: 16
- * rows [n_in, even] of the file's bfloat16. Kept apart from the table, see kernels.h. */
+/* The bf16 products in plain C: the twins of the kernels that have instructions for them, dpbf16
+ * and AMX tiles. Panel of the first: 16 rows [n_in, even] of the file's bfloat16. Kept apart
+ * from the table, see kernels.h. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "kernels/levels.h"
 #include "quant/half.h"
+
+#define PART_COLUMNS 256 /* decoded at a time, a multiple of every block */
 
 static uint32_t even(uint32_t n) {
     return n + n % 2;
@@ -32,8 +35,8 @@ static void round_row_bf16_ref(const float *x, uint32_t n, uint16_t *out) {
     for (uint32_t i = 0; i < n; i++) {
         out[i] = sl_f32_to_bf16(flush(x[i]));
     }
-    if (n % 2 != 0) {
-        out[n] = 0;
+    for (uint32_t i = n; i % SL_BF16_GROUP != 0; i++) {
+        out[i] = 0;
     }
 }
 
@@ -64,4 +67,37 @@ static void mul_bf16_ref(const uint8_t *panels, uint32_t n_in, uint32_t panel_be
 
 void sl_product_bf16_ref(sl_product_bf16 *out) {
     *out = (sl_product_bf16){panel_bytes_bf16_ref, pack_bf16_ref, round_row_bf16_ref, mul_bf16_ref};
+}
+
+/* One output: the groups of a row of n_in weights and of the activations, from acc on. */
+static float row_mul_amx(const float *w, const uint16_t *x, uint32_t n_in, float acc) {
+    acc = flush(acc);
+    for (uint32_t g = 0; g < n_in; g += SL_BF16_GROUP) {
+        float sum[2] = {0.0f, 0.0f}; /* of even and of odd columns */
+        for (uint32_t k = g; k < g + SL_BF16_GROUP; k++) {
+            const uint16_t rounded = k < n_in ? sl_f32_to_bf16(flush(w[k])) : 0;
+            sum[k % 2] = fma_bf16(rounded, x[k], sum[k % 2]);
+        }
+        acc = flush(acc + flush(sum[0] + sum[1]));
+    }
+    return acc;
+}
+
+void sl_mul_amx_ref(sl_type type, const uint8_t *weights, size_t row_bytes, uint32_t n_in,
+                    uint32_t n_out, const uint16_t *x, size_t x_stride, uint32_t n_rows, float *out,
+                    size_t out_stride, bool add) {
+    const sl_type_info *info = sl_type_info_of((uint32_t)type);
+    float w[PART_COLUMNS];
+    for (uint32_t o = 0; o < n_out; o++) {
+        for (uint32_t r = 0; r < n_rows; r++) {
+            float acc = add ? out[r * out_stride + o] : 0.0f;
+            for (uint32_t k = 0; k < n_in; k += PART_COLUMNS) {
+                const uint32_t n = n_in - k < PART_COLUMNS ? n_in - k : PART_COLUMNS;
+                const uint8_t *row = weights + o * row_bytes;
+                sl_type_decode_row(type, row + k / info->block_elems * info->block_bytes, w, n);
+                acc = row_mul_amx(w, x + r * x_stride + k, n, acc);
+            }
+            out[r * out_stride + o] = acc;
+        }
+    }
 }

@@ -12,9 +12,12 @@
  *   2. softmax  per pair, over the tokens it may see; exponentials in base 2 (log2 e is in the
  *      scaled query)
  *   3. output   lanes are elements of V: o[pair][j] += p[pair][t] V[t][j], over t in rising order
+ *   4. merge    of the block's output, maximum and sum into the pair's state, unless the call
+ *      leaves them to attend_merge
  * What a pair computes does not depend on its tile, so a row's result does not depend on the other
  * rows. A token that a pair may not see is never multiplied into it (its value could be
  * anything), and a block that it sees nothing of leaves its state alone. */
+#include <float.h>
 #include <math.h>
 
 #include "kernels/levels.h"
@@ -32,17 +35,21 @@
 enum { PAGE = SL_PAGE_TOKENS, BLOCK = SL_ATTEND_BLOCK, PAGE_PARTS = SL_PAGE_TOKENS / VL };
 _Static_assert(TILE_PAIRS <= SL_ATTEND_TILE_MAX, "the scratch holds the scores of a tile");
 
-/* The state of a chunk of pairs, in scratch. */
+/* What pairs make of some tokens: outputs [pair][o_stride] before their division, maxima in base 2,
+ * sums. */
+typedef struct attend_state {
+    float *o, *max, *sum;
+} attend_state;
+
+/* A chunk of pairs, in scratch. */
 typedef struct attend_chunk {
     const sl_attend *a;
     float *q;      /* [pair][q_stride], scaled by scale * log2(e) */
-    float *o;      /* [pair][o_stride] */
-    float *max;    /* [pair], in base 2 */
-    float *sum;    /* [pair] */
     float *scores; /* [TILE_PAIRS][BLOCK] */
+    attend_state state, tile;
     size_t q_stride, o_stride;
-    uint32_t n_pairs;
-    uint32_t pos; /* of the chunk's first row */
+    uint32_t n_pairs, row;   /* its first row */
+    sl_attend_blocks blocks; /* of the call */
 } attend_chunk;
 
 #include "kernels/x86/attend_mask.inc.h"
@@ -107,24 +114,23 @@ INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
     }
 }
 
-/* 2. The scores seen, at least one, become weights; the state's maximum and sum move on. Returns
- *    the factor for the output so far. Vectors lie at multiples of VL, so that a sum does not
- *    depend on where a tile begins. */
-INLINE float tile_softmax(float *scores, seen_range seen, float *state_max, float *state_sum) {
+/* 2. The scores seen, at least one, become weights; out come their maximum and sum. The maximum is
+ *    finite: a score of minus infinity weighs nothing. Vectors lie at multiples of VL, so that a
+ *    sum does not depend on where a tile begins. */
+INLINE void tile_softmax(float *scores, seen_range seen, float *max_out, float *sum_out) {
     const uint32_t first = seen.begin / VL * VL;
     const uint32_t whole = seen.end / VL * VL;
     const uint32_t rest = seen.end - whole;
-    const float before = *state_max;
     for (uint32_t t = first; t < seen.begin; t++) { /* weight 0 */
         scores[t] = -INFINITY;
     }
-    vf max = vf_set1(before);
+    vf max = vf_set1(-FLT_MAX);
     for (uint32_t t = first; t < whole; t += VL) {
         max = vf_max(vf_load(scores + t), max);
     }
     max = vf_max(vf_select_below(rest, vf_load_part(scores + whole, rest), max), max);
-    const float now = vf_max_lanes(max);
-    const vf minus = vf_set1(now);
+    *max_out = vf_max_lanes(max);
+    const vf minus = vf_set1(*max_out);
     vf sum = vf_zero();
     for (uint32_t t = first; t < whole; t += VL) {
         const vf p = vf_exp2(vf_sub(vf_load(scores + t), minus));
@@ -136,20 +142,14 @@ INLINE float tile_softmax(float *scores, seen_range seen, float *state_max, floa
         vf_store_part(scores + whole, p, rest);
         sum = vf_add(sum, vf_select_below(rest, p, vf_zero()));
     }
-    const vf factor_lanes = vf_exp2(vf_set1(before - now));
-    float factor[VL];
-    vf_store(factor, factor_lanes);
-    *state_max = now;
-    *state_sum = *state_sum * factor[0] + vf_sum(sum);
-    return factor[0];
+    *sum_out = vf_sum(sum);
 }
 
-/* 3. o[p][0 .. W vectors) = that times factor[p], plus weights of tokens [t, t_end) of the block
- *    times the values from element `at`. With `n_part` the single vector has only that many
- *    elements. */
+/* 3. o[p][0 .. W vectors) += weights of tokens [t, t_end) of the block times the values from element
+ *    `at`. With `n_part` the single vector has only that many elements. */
 INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n_part,
                              const attend_chunk *c, const float *weights, uint32_t block_page,
-                             uint32_t t, uint32_t t_end, uint32_t at, float *o, const float *factor,
+                             uint32_t t, uint32_t t_end, uint32_t at, float *o,
                              const uint8_t *after) {
     const sl_attend *a = c->a;
     vf acc[TILE_PAIRS][CHUNK];
@@ -157,7 +157,7 @@ INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n
     for (uint32_t p = 0; p < P; p++) {
         UNROLL(4)
         for (uint32_t w = 0; w < W; w++) {
-            acc[p][w] = vf_mul(vf_load(o + p * c->o_stride + at + w * VL), vf_set1(factor[p]));
+            acc[p][w] = vf_load(o + p * c->o_stride + at + w * VL);
         }
     }
     const size_t row_bytes = a->d_v * kv_bytes(type);
@@ -204,74 +204,106 @@ INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n
  * whole vectors. */
 INLINE void tile_output(sl_kv_type type, uint32_t P, const attend_chunk *c, const float *weights,
                         uint32_t block_page, uint32_t t, uint32_t t_end, float *o,
-                        const float *factor, const uint8_t *after) {
+                        const uint8_t *after) {
     const uint32_t d_v = c->a->d_v;
     uint32_t at = 0;
     for (; at + CHUNK * VL <= d_v; at += CHUNK * VL) {
-        tile_output_part(type, P, CHUNK, 0, c, weights, block_page, t, t_end, at, o, factor, after);
+        tile_output_part(type, P, CHUNK, 0, c, weights, block_page, t, t_end, at, o, after);
     }
     for (; at + VL <= d_v; at += VL) {
-        tile_output_part(type, P, 1, 0, c, weights, block_page, t, t_end, at, o, factor, after);
+        tile_output_part(type, P, 1, 0, c, weights, block_page, t, t_end, at, o, after);
     }
     if (at < d_v) {
-        tile_output_part(type, P, 1, d_v - at, c, weights, block_page, t, t_end, at, o, factor,
-                         after);
+        tile_output_part(type, P, 1, d_v - at, c, weights, block_page, t, t_end, at, o, after);
     }
 }
 
 /* Tokens of the block that one pair sees and others of its tile do not. Out of line: few, at the
  * ends of what rows see. */
 static __attribute__((noinline)) void LEVEL(tile_edge)(sl_kv_type type, const attend_chunk *c,
-                                                       uint32_t pair, const float *weights,
-                                                       uint32_t block_page, seen_range seen,
-                                                       float factor, const uint8_t *after) {
-    float *o = c->o + pair * c->o_stride;
+                                                       const float *weights, uint32_t block_page,
+                                                       seen_range seen, float *o,
+                                                       const uint8_t *after) {
     if (type == SL_KV_F16) {
-        tile_output(SL_KV_F16, 1, c, weights, block_page, seen.begin, seen.end, o, &factor, after);
+        tile_output(SL_KV_F16, 1, c, weights, block_page, seen.begin, seen.end, o, after);
     } else {
-        tile_output(SL_KV_F32, 1, c, weights, block_page, seen.begin, seen.end, o, &factor, after);
+        tile_output(SL_KV_F32, 1, c, weights, block_page, seen.begin, seen.end, o, after);
     }
 }
 
 /* 3. of a tile: in rising order of tokens, those that only earlier rows of it see, those that all
- *    see, those that only later rows see. factor[] is spent. */
-INLINE void tile_outputs(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
-                         uint32_t block_page, const seen_range *seen, float *factor,
-                         const uint8_t *after) {
+ *    see, those that only later rows see. */
+INLINE void tile_outputs(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t block_page,
+                         const seen_range *seen, float *o, const uint8_t *after) {
     const seen_range all = {seen[P - 1].begin, seen[0].end};
     const bool some = all.begin < all.end;
+    memset(o, 0, P * c->o_stride * sizeof(float));
     for (uint32_t p = 0; p < P; p++) {
         const seen_range low = {seen[p].begin, some ? all.begin : seen[p].end};
         if (low.begin < low.end) {
             LEVEL(tile_edge)
-            (type, c, pair + p, c->scores + (size_t)p * BLOCK, block_page, low, factor[p], after);
-            factor[p] = 1.0f;
+            (type, c, c->scores + (size_t)p * BLOCK, block_page, low, o + p * c->o_stride, after);
         }
     }
     if (!some) {
         return;
     }
-    tile_output(type, P, c, c->scores, block_page, all.begin, all.end, c->o + pair * c->o_stride,
-                factor, after);
+    tile_output(type, P, c, c->scores, block_page, all.begin, all.end, o, after);
     for (uint32_t p = 0; p < P; p++) {
         const seen_range high = {all.end, seen[p].end};
         if (high.begin < high.end) {
             LEVEL(tile_edge)
-            (type, c, pair + p, c->scores + (size_t)p * BLOCK, block_page, high, 1.0f, after);
+            (type, c, c->scores + (size_t)p * BLOCK, block_page, high, o + p * c->o_stride, after);
         }
     }
 }
 
-/* P pairs from `pair` on, over the block that begins at token t0. */
-INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
-                        uint32_t t0) {
-    const sl_attend *a = c->a;
-    seen_range seen[TILE_PAIRS];
-    float factor[TILE_PAIRS];
+/* 4. P pairs' states take what the pairs made of a block, where they saw something. */
+static __attribute__((noinline)) void LEVEL(tile_merge)(const attend_chunk *c, uint32_t P,
+                                                        const seen_range *seen, attend_state *state,
+                                                        const attend_state *part) {
+    float keep[VL], take[VL], now[VL];
+    const vf before = vf_load_part(state->max, P), there = vf_load_part(part->max, P);
+    const vf max = vf_max(before, there);
+    vf_store(keep, vf_exp2(vf_sub(before, max)));
+    vf_store(take, vf_exp2(vf_sub(there, max)));
+    vf_store(now, max);
     for (uint32_t p = 0; p < P; p++) {
-        seen[p] = pair_sees_of_block(c, pair + p, t0);
+        if (seen[p].begin >= seen[p].end) {
+            continue;
+        }
+        float *o = state->o + p * c->o_stride;
+        const float *more = part->o + p * c->o_stride;
+        const vf k = vf_set1(keep[p]), t = vf_set1(take[p]);
+        for (size_t j = 0; j < c->o_stride; j += VL) {
+            vf_store(o + j, vf_fma(vf_load(more + j), t, vf_mul(vf_load(o + j), k)));
+        }
+        state->max[p] = now[p];
+        state->sum[p] = state->sum[p] * keep[p] + part->sum[p] * take[p];
     }
-    const seen_range any = {seen[0].begin, seen[P - 1].end};
+}
+
+INLINE attend_state state_of_pair(const attend_chunk *c, attend_state first, uint32_t pair) {
+    return (attend_state){first.o + pair * c->o_stride, first.max + pair, first.sum + pair};
+}
+/* Of the chunk's pairs, in the call's parts. */
+INLINE attend_state state_of_part(const attend_chunk *c, uint32_t block) {
+    const sl_attend *a = c->a;
+    const size_t n_pairs = (size_t)a->n_rows * a->n_group;
+    float *o = a->parts +
+               (block - c->blocks.begin) * sl_attend_part_floats(a->n_rows, a->n_group, a->d_v);
+    const attend_state part = {o, o + n_pairs * c->o_stride,
+                               o + n_pairs * c->o_stride + (n_pairs + 15) / 16 * 16};
+    return state_of_pair(c, part, c->row * a->n_group);
+}
+
+/* P pairs from `pair` on, over a block. */
+INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
+                        uint32_t block) {
+    const sl_attend *a = c->a;
+    const uint32_t t0 = block * BLOCK;
+    seen_range seen[TILE_PAIRS];
+    const seen_range any = tile_sees(c, pair, P, t0, seen);
     if (any.begin >= any.end) {
         return;
     }
@@ -279,15 +311,18 @@ INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
     const uint8_t *first_page = a->store + (size_t)a->table[block_page + skip] * a->page_bytes;
     tile_scores(type, P, c, pair, block_page + skip, block_page + (any.end + PAGE - 1) / PAGE,
                 c->scores + (size_t)skip * PAGE, first_page + a->v_offset);
+    attend_state part = c->tile;
+    if (a->parts) {
+        part = state_of_pair(c, state_of_part(c, block), pair);
+    }
     const bool adjust = a->softcap != 0.0f || a->slopes;
     for (uint32_t p = 0; p < P; p++) {
         float *scores = c->scores + (size_t)p * BLOCK;
-        factor[p] = 1.0f;
         if (seen[p].begin < seen[p].end) {
             if (adjust) {
                 LEVEL(scores_adjust)(c, pair + p, t0, seen[p], scores);
             }
-            factor[p] = tile_softmax(scores, seen[p], &c->max[pair + p], &c->sum[pair + p]);
+            tile_softmax(scores, seen[p], &part.max[p], &part.sum[p]);
         }
     }
     const uint8_t *after = first_page + a->k_offset;
@@ -295,17 +330,20 @@ INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
         after = a->store + (size_t)a->table[block_page + BLOCK / PAGE] * a->page_bytes +
                 a->k_offset;
     }
-    tile_outputs(type, P, c, pair, block_page, seen, factor, after);
+    tile_outputs(type, P, c, block_page, seen, part.o, after);
+    if (!a->parts) {
+        attend_state state = state_of_pair(c, c->state, pair);
+        LEVEL(tile_merge)(c, P, seen, &state, &part);
+    }
 }
 
 #define TILE_CASE(P)                                                                               \
     case P:                                                                                        \
-        attend_tile(type, P, c, pair, t0);                                                         \
+        attend_tile(type, P, c, pair, block);                                                      \
         break;
 
-INLINE void attend_chunk_run(sl_kv_type type, const attend_chunk *c) {
-    const uint32_t end = pair_sees(c, c->n_pairs - 1).end;
-    for (uint32_t t0 = pair_sees(c, 0).begin / BLOCK * BLOCK; t0 < end; t0 += BLOCK) {
+INLINE void attend_chunk_run(sl_kv_type type, const attend_chunk *c, sl_attend_blocks blocks) {
+    for (uint32_t block = blocks.begin; block < blocks.end; block++) {
         uint32_t n;
         for (uint32_t pair = 0; pair < c->n_pairs; pair += n) {
             const uint32_t left = c->n_pairs - pair;
@@ -320,43 +358,92 @@ INLINE void attend_chunk_run(sl_kv_type type, const attend_chunk *c) {
     }
 }
 
-INLINE void attend_rows(sl_kv_type type, const sl_attend *a) {
-    const uint32_t chunk_rows = sl_attend_chunk_rows(a->n_rows, a->n_group);
+/* The state that pairs start with: a sink is a score without a value. */
+INLINE void chunk_begin(const attend_chunk *c) {
+    const float *sinks = c->a->sinks;
+    memset(c->state.o, 0, c->n_pairs * c->o_stride * sizeof(float));
+    for (uint32_t p = 0; p < c->n_pairs; p++) {
+        c->state.max[p] = sinks ? sinks[p % c->a->n_group] * LOG2_E : -INFINITY;
+        c->state.sum[p] = sinks ? 1.0f : 0.0f;
+    }
+}
+INLINE void chunk_end(const attend_chunk *c) {
+    const sl_attend *a = c->a;
+    for (uint32_t p = 0; p < c->n_pairs; p++) {
+        float *out = a->out + (c->row + p / a->n_group) * a->out_stride +
+                     (size_t)(p % a->n_group) * a->d_v;
+        const float inverse = 1.0f / c->state.sum[p];
+        for (uint32_t j = 0; j < a->d_v; j++) {
+            out[j] = c->state.o[p * c->o_stride + j] * inverse;
+        }
+    }
+}
+
+/* A call's chunk without its rows. */
+INLINE attend_chunk chunk_of(const sl_attend *a, uint32_t chunk_rows) {
     const size_t pairs_max = (size_t)chunk_rows * a->n_group;
     const size_t pairs_room = (pairs_max + 15) / 16 * 16;
     attend_chunk c = {.a = a};
     c.q_stride = ((size_t)a->d_k + 15) / 16 * 16;
     c.o_stride = ((size_t)a->d_v + 15) / 16 * 16;
     c.scores = a->scratch;
-    c.q = c.scores + (size_t)SL_ATTEND_TILE_MAX * BLOCK;
-    c.o = c.q + pairs_max * c.q_stride;
-    c.max = c.o + pairs_max * c.o_stride;
-    c.sum = c.max + pairs_room;
+    c.tile.max = c.scores + (size_t)SL_ATTEND_TILE_MAX * BLOCK;
+    c.tile.sum = c.tile.max + 16;
+    c.tile.o = c.tile.sum + 16;
+    c.q = c.tile.o + SL_ATTEND_TILE_MAX * c.o_stride;
+    c.state.o = c.q + pairs_max * c.q_stride;
+    c.state.max = c.state.o + pairs_max * c.o_stride;
+    c.state.sum = c.state.max + pairs_room;
+    c.blocks = sl_attend_blocks_seen(a->pos0, a->n_rows, a->window, a->n_keys);
+    return c;
+}
+INLINE void chunk_rows_set(attend_chunk *c, uint32_t row, uint32_t chunk_rows) {
+    const uint32_t left = c->a->n_rows - row;
+    c->row = row;
+    c->n_pairs = (left < chunk_rows ? left : chunk_rows) * c->a->n_group;
+}
+
+INLINE void attend_rows(sl_kv_type type, const sl_attend *a) {
+    const uint32_t chunk_rows = sl_attend_chunk_rows(a->n_rows, a->n_group);
     const float q_scale = a->scale * LOG2_E;
+    attend_chunk c = chunk_of(a, chunk_rows);
     for (uint32_t row = 0; row < a->n_rows; row += chunk_rows) {
-        const uint32_t rows = a->n_rows - row < chunk_rows ? a->n_rows - row : chunk_rows;
-        c.n_pairs = rows * a->n_group;
-        c.pos = a->pos0 + row;
+        chunk_rows_set(&c, row, chunk_rows);
         for (uint32_t p = 0; p < c.n_pairs; p++) {
             const float *q = a->q + (row + p / a->n_group) * a->q_stride +
                              (size_t)(p % a->n_group) * a->d_k;
             for (uint32_t i = 0; i < a->d_k; i++) {
                 c.q[p * c.q_stride + i] = q[i] * q_scale;
             }
-            memset(c.o + p * c.o_stride, 0, c.o_stride * sizeof(float));
-            /* a sink is a score without a value */
-            c.max[p] = a->sinks ? a->sinks[p % a->n_group] * LOG2_E : -INFINITY;
-            c.sum[p] = a->sinks ? 1.0f : 0.0f;
         }
-        attend_chunk_run(type, &c);
-        for (uint32_t p = 0; p < c.n_pairs; p++) {
-            float *out = a->out + (row + p / a->n_group) * a->out_stride +
-                         (size_t)(p % a->n_group) * a->d_v;
-            const float inverse = 1.0f / c.sum[p];
-            for (uint32_t j = 0; j < a->d_v; j++) {
-                out[j] = c.o[p * c.o_stride + j] * inverse;
+        if (a->parts) {
+            attend_chunk_run(type, &c, (sl_attend_blocks){a->block_begin, a->block_end});
+            continue;
+        }
+        chunk_begin(&c);
+        attend_chunk_run(type, &c, c.blocks);
+        chunk_end(&c);
+    }
+}
+
+static void LEVEL(attend_merge)(const sl_attend *a) {
+    const uint32_t chunk_rows = sl_attend_chunk_rows(a->n_rows, a->n_group);
+    attend_chunk c = chunk_of(a, chunk_rows);
+    for (uint32_t row = 0; row < a->n_rows; row += chunk_rows) {
+        chunk_rows_set(&c, row, chunk_rows);
+        chunk_begin(&c);
+        for (uint32_t block = c.blocks.begin; block < c.blocks.end; block++) {
+            const attend_state parts = state_of_part(&c, block);
+            for (uint32_t pair = 0, n; pair < c.n_pairs; pair += n) {
+                n = c.n_pairs - pair < TILE_PAIRS ? c.n_pairs - pair : TILE_PAIRS;
+                attend_state state = state_of_pair(&c, c.state, pair);
+                const attend_state part = state_of_pair(&c, parts, pair);
+                seen_range seen[TILE_PAIRS];
+                (void)tile_sees(&c, pair, n, block * BLOCK, seen);
+                LEVEL(tile_merge)(&c, n, seen, &state, &part);
             }
         }
+        chunk_end(&c);
     }
 }
 
@@ -389,5 +476,6 @@ static void LEVEL(kv_store_f16)(const float *key, uint32_t d_k, const float *val
 void LEVEL(sl_attend_fill)(sl_kernels *k) {
     k->attend[SL_KV_F16] = LEVEL(attend_f16);
     k->attend[SL_KV_F32] = LEVEL(attend_f32);
+    k->attend_merge = LEVEL(attend_merge);
     k->kv_store[SL_KV_F16] = LEVEL(kv_store_f16);
 }

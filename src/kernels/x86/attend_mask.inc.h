@@ -16,7 +16,7 @@ INLINE seen_range pair_sees(const attend_chunk *c, uint32_t pair) {
     if (c->a->n_keys) {
         return (seen_range){0, c->a->n_keys};
     }
-    const uint32_t end = c->pos + row + 1;
+    const uint32_t end = c->a->pos0 + c->row + row + 1;
     const uint32_t window = c->a->window;
     return (seen_range){window && end > window ? end - window : 0, end};
 }
@@ -28,6 +28,15 @@ INLINE uint32_t block_clip(uint32_t token, uint32_t t0) {
 INLINE seen_range pair_sees_of_block(const attend_chunk *c, uint32_t pair, uint32_t t0) {
     const seen_range all = pair_sees(c, pair);
     return (seen_range){block_clip(all.begin, t0), block_clip(all.end, t0)};
+}
+
+/* seen[p] of P pairs from `pair` on; returns what any of them sees. */
+INLINE seen_range tile_sees(const attend_chunk *c, uint32_t pair, uint32_t P, uint32_t t0,
+                            seen_range *seen) {
+    for (uint32_t p = 0; p < P; p++) {
+        seen[p] = pair_sees_of_block(c, pair + p, t0);
+    }
+    return (seen_range){seen[0].begin, seen[P - 1].end};
 }
 
 /* Caps a pair's scores and adds its ALiBi bias; scores of the block at t0, all in base 2. Whole
@@ -47,7 +56,7 @@ static __attribute__((noinline)) void LEVEL(scores_adjust)(const attend_chunk *c
     }
     if (a->slopes) {
         const vf slope = vf_set1(a->slopes[pair % a->n_group] * LOG2_E);
-        const uint32_t pos = c->pos + pair / a->n_group;
+        const uint32_t pos = a->pos0 + c->row + pair / a->n_group;
         for (uint32_t t = first; t < seen.end; t += VL) {
             const vi distance = vi_add(vi_load(lane), vi_set1((int32_t)(t0 + t - pos)));
             vf_store(scores + t, vf_fma(slope, vf_of_int(distance), vf_load(scores + t)));

@@ -62,10 +62,11 @@ static void LEVEL(pack_bf16)(const uint8_t *rows, size_t row_bytes, uint32_t n_r
 }
 
 static void LEVEL(round_row_bf16)(const float *x, uint32_t n, uint16_t *out) {
-    for (uint32_t i = 0; i < n; i += VL) {
-        const uint32_t left = n - i < VL ? n - i : VL, stored = left + left % 2;
+    const uint32_t end = (n + SL_BF16_GROUP - 1) / SL_BF16_GROUP * SL_BF16_GROUP;
+    for (uint32_t i = 0; i < end; i += VL) {
+        const uint32_t left = i >= n ? 0 : n - i < VL ? n - i : VL;
         const __m256bh half = _mm512_cvtneps_pbh(vf_load_part(x + i, left));
-        _mm256_mask_storeu_epi16(out + i, (__mmask16)((1u << stored) - 1), (__m256i)half);
+        _mm256_storeu_si256((__m256i *)(void *)(out + i), (__m256i)half);
     }
 }
 

@@ -122,6 +122,9 @@ INLINE vi vi_zero(void) {
 INLINE vi vi_load(const void *p) {
     return _mm256_loadu_si256((const __m256i *)p);
 }
+INLINE void vi_store(void *p, vi x) {
+    _mm256_storeu_si256((__m256i *)p, x);
+}
 /* The 16 bytes at p in each 128-bit part. */
 INLINE vi vi_load_16_bytes(const void *p) {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
@@ -155,11 +158,17 @@ INLINE vi vi_add(vi a, vi b) {
 INLINE vi vi_add16(vi a, vi b) {
     return _mm256_add_epi16(a, b);
 }
+INLINE vi vi_sub8(vi a, vi b) {
+    return _mm256_sub_epi8(a, b);
+}
 INLINE vi vi_shl(vi a, unsigned n) {
     return _mm256_slli_epi32(a, (int)n);
 }
 INLINE vi vi_shr(vi a, unsigned n) {
     return _mm256_srli_epi32(a, (int)n);
+}
+INLINE vi vi_sra(vi a, unsigned n) {
+    return _mm256_srai_epi32(a, (int)n);
 }
 /* x itself, computed before what follows: compilers that gather many products before they add them
  * run out of registers. */
@@ -208,6 +217,22 @@ INLINE void vi_store_i8(int8_t *p, vi x) {
 }
 INLINE vi vi_bits(vf x) {
     return _mm256_castps_si256(x);
+}
+/* Lanes of a bfloat16 in the upper half, of what else is in the lower. */
+INLINE vi vi_bfloat_upper(vf x) {
+    const vi bits = vi_bits(x), exponent = _mm256_and_si256(bits, vi_set1(0x7f800000));
+    const vi odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), vi_set1(1));
+    const vi nearest = vi_add(vi_add(bits, vi_set1(0x7fff)), odd);
+    const vi quiet = _mm256_or_si256(bits, vi_set1(0x400000));
+    const vi nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const vi tiny = _mm256_cmpeq_epi32(exponent, vi_zero());
+    const vi sign = _mm256_and_si256(bits, vi_set1(INT32_MIN));
+    return _mm256_blendv_epi8(_mm256_blendv_epi8(nearest, quiet, nan), sign, tiny);
+}
+/* Lanes of two bfloat16, low in the lower half: nearest, ties to even, subnormals to zero. */
+INLINE vi vi_bfloat_pairs(vf low, vf high) {
+    return _mm256_blend_epi16(_mm256_srli_epi32(vi_bfloat_upper(low), 16), vi_bfloat_upper(high),
+                              0xAA);
 }
 
 /* One bit per lane. */

@@ -113,6 +113,9 @@ INLINE vi vi_zero(void) {
 INLINE vi vi_load(const void *p) {
     return _mm512_loadu_si512(p);
 }
+INLINE void vi_store(void *p, vi x) {
+    _mm512_storeu_si512(p, x);
+}
 /* The 16 bytes at p in each 128-bit part. */
 INLINE vi vi_load_16_bytes(const void *p) {
     return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p));
@@ -146,11 +149,17 @@ INLINE vi vi_add(vi a, vi b) {
 INLINE vi vi_add16(vi a, vi b) {
     return _mm512_add_epi16(a, b);
 }
+INLINE vi vi_sub8(vi a, vi b) {
+    return _mm512_sub_epi8(a, b);
+}
 INLINE vi vi_shl(vi a, unsigned n) {
     return _mm512_slli_epi32(a, n);
 }
 INLINE vi vi_shr(vi a, unsigned n) {
     return _mm512_srli_epi32(a, n);
+}
+INLINE vi vi_sra(vi a, unsigned n) {
+    return _mm512_srai_epi32(a, n);
 }
 /* x itself, computed before what follows: compilers that gather many products before they add them
  * run out of registers. */
@@ -191,6 +200,16 @@ INLINE void vi_store_i8(int8_t *p, vi x) {
 INLINE vi vi_bits(vf x) {
     return _mm512_castps_si512(x);
 }
+#if defined(__AVX512BF16__)
+/* Lanes of two bfloat16, low in the lower half: nearest, ties to even, subnormals to zero. */
+INLINE vi vi_bfloat_pairs(vf low, vf high) {
+    const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low);
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    /* word 2 i from word i, word 2 i + 1 from word 16 + i */
+    const __m512i from = _mm512_or_si512(_mm512_slli_epi32(lane, 16), lane);
+    return _mm512_permutexvar_epi16(_mm512_add_epi32(from, _mm512_set1_epi32(16 << 16)), both);
+}
+#endif
 
 /* One bit per lane. */
 INLINE uint32_t vf_mask_nan(vf x) {

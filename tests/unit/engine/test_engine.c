@@ -1,5 +1,5 @@
-/* The engine's promises: a row's logits depend neither on the other rows nor on chunks or threads,
- * wrong steps are errors, and a step allocates nothing. */
+/* The engine's promises: a row's logits do not depend on threads, nor, batch-invariant, on the
+ * other rows or on chunks; wrong steps are errors, and a step allocates nothing. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -95,8 +95,9 @@ static void test_chunks_do_not_matter(void **state) {
     fill_ids(ids, N_TOKENS, 1);
     for (int exact = 0; exact < 2; exact++) {
         for (int i = 0; i < MODEL_COUNT; i++) {
-            opened m = open_model(MODELS[i],
-                                  (sl_engine_options){.n_threads = 2, .exact = exact == 1});
+            opened m = open_model(
+                MODELS[i],
+                (sl_engine_options){.n_threads = 2, .exact = exact == 1, .batch_invariant = true});
             float whole[N_VOCAB], pieces[N_VOCAB];
             last_logits(m.engine, ids, N_TOKENS, N_TOKENS, whole);
             static const uint32_t chunks[] = {1, 7, 32, 149};
@@ -133,7 +134,8 @@ static void test_batch_does_not_matter(void **state) {
     static const uint32_t lengths[5] = {1, 150, 33, 64, 97};
     int32_t ids[5][N_TOKENS];
     for (int i = 0; i < MODEL_COUNT; i++) {
-        opened m = open_model(MODELS[i], (sl_engine_options){.n_threads = 2});
+        opened m = open_model(MODELS[i],
+                              (sl_engine_options){.n_threads = 2, .batch_invariant = true});
         float alone[5][N_VOCAB];
         for (uint32_t s = 0; s < 5; s++) {
             fill_ids(ids[s], lengths[s], 10 + s);

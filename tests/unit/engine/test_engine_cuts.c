@@ -12,16 +12,13 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
-#include "format/gguf_write.h"
+#include "expert_model.h"
 #include "measure/feed.h"
-#include "quant/half.h"
 #include "tiny_model.h"
 
 #define N_TOKENS 90
 #define N_VOCAB_MAX 512
 #define FILE_BYTES_MAX ((size_t)16 << 20)
-#define BLOCK 32 /* elements of a Q4_1 block */
-#define BLOCK_BYTES 20
 
 /* A status that must be SL_OK. */
 #define CHECK(call)                                                                                \
@@ -54,8 +51,11 @@ static void run_model(const sl_gguf *file, uint32_t n_threads, bool exact, uint3
     sl_feed feed;
     sl_error err;
     int32_t ids[N_TOKENS];
-    const sl_engine_options options = {
-        .n_threads = n_threads, .exact = exact, .kv_bytes = 4u << 20, .ctx_max = 128};
+    const sl_engine_options options = {.n_threads = n_threads,
+                                       .exact = exact,
+                                       .batch_invariant = true,
+                                       .kv_bytes = 4u << 20,
+                                       .ctx_max = 128};
     CHECK(sl_model_open(file, &model, &err));
     CHECK(sl_engine_create(model, &options, &engine, &err));
     CHECK(sl_feed_init(&feed, engine, 1, N_TOKENS, &err));
@@ -106,71 +106,6 @@ static void test_heads_of_one_kv_head(void **state) {
     }
 }
 
-static void put_half(uint8_t *p, float f) {
-    const uint16_t h = sl_f32_to_f16(f);
-    memcpy(p, &h, sizeof(h));
-}
-
-/* One block of Q4_1: the nearest of 16 steps from the least to the largest. */
-static void encode_q4_1(const float *x, uint8_t *block) {
-    float low = x[0], high = x[0];
-    for (int i = 1; i < BLOCK; i++) {
-        low = fminf(low, x[i]);
-        high = fmaxf(high, x[i]);
-    }
-    const float d = (high - low) / 15.0f;
-    put_half(block, d);
-    put_half(block + 2, low);
-    for (int i = 0; i < BLOCK / 2; i++) {
-        const int a = d > 0.0f ? (int)lrintf((x[i] - low) / d) : 0;
-        const int b = d > 0.0f ? (int)lrintf((x[i + BLOCK / 2] - low) / d) : 0;
-        block[4 + i] = (uint8_t)(a | b << 4);
-    }
-}
-
-static bool is_expert_input(const sl_gguf_tensor *t) {
-    return t->n_dims == 3 && t->type == SL_TYPE_F16 && t->dims[0] % BLOCK == 0;
-}
-
-/* The model in `from` with the matrices that its experts' input meets in Q4_1. */
-static void write_experts(sl_buf *dest, const sl_gguf *from) {
-    sl_gguf_writer *w = NULL;
-    sl_error err;
-    uint32_t n_rewritten = 0;
-    sl_buf_init(dest, FILE_BYTES_MAX);
-    CHECK(sl_gguf_writer_create_buf(dest, 32, &w, &err));
-    for (uint64_t i = 0; i < sl_gguf_n_kv(from); i++) {
-        const sl_gguf_kv *kv = sl_gguf_kv_at(from, i);
-        CHECK(sl_gguf_writer_raw(w, kv->key, kv->type, sl_gguf_stored_value(from, kv), &err));
-    }
-    for (uint64_t i = 0; i < sl_gguf_n_tensors(from); i++) {
-        const sl_gguf_tensor *t = sl_gguf_tensor_at(from, i);
-        char name[65];
-        (void)snprintf(name, sizeof(name), "%.*s", (int)t->name.len, t->name.ptr);
-        CHECK(sl_gguf_writer_tensor(w, name, is_expert_input(t) ? SL_TYPE_Q4_1 : t->type, t->n_dims,
-                                    t->dims, &err));
-    }
-    for (uint64_t i = 0; i < sl_gguf_n_tensors(from); i++) {
-        const sl_gguf_tensor *t = sl_gguf_tensor_at(from, i);
-        if (!is_expert_input(t)) {
-            CHECK(sl_gguf_writer_data(w, t->data, t->size_bytes, &err));
-            continue;
-        }
-        const uint64_t n_blocks = t->dims[0] * t->dims[1] * t->dims[2] / BLOCK;
-        for (uint64_t b = 0; b < n_blocks; b++) {
-            float x[BLOCK];
-            uint8_t block[BLOCK_BYTES];
-            sl_type_decode_row(SL_TYPE_F16, t->data + b * BLOCK * sizeof(uint16_t), x, BLOCK);
-            encode_q4_1(x, block);
-            CHECK(sl_gguf_writer_data(w, block, sizeof(block), &err));
-        }
-        n_rewritten++;
-    }
-    CHECK(sl_gguf_writer_finish(w, &err));
-    sl_gguf_writer_free(w);
-    assert_true(n_rewritten > 0);
-}
-
 /* Rounding moves the logits a little; a row with another row's scales moves them far. */
 static void check_near_exact(const sl_gguf *file, uint32_t n_vocab) {
     last_row exact = {.n_vocab = n_vocab}, rounded = exact;
@@ -192,8 +127,9 @@ static void test_rounded_rows_of_experts(void **state) {
     sl_gguf *golden = NULL, *file = NULL;
     sl_buf bytes;
     sl_error err;
+    sl_buf_init(&bytes, FILE_BYTES_MAX);
     CHECK(sl_gguf_open("tests/golden/arch/granitemoe/granitemoe.f16.gguf", &golden, &err));
-    write_experts(&bytes, golden);
+    CHECK(experts_write_q4_1(&bytes, golden, &err));
     CHECK(sl_gguf_open_memory("experts", bytes.data, bytes.len, &file, &err));
     check_cuts(file, 512);
     check_near_exact(file, 512);

@@ -1,0 +1,6 @@
+/* What the amx level adds to the kernel table. */
+#include "kernels/levels.h"
+
+void sl_kernels_fill_amx(sl_kernels *k) {
+    sl_product_amx_fill_amx(k);
+}

@@ -1,0 +1,7 @@
+/* The products on tiles at the amx level. */
+#include "kernels/x86/vec_avx512.h"
+
+#include "kernels/x86/amx.h"
+
+#define LEVEL(name) name##_amx
+#include "kernels/x86/product_amx.inc.h"
