@@ -1,4 +1,4 @@
-/* Compiling a plan for the CPU: tables, memory layout, packing of weights. */
+/* Compiling a plan for the CPU: tables and memory layout. */
 #include "device/cpu/cpu_program.h"
 
 #include <inttypes.h>
@@ -8,7 +8,6 @@
 #include "device/cpu/cpu_device.h"
 
 #define PROGRAM_TABLES_MAX ((size_t)64 << 20)
-#define PACK_CHUNK 16 /* panels packed by one task */
 
 /* Hands out 64-byte aligned pieces of a region; with base NULL it only measures. */
 typedef struct carver {
@@ -142,6 +141,8 @@ static void layout_step(sl_program *p, carver *c) {
     p->gather = carve(c, p->options.rows_max, sizeof(uint32_t));
     layout_choices(p, c);
     layout_attend(p, c);
+    p->packing.state = carve(c, p->packing.n_panels, sizeof(*p->packing.state));
+    p->packing.sums = carve(c, p->packing.n_panels, sizeof(*p->packing.sums));
 }
 
 /* The pages of all groups come from one pool and are as large as the largest needs. */
@@ -240,7 +241,10 @@ static sl_status program_prepare(sl_device *d, const sl_plan *plan,
     }
     layout_groups(p);
     layout_packed(p);
-    sl_status status = sl_cpu_phases_build(p, err);
+    sl_status status = sl_cpu_weights_count(p, err);
+    if (status == SL_OK) {
+        status = sl_cpu_phases_build(p, err);
+    }
     if (status != SL_OK) {
         sl_cpu_program_free(p);
         return status;
@@ -266,94 +270,27 @@ sl_status sl_cpu_program_estimate(sl_device *d, const sl_plan *plan,
 }
 
 static sl_status program_map(sl_program *p, sl_error *err) {
-    p->packed = sl_pages_map(p->packed_bytes, true);
-    p->pages = sl_pages_map(p->kv_bytes, false);
+    sl_status status = sl_cpu_weights_map(p, err);
+    p->pages = sl_pages_map(p->kv_bytes, true);
     p->step = sl_pages_map(p->step_bytes, true);
-    if (p->packed == NULL || p->pages == NULL || p->step == NULL) {
+    if (status != SL_OK || p->pages == NULL || p->step == NULL) {
         return SL_FAIL(
             err, SL_ERR_MEMORY,
             "no memory for the model: %zu MB of packed weights, %zu MB of KV pages and %zu MB of "
             "step buffers are needed; a smaller --kv-memory or --ctx helps",
             p->packed_bytes >> 20, p->kv_bytes >> 20, p->step_bytes >> 20);
     }
+    uint8_t *packed = sl_cpu_weights_base(p);
     size_t used = 0;
     for (uint32_t i = 0; i < p->plan->n_weights; i++) {
         cpu_weight *w = &p->weights[i];
         if (w->form != CPU_FORM_F32) {
-            w->panels = p->packed + used;
+            w->panels = packed + used;
             used += w->panel_bytes * w->n_panels * w->w->n_mats;
         }
     }
     carver place = {.base = p->step};
     layout_step(p, &place);
-    return SL_OK;
-}
-
-typedef struct pack_job {
-    sl_program *p;
-    uint32_t n_chunks;
-} pack_job;
-
-static uint64_t weight_chunks(const cpu_weight *w) {
-    return w->form == CPU_FORM_F32
-               ? 0
-               : (uint64_t)w->w->n_mats * ((w->n_panels + PACK_CHUNK - 1) / PACK_CHUNK);
-}
-
-static void pack_chunk(sl_program *p, uint32_t chunk) {
-    uint32_t i = 0;
-    while (chunk >= weight_chunks(&p->weights[i])) {
-        chunk -= (uint32_t)weight_chunks(&p->weights[i]);
-        i++;
-    }
-    const cpu_weight *w = &p->weights[i];
-    uint32_t per_mat = (w->n_panels + PACK_CHUNK - 1) / PACK_CHUNK;
-    uint32_t mat = chunk / per_mat, first = chunk % per_mat * PACK_CHUNK;
-    const sl_kernels *k = &p->device->kernels;
-    uint32_t end = w->n_panels - first < PACK_CHUNK ? w->n_panels : first + PACK_CHUNK;
-    const uint8_t *data = w->w->data + mat * w->w->mat_bytes;
-    uint8_t *panels = w->panels + (size_t)mat * w->n_panels * w->panel_bytes;
-    for (uint32_t panel = first; panel < end; panel++) {
-        uint32_t row = panel * SL_PANEL_ROWS;
-        uint32_t n_rows = w->w->n_out - row < SL_PANEL_ROWS ? w->w->n_out - row : SL_PANEL_ROWS;
-        const uint8_t *rows = data + (size_t)row * w->w->row_bytes;
-        uint8_t *to = panels + (size_t)panel * w->panel_bytes;
-        if (w->form == CPU_FORM_BF16) {
-            k->bf16.pack(rows, w->w->row_bytes, n_rows, w->w->n_in, to);
-        } else {
-            (w->form == CPU_FORM_PLAIN ? k->plain.pack : k->product[w->w->type].pack)(
-                w->w->type, rows, w->w->row_bytes, n_rows, w->w->n_in, to);
-        }
-    }
-}
-
-static void pack_worker(void *arg, uint32_t ith, uint32_t nth) {
-    const pack_job *job = arg;
-    const sl_program_options *o = &job->p->options;
-    (void)nth;
-    for (uint32_t c; (c = sl_pool_claim(job->p->device->pool, ith, 1)) < job->n_chunks;) {
-        pack_chunk(job->p, c);
-        if (ith == 0 && o->progress != NULL) {
-            o->progress(o->progress_user, (uint64_t)job->p->packed_bytes * c / job->n_chunks,
-                        job->p->packed_bytes);
-        }
-    }
-}
-
-sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err) {
-    pack_job job = {.p = p};
-    uint64_t n_chunks = 0;
-    for (uint32_t i = 0; i < p->plan->n_weights; i++) {
-        n_chunks += weight_chunks(&p->weights[i]);
-    }
-    if (n_chunks > UINT32_MAX) {
-        return SL_FAIL(err, SL_ERR_LIMIT, "the model has too many weights to pack");
-    }
-    job.n_chunks = (uint32_t)n_chunks;
-    sl_pool_run(p->device->pool, pack_worker, &job);
-    if (p->options.progress != NULL) {
-        p->options.progress(p->options.progress_user, p->packed_bytes, p->packed_bytes);
-    }
     return SL_OK;
 }
 
@@ -367,9 +304,6 @@ sl_status sl_cpu_program_compile(sl_device *d, const sl_plan *plan,
     sl_program *p;
     SL_TRY(program_prepare(d, plan, options, &p, err));
     sl_status status = program_map(p, err);
-    if (status == SL_OK) {
-        status = sl_cpu_weights_pack(p, err);
-    }
     if (status != SL_OK) {
         sl_cpu_program_free(p);
         return status;
@@ -382,7 +316,7 @@ void sl_cpu_program_free(sl_program *p) {
     if (p == NULL) {
         return;
     }
-    sl_pages_unmap(p->packed, p->packed_bytes);
+    sl_cpu_weights_unmap(p);
     sl_pages_unmap(p->pages, p->kv_bytes);
     sl_pages_unmap(p->step, p->step_bytes);
     sl_arena_deinit(&p->arena);
