@@ -19,7 +19,7 @@ set(ISA_avx512bf16 ${ISA_avx512vnni} -mavx512bf16)
 set(ISA_amx ${ISA_avx512bf16} -mamx-tile -mamx-int8 -mamx-bf16)
 
 foreach(source ${SLUICE_SOURCES})
-    if(source MATCHES "/kernels/")
+    if(source MATCHES "/(kernels|quant)/") # quant: what packing reads weights with
         set(options "")
         if(NOT SLUICE_SANITIZE AND NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
             # Not with sanitizers: checks in kernels this unrolled take minutes to compile.

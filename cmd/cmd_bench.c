@@ -55,7 +55,8 @@ static sl_status bench_open(sl_loaded *l, const bench_flags *f, sl_error *err) {
     }
     options.runs_max = n_batch > RUNS_MAX ? RUNS_MAX : n_batch;
     SL_TRY(sl_load_fit_kv(l, n_batch, options.ctx_max, &options, err));
-    return sl_load_engine(l, &options, f->load.quiet, err);
+    SL_TRY(sl_load_engine(l, &options, err));
+    return sl_load_prepare(l, f->load.quiet, err);
 }
 
 static void print_case(const bench_flags *f, const sl_bench_case *c, const sl_bench_result *r,
@@ -160,6 +161,8 @@ int sl_cmd_bench(int argc, char **argv) {
          "KV page pool: bytes with K, M or G, or % of free memory (default: what the cases need).",
          0, 0, NULL},
         SL_LOAD_FLAG_KV_TYPE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE_SIZE(&f.load),
         SL_LOAD_FLAG_EXACT(&f.load),
         SL_LOAD_FLAG_BATCH_INVARIANT(&f.load),
     };

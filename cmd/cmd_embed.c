@@ -228,7 +228,8 @@ static sl_status open_engine(embed_state *s, sl_error *err) {
     /* Each text of a step begins a page. */
     const uint64_t n_tokens = options.rows_max + (uint64_t)options.runs_max * SL_PAGE_TOKENS;
     SL_TRY(sl_load_fit_kv(&s->l, 1, n_tokens, &options, err));
-    return sl_load_engine(&s->l, &options, s->f->load.quiet, err);
+    SL_TRY(sl_load_engine(&s->l, &options, err));
+    return sl_load_prepare(&s->l, s->f->load.quiet, err);
 }
 
 static void print_speed(const embed_state *s, double ms) {
@@ -325,6 +326,8 @@ int sl_cmd_embed(int argc, char **argv) {
         SL_LOAD_FLAG_THREADS(&f.load),
         SL_LOAD_FLAG_PIN(&f.load),
         SL_LOAD_FLAG_KV_TYPE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE_SIZE(&f.load),
         SL_LOAD_FLAG_BATCH_INVARIANT(&f.load),
     };
     const sl_command command = {

@@ -197,7 +197,8 @@ static sl_status eval_engine(sl_loaded *l, const eval_flags *f, const sl_eval_op
     options.runs_max = batch;
     options.rows_max = rows < ROWS_MAX ? (uint32_t)rows : ROWS_MAX;
     SL_TRY(sl_load_fit_kv(l, batch, o->ctx, &options, err));
-    return sl_load_engine(l, &options, f->load.quiet, err);
+    SL_TRY(sl_load_engine(l, &options, err));
+    return sl_load_prepare(l, f->load.quiet, err);
 }
 
 static sl_status eval_run(sl_loaded *l, const eval_flags *f, const sl_ids *ids, sl_eval_options *o,
@@ -319,6 +320,8 @@ int sl_cmd_eval(int argc, char **argv) {
          "KV page pool: bytes with K, M or G, or % of free memory (default: what --batch needs).",
          0, 0, NULL},
         SL_LOAD_FLAG_KV_TYPE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE_SIZE(&f.load),
         SL_LOAD_FLAG_EXACT(&f.load),
         SL_LOAD_FLAG_BATCH_INVARIANT(&f.load),
     };

@@ -60,7 +60,8 @@ static sl_status logits_open(sl_loaded *l, const logits_flags *f, sl_error *err)
     options.runs_max = 1;
     options.rows_max = f->chunk;
     SL_TRY(sl_load_fit_kv(l, 1, n, &options, err));
-    return sl_load_engine(l, &options, f->load.quiet, err);
+    SL_TRY(sl_load_engine(l, &options, err));
+    return sl_load_prepare(l, f->load.quiet, err);
 }
 
 static sl_status write_logits(sl_loaded *l, const logits_flags *f, logits_file *out,
@@ -145,6 +146,8 @@ int sl_cmd_logits(int argc, char **argv) {
         SL_LOAD_FLAG_THREADS(&f.load),
         SL_LOAD_FLAG_PIN(&f.load),
         SL_LOAD_FLAG_KV_TYPE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE_SIZE(&f.load),
         {"--quiet", "-q", SL_FLAG_BOOL, &f.load.quiet, NULL, "No progress while loading.", 0, 0,
          NULL},
     };

@@ -258,6 +258,8 @@ static sl_status print_result(const run_state *s, const sl_request *r, sl_finish
 /* Follows the request to its end; Ctrl-C or a stop string cancels it. */
 static sl_status follow(run_state *s, sl_handle h, sl_error *err) {
     sl_request *r = sl_runner_request(s->runner, h);
+    sl_load_progress progress;
+    sl_load_progress_init(&progress);
     for (;;) {
         if ((sl_interrupted() || s->stopped) && !s->is_cancelled) {
             s->is_cancelled = true;
@@ -269,6 +271,11 @@ static sl_status follow(run_state *s, sl_handle h, sl_error *err) {
         }
         sl_finish finish = (sl_finish)atomic_load_explicit(&r->finish, memory_order_acquire);
         uint32_t n = (uint32_t)atomic_load_explicit(&r->n_out, memory_order_acquire);
+        if (n > 0 || finish != SL_FINISH_NONE) {
+            sl_load_progress_wipe(&progress);
+        } else if (!s->f->load.quiet) { /* the first step packs the weights that it needs */
+            sl_load_progress_show(&progress, &s->l);
+        }
         if (finish == SL_FINISH_ERROR) {
             *err = r->error;
             return r->error.code;
@@ -325,7 +332,7 @@ static sl_status open_engine(run_state *s, sl_error *err) {
     if (status != SL_OK && !(status == SL_ERR_MEMORY && f->n == 0)) {
         return status;
     }
-    return sl_load_engine(&s->l, &options, f->load.quiet, err);
+    return sl_load_engine(&s->l, &options, err);
 }
 
 static sl_status run_all(run_state *s, const char *path, sl_error *err) {
@@ -363,6 +370,10 @@ static int run(const char *path, const run_flags *f) {
         sl_cmd_error("run", "%s", err.message);
     }
     sl_runner_free(s.runner);
+    if (status == SL_OK && !sl_interrupted() && sl_engine_wants_all(s.l.engine)) {
+        /* Experts that nobody asked for yet, so that the next start finds all. */
+        status = sl_load_prepare(&s.l, f->load.quiet, &err);
+    }
     sl_detokenizer_deinit(&s.detok);
     sl_loaded_close(&s.l);
     sl_buf_deinit(&s.prompt_text);
@@ -448,6 +459,8 @@ int sl_cmd_run(int argc, char **argv) {
          "need).",
          0, 0, NULL},
         SL_LOAD_FLAG_KV_TYPE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE_SIZE(&f.load),
         SL_LOAD_FLAG_EXACT(&f.load),
         SL_LOAD_FLAG_BATCH_INVARIANT(&f.load),
     };

@@ -195,14 +195,14 @@ static sl_status check_ctx(const sl_loaded *l, const sl_engine_options *options,
                    options->ctx_max, m.kv_bytes >> 10, n_tokens, need_kb, n_tokens);
 }
 
-/* Refuses before the weights are packed, which may take long. */
+/* Refuses before memory is taken. */
 static sl_status load(const char *path, const serve_flags *f, sl_loaded *l, sl_error *err) {
     sl_engine_options options = sl_load_options(&f->load);
     options.runs_max = f->parallel;
     SL_TRY(sl_load_model(path, true, l, err));
     sl_status status = options.ctx_max != 0 ? check_ctx(l, &options, err) : SL_OK;
     if (status == SL_OK) {
-        status = sl_load_engine(l, &options, f->load.quiet, err);
+        status = sl_load_engine(l, &options, err);
     }
     if (status != SL_OK) {
         sl_loaded_close(l);
@@ -281,6 +281,8 @@ int sl_cmd_serve(int argc, char **argv) {
         SL_LOAD_FLAG_CTX(&f.load),
         SL_LOAD_FLAG_KV_MEMORY(&f.load),
         SL_LOAD_FLAG_KV_TYPE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE(&f.load),
+        SL_LOAD_FLAG_PACKED_CACHE_SIZE(&f.load),
         SL_LOAD_FLAG_EXACT(&f.load),
         SL_LOAD_FLAG_BATCH_INVARIANT(&f.load),
         {"--quiet", "-q", SL_FLAG_BOOL, &f.load.quiet, NULL, "Only warnings and errors on stderr.",

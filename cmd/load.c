@@ -1,4 +1,4 @@
-/* Opening a model for a command, its progress line, and the signals that end it (load.h). */
+/* Options of a command, opening its model, progress, and the signals that end it (load.h). */
 #define _GNU_SOURCE
 #include "load.h"
 
@@ -7,8 +7,10 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -16,6 +18,62 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "cmd.h"
+
+#define CACHE_BYTES_DEFAULT ((uint64_t)20 << 30)
+
+/* --- options ---------------------------------------------------------------------------------- */
+
+static const char *environment(const char *name) {
+    const char *text = getenv(name);
+    return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
+/* The folder of packed weights, or NULL if there is to be none. */
+static const char *cache_dir(const sl_load_flags *flags) {
+    static char path[PATH_MAX];
+    const char *given = flags->packed_cache;
+    given = given != NULL ? given : environment("SLUICE_PACKED_CACHE");
+    if (given != NULL) {
+        return strcmp(given, "off") == 0 ? NULL : given;
+    }
+    const char *home = environment("XDG_CACHE_HOME"), *below = "";
+    if (home == NULL || home[0] != '/') { /* others are to be ignored, says its standard */
+        home = environment("HOME");
+        below = "/.cache";
+    }
+    int n = home == NULL ? 0 : snprintf(path, sizeof(path), "%s%s/sluice/packed", home, below);
+    return n > 0 && (size_t)n < sizeof(path) ? path : NULL;
+}
+
+/* Bytes of the disk that the folder is on, or will be once it is made. */
+static double disk_bytes(const char *dir) {
+    char path[PATH_MAX];
+    struct statvfs disk;
+    (void)snprintf(path, sizeof(path), "%s", dir);
+    while (statvfs(path, &disk) != 0) {
+        char *slash = strrchr(path, '/');
+        if (strcmp(path, "/") == 0 || strcmp(path, ".") == 0) {
+            return 0.0;
+        }
+        if (slash == NULL) {
+            (void)snprintf(path, sizeof(path), ".");
+        } else {
+            slash[slash == path ? 1 : 0] = '\0';
+        }
+    }
+    return (double)disk.f_blocks * (double)disk.f_frsize;
+}
+
+static sl_packed_cache cache_of(const sl_load_flags *flags) {
+    const sl_flag_size *size = &flags->packed_cache_size;
+    sl_packed_cache cache = {.dir = cache_dir(flags), .max_bytes = CACHE_BYTES_DEFAULT};
+    if (cache.dir != NULL && size->percent > 0.0) {
+        cache.max_bytes = (uint64_t)(disk_bytes(cache.dir) * size->percent / 100.0);
+    } else if (size->bytes > 0) {
+        cache.max_bytes = size->bytes;
+    }
+    return cache;
+}
 
 sl_engine_options sl_load_options(const sl_load_flags *flags) {
     uint64_t kv_bytes = flags->kv_memory.bytes;
@@ -32,6 +90,7 @@ sl_engine_options sl_load_options(const sl_load_flags *flags) {
         .kv_type = (sl_kv_type)flags->kv_type,
         .kv_bytes = kv_bytes,
         .ctx_max = flags->ctx,
+        .cache = cache_of(flags),
     };
 }
 
@@ -41,17 +100,20 @@ sl_engine_options sl_load_options(const sl_load_flags *flags) {
  * sequence wipe it out, so that any terminal will do. */
 #define PROGRESS_COLUMNS 60
 
-typedef struct load_progress {
-    uint64_t t_last_ns;
-    bool shown;
-} load_progress;
-
 static volatile sig_atomic_t g_progress_shown;
+static volatile sig_atomic_t g_interrupted;
+static volatile sig_atomic_t g_at_once; /* the first signal ends the program */
 
-static void show_progress(void *user, uint64_t done, uint64_t total) {
-    load_progress *p = user;
+void sl_load_progress_init(sl_load_progress *p) {
+    *p = (sl_load_progress){.t_last_ns = sl_clock_mono_ns()};
+}
+
+void sl_load_progress_show(sl_load_progress *p, const sl_loaded *l) {
+    sl_engine_memory memory;
+    sl_engine_memory_now(l->engine, &memory);
+    uint64_t total = memory.packed_bytes, done = sl_engine_ready_bytes(l->engine);
     uint64_t now = sl_clock_mono_ns();
-    if (now - p->t_last_ns < 100 * SL_NS_PER_MS || total == 0) {
+    if (now - p->t_last_ns < 100 * SL_NS_PER_MS || done >= total || !isatty(STDERR_FILENO)) {
         return;
     }
     char line[PROGRESS_COLUMNS + 1];
@@ -61,22 +123,22 @@ static void show_progress(void *user, uint64_t done, uint64_t total) {
     p->t_last_ns = now;
     p->shown = true;
     g_progress_shown = 1;
+    g_at_once = 1;
     (void)fprintf(stderr, "\r%-*s", PROGRESS_COLUMNS, line);
     (void)fflush(stderr);
 }
 
-static void wipe_progress(load_progress *p) {
+void sl_load_progress_wipe(sl_load_progress *p) {
     if (p->shown) {
         (void)fprintf(stderr, "\r%*s\r", PROGRESS_COLUMNS, "");
         (void)fflush(stderr);
         g_progress_shown = 0;
+        g_at_once = 0;
+        p->shown = false;
     }
 }
 
 /* --- signals ---------------------------------------------------------------------------------- */
-
-static volatile sig_atomic_t g_interrupted;
-static volatile sig_atomic_t g_at_once; /* the first signal ends the program */
 
 static void on_interrupt(int signal_number) {
     (void)signal_number;
@@ -159,40 +221,33 @@ sl_status sl_load_encoder(const char *path, bool with_tokenizer, sl_loaded *out,
     return open_model(path, true, with_tokenizer, out, err);
 }
 
-sl_status sl_load_engine(sl_loaded *l, const sl_engine_options *options, bool quiet,
-                         sl_error *err) {
+sl_status sl_load_engine(sl_loaded *l, const sl_engine_options *options, sl_error *err) {
     uint64_t t0 = sl_clock_mono_ns();
-    load_progress progress = {.t_last_ns = t0};
-    sl_engine_options o = *options;
-    if (!quiet && isatty(STDERR_FILENO)) {
-        o.progress = show_progress;
-        o.progress_user = &progress;
-    }
-    sig_atomic_t at_once = g_at_once;
-    g_at_once = 1;
-    sl_status status = SL_ERR_CANCELLED;
-    if (g_interrupted) { /* before g_at_once was set */
-        status = SL_FAIL(err, SL_ERR_CANCELLED, "interrupted");
-    } else {
-        status = sl_engine_create(l->model, &o, &l->engine, err);
-    }
-    g_at_once = at_once;
-    wipe_progress(&progress);
+    sl_status status = sl_engine_create(l->model, options, &l->engine, err);
     l->load_ms += (double)(sl_clock_mono_ns() - t0) * 1e-6;
     return status;
 }
 
-sl_status sl_load(const char *path, const sl_engine_options *options, bool with_tokenizer,
-                  bool quiet, sl_loaded *out, sl_error *err) {
-    sl_loaded l;
-    SL_TRY(sl_load_model(path, with_tokenizer, &l, err));
-    sl_status status = sl_load_engine(&l, options, quiet, err);
-    if (status != SL_OK) {
-        sl_loaded_close(&l);
-        return status;
+sl_status sl_load_prepare(sl_loaded *l, bool quiet, sl_error *err) {
+    uint64_t t0 = sl_clock_mono_ns();
+    sl_load_progress progress;
+    sl_load_progress_init(&progress);
+    sig_atomic_t at_once = g_at_once;
+    g_at_once = 1;
+    sl_status status = SL_AGAIN;
+    while (status == SL_AGAIN && !g_interrupted) { /* before g_at_once was set */
+        status = sl_engine_prepare(l->engine, err);
+        if (!quiet) {
+            sl_load_progress_show(&progress, l);
+        }
     }
-    *out = l;
-    return SL_OK;
+    if (status == SL_AGAIN) {
+        status = SL_FAIL(err, SL_ERR_CANCELLED, "interrupted");
+    }
+    g_at_once = at_once;
+    sl_load_progress_wipe(&progress);
+    l->load_ms += (double)(sl_clock_mono_ns() - t0) * 1e-6;
+    return status;
 }
 
 sl_status sl_load_vocabulary(const char *path, sl_loaded *out, sl_error *err) {
@@ -210,6 +265,7 @@ sl_status sl_load_vocabulary(const char *path, sl_loaded *out, sl_error *err) {
 }
 
 void sl_loaded_close(sl_loaded *l) {
+    g_at_once = 1;
     sl_engine_free(l->engine);
     sl_model_close(l->model);
     sl_tokenizer_close(l->tokenizer);

@@ -12,6 +12,8 @@ typedef struct sl_load_flags {
     sl_flag_size kv_memory;
     int kv_type; /* sl_kv_type */
     bool exact, batch_invariant, pin, quiet;
+    const char *packed_cache; /* a folder, "off", or NULL for the default */
+    sl_flag_size packed_cache_size;
 } sl_load_flags;
 
 /* Entries for a command's flag table. */
@@ -54,6 +56,21 @@ typedef struct sl_load_flags {
             0, 0, NULL                                                                             \
     }
 
+#define SL_LOAD_FLAG_PACKED_CACHE(l)                                                               \
+    {                                                                                              \
+        "--packed-cache", NULL, SL_FLAG_STRING, &(l)->packed_cache, "DIR",                         \
+            "Folder that keeps packed weights for the next start, or off (default: "               \
+            "$SLUICE_PACKED_CACHE, or else sluice/packed in $XDG_CACHE_HOME or ~/.cache).",        \
+            0, 0, NULL                                                                             \
+    }
+#define SL_LOAD_FLAG_PACKED_CACHE_SIZE(l)                                                          \
+    {                                                                                              \
+        "--packed-cache-size", NULL, SL_FLAG_SIZE, &(l)->packed_cache_size, "SIZE",                \
+            "Most that it may hold: bytes with K, M or G, or % of its disk; models not used for "  \
+            "the longest time go first (default: 20G).",                                           \
+            0, 0, NULL                                                                             \
+    }
+
 typedef struct sl_loaded {
     sl_gguf *file;
     sl_tokenizer *tokenizer; /* NULL if not asked for */
@@ -66,7 +83,7 @@ typedef struct sl_loaded {
 sl_engine_options sl_load_options(const sl_load_flags *flags);
 
 /* Opening is in two parts, so that a command can look at the model and refuse its arguments before
- * the weights are packed, which may take long. Part one: the file, its tokenizer if
+ * memory is taken. Part one: the file, its tokenizer if
  * `with_tokenizer`, and the plan. An encoder is refused: it has no next token. On failure nothing
  * is left open. */
 SL_NODISCARD sl_status sl_load_model(const char *path, bool with_tokenizer, sl_loaded *out,
@@ -74,16 +91,28 @@ SL_NODISCARD sl_status sl_load_model(const char *path, bool with_tokenizer, sl_l
 /* The same for an encoder; a decoder is refused. */
 SL_NODISCARD sl_status sl_load_encoder(const char *path, bool with_tokenizer, sl_loaded *out,
                                        sl_error *err);
-/* Part two: the engine. Shows progress on a terminal. While it lasts SIGINT and SIGTERM end the
- * program at once: there is no work to save. */
-SL_NODISCARD sl_status sl_load_engine(sl_loaded *l, const sl_engine_options *options, bool quiet,
+/* Part two: the engine. Weights get packed by its first steps. */
+SL_NODISCARD sl_status sl_load_engine(sl_loaded *l, const sl_engine_options *options,
                                       sl_error *err);
-/* Both. On failure nothing is left open. */
-SL_NODISCARD sl_status sl_load(const char *path, const sl_engine_options *options,
-                               bool with_tokenizer, bool quiet, sl_loaded *out, sl_error *err);
+/* For who measures steps, or has no step to wait for: packs all weights that are not packed yet.
+ * Shows progress on a terminal. While it lasts SIGINT and SIGTERM end the program at once: there is
+ * no work to save. */
+SL_NODISCARD sl_status sl_load_prepare(sl_loaded *l, bool quiet, sl_error *err);
 /* The file and its tokenizer only: for tokenize and detokenize, also of vocabulary-only files. */
 SL_NODISCARD sl_status sl_load_vocabulary(const char *path, sl_loaded *out, sl_error *err);
+/* Waits until packed weights that are kept for the next start are written; a signal ends that. */
 void sl_loaded_close(sl_loaded *l);
+
+/* "packing weights 40 %" on a terminal's standard error, rewritten now and then. While it is shown
+ * the first signal ends the program: there is no answer yet. */
+typedef struct sl_load_progress {
+    uint64_t t_last_ns;
+    bool shown;
+} sl_load_progress;
+void sl_load_progress_init(sl_load_progress *p);
+/* Nothing to see if all weights are ready, or nobody looks. */
+void sl_load_progress_show(sl_load_progress *p, const sl_loaded *l);
+void sl_load_progress_wipe(sl_load_progress *p);
 
 /* Sets options->kv_bytes to what n_seq sequences of n_tokens each fill, unless a size was asked
  * for. SL_ERR_MEMORY if that is more than there is. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "base/log.h"
 #include "base/mapfile.h"
 #include "cmd.h"
 #include "flags.h"
@@ -58,7 +59,9 @@ static int print_help(void) {
                  "  130  interrupted (SIGINT, SIGTERM)\n"
                  "\nEnvironment:\n"
                  "  SLUICE_CPU_MASK=ref|avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx\n"
-                 "      uses no instructions above the level named\n");
+                 "      uses no instructions above the level named\n"
+                 "  SLUICE_PACKED_CACHE=DIR|off\n"
+                 "      keeps packed weights there, as --packed-cache does\n");
     return sl_stdout_finish("", SL_EXIT_OK);
 }
 
@@ -108,6 +111,12 @@ static int help(int argc, char **argv) {
     return s->run(2, args);
 }
 
+/* What a command has to say beside its errors; serve takes this over. */
+static void log_warning(void *user, const sl_log_record *record) {
+    (void)user;
+    (void)fprintf(stderr, "sluice: %s\n", record->message);
+}
+
 int main(int argc, char **argv) {
     hold_streams();
     /* A reader that left, or a file that may not grow, is an error of that write. */
@@ -134,6 +143,7 @@ int main(int argc, char **argv) {
         sl_cmd_error("", "%s", err.message);
         return SL_EXIT_USAGE;
     }
+    sl_log_init(log_warning, NULL, SL_LOG_WARN);
     sl_mapfile_guard_install();
     sl_interrupt_install_at_once();
     return s->run(argc - 1, argv + 1);

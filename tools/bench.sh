@@ -13,4 +13,4 @@ for program in build/tests/test_kernel* build/tests/test_*kernels*; do
         "$program" --bench
     fi
 done
-exec build/sluice bench "$model" --prompt 512 --gen 64 --batch 1,8,32 --depth 0 --reps 3
+exec build/sluice bench "$model" --prompt 512 --gen 64 --batch 1,8,32 --depth 0 --reps 3 --packed-cache off

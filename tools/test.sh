@@ -12,6 +12,7 @@ SLUICE_MODEL_DIR=$(tools/fetch.py model)
 SLUICE_VOCAB_DIR=$(tools/fetch.py vocab)
 python=$(tools/fetch.py venv tests)
 export SLUICE_MODEL_DIR SLUICE_VOCAB_DIR
+export SLUICE_PACKED_CACHE=off # tests write nothing into the user's cache
 export SLUICE_BINARY=${SLUICE_BINARY:-$PWD/build/sluice}
 
 results=build/results

@@ -22,12 +22,17 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/error.h"
+
+/* Longer than two ticks of any file system's clock (FAT: 2 s). */
+#define MAPFILE_SETTLED_S 3
 
 typedef struct mapfile_slot {
     atomic_bool taken;
     atomic_uintptr_t begin_addr; /* 0: nothing to guard here */
     atomic_size_t size_bytes;
+    atomic_bool writable;
     atomic_bool failed;
 } mapfile_slot;
 
@@ -73,7 +78,10 @@ static bool mapfile_mend(const siginfo_t *info) {
     if (slot == NULL) {
         return false;
     }
-    void *p = mmap((void *)page, end - page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+    int access = atomic_load_explicit(&slot->writable, memory_order_relaxed)
+                     ? PROT_READ | PROT_WRITE
+                     : PROT_READ;
+    void *p = mmap((void *)page, end - page, access, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
                    0);
     if (p == MAP_FAILED) {
         return false;
@@ -117,38 +125,26 @@ void sl_mapfile_guard_install(void) {
     (void)pthread_once(&g_guard.once, mapfile_guard_once);
 }
 
-/* Opens the path without waiting (a FIFO would) and checks what it is. *out_fd: open on success. */
-static sl_status mapfile_open_fd(const char *path, int *out_fd, struct stat *st, sl_error *err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0) {
-        int code = errno;
-        if (code == ENOENT || code == ENOTDIR) {
-            return SL_FAIL(err, SL_ERR_NOT_FOUND, "%s: there is no such file", path);
-        }
-        return SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be opened: %s", path,
-                       sl_errno_text(code));
-    }
-    sl_status status = SL_OK;
+static sl_status mapfile_check_kind(int fd, const char *path, struct stat *st, sl_error *err) {
     if (fstat(fd, st) != 0) {
-        status = SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be examined: %s", path,
-                         sl_errno_text(errno));
-    } else if (S_ISDIR(st->st_mode)) {
-        status = SL_FAIL(err, SL_ERR_ARGUMENT, "%s: this is a directory; name a file in it", path);
-    } else if (!S_ISREG(st->st_mode)) {
-        status = SL_FAIL(err, SL_ERR_ARGUMENT,
-                         "%s: this is not a regular file but a device, pipe or socket", path);
-    } else if (st->st_size <= 0) {
-        status = SL_FAIL(err, SL_ERR_FORMAT, "%s: the file is empty", path);
-    } else if ((uintmax_t)st->st_size > SIZE_MAX / 2) {
-        status = SL_FAIL(err, SL_ERR_LIMIT,
-                         "%s: the file is too large for this machine's addresses (%jd bytes)", path,
-                         (intmax_t)st->st_size);
+        return SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be examined: %s", path,
+                       sl_errno_text(errno));
     }
-    if (status != SL_OK) {
-        (void)close(fd);
-        return status;
+    if (S_ISDIR(st->st_mode)) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT, "%s: this is a directory; name a file in it", path);
     }
-    *out_fd = fd;
+    if (!S_ISREG(st->st_mode)) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "%s: this is not a regular file but a device, pipe or socket", path);
+    }
+    if (st->st_size <= 0) {
+        return SL_FAIL(err, SL_ERR_FORMAT, "%s: the file is empty", path);
+    }
+    if ((uintmax_t)st->st_size > SIZE_MAX / 2) {
+        return SL_FAIL(err, SL_ERR_LIMIT,
+                       "%s: the file is too large for this machine's addresses (%jd bytes)", path,
+                       (intmax_t)st->st_size);
+    }
     return SL_OK;
 }
 
@@ -178,15 +174,14 @@ static sl_status mapfile_map(sl_mapfile *m, const struct stat *st, sl_error *err
     }
     m->data = data;
     atomic_store_explicit(&m->slot->failed, false, memory_order_relaxed);
+    atomic_store_explicit(&m->slot->writable, false, memory_order_relaxed);
     atomic_store_explicit(&m->slot->size_bytes, m->size_bytes, memory_order_relaxed);
     atomic_store_explicit(&m->slot->begin_addr, (uintptr_t)data, memory_order_release);
     return SL_OK;
 }
 
-sl_status sl_mapfile_open(const char *path, sl_mapfile **out, sl_error *err) {
-    struct stat st;
-    int fd = -1;
-    SL_TRY(mapfile_open_fd(path, &fd, &st, err));
+static sl_status mapfile_open(int fd, const struct stat *st, const char *path, sl_mapfile **out,
+                              sl_error *err) {
     sl_mapfile *m = sl_alloc_zero(1, sizeof(*m));
     char *copy = sl_strdup(path);
     if (m == NULL || copy == NULL) {
@@ -197,13 +192,37 @@ sl_status sl_mapfile_open(const char *path, sl_mapfile **out, sl_error *err) {
     }
     m->fd = fd;
     m->path = copy;
-    sl_status status = mapfile_map(m, &st, err);
+    sl_status status = mapfile_map(m, st, err);
     if (status != SL_OK) {
         sl_mapfile_close(m);
         return status;
     }
     *out = m;
     return SL_OK;
+}
+
+sl_status sl_mapfile_open(const char *path, sl_mapfile **out, sl_error *err) {
+    /* Without waiting, as a FIFO would. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        int code = errno;
+        if (code == ENOENT || code == ENOTDIR) {
+            return SL_FAIL(err, SL_ERR_NOT_FOUND, "%s: there is no such file", path);
+        }
+        return SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be opened: %s", path,
+                       sl_errno_text(code));
+    }
+    return sl_mapfile_open_fd(fd, path, out, err);
+}
+
+sl_status sl_mapfile_open_fd(int fd, const char *path, sl_mapfile **out, sl_error *err) {
+    struct stat st;
+    sl_status status = mapfile_check_kind(fd, path, &st, err);
+    if (status != SL_OK) {
+        (void)close(fd);
+        return status;
+    }
+    return mapfile_open(fd, &st, path, out, err);
 }
 
 void sl_mapfile_close(sl_mapfile *m) {
@@ -253,6 +272,48 @@ sl_status sl_mapfile_check(const sl_mapfile *m, sl_error *err) {
     if (st.st_mtim.tv_sec != m->modified.tv_sec || st.st_mtim.tv_nsec != m->modified.tv_nsec) {
         return SL_FAIL(err, SL_ERR_IO, "%s: the file was written to while in use; open it again",
                        m->path);
+    }
+    return SL_OK;
+}
+
+static uint64_t mapfile_ns(struct timespec t) {
+    return (uint64_t)t.tv_sec * SL_NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+sl_status sl_mapfile_stamp_of(const sl_mapfile *m, sl_mapfile_stamp *out, sl_error *err) {
+    struct stat st;
+    if (fstat(m->fd, &st) != 0) {
+        return SL_FAIL(err, SL_ERR_IO, "%s: the file cannot be examined: %s", m->path,
+                       sl_errno_text(errno));
+    }
+    *out = (sl_mapfile_stamp){.device = (uint64_t)st.st_dev,
+                              .number = (uint64_t)st.st_ino,
+                              .size_bytes = (uint64_t)st.st_size,
+                              .modified_ns = mapfile_ns(st.st_mtim),
+                              .changed_ns = mapfile_ns(st.st_ctim)};
+    return SL_OK;
+}
+
+bool sl_mapfile_stamp_is_settled(const sl_mapfile_stamp *s) {
+    const int64_t changed_s = (int64_t)(s->changed_ns / SL_NS_PER_S);
+    return sl_clock_wall_s() >= changed_s + MAPFILE_SETTLED_S;
+}
+
+void sl_mapfile_release(const sl_mapfile *m, const void *data, size_t n) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)data + page - 1) & ~(page - 1);
+    uintptr_t end = ((uintptr_t)data + n) & ~(page - 1);
+    uintptr_t first = (uintptr_t)m->data;
+    if (begin >= first && end <= first + m->size_bytes && begin < end) {
+        (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* a wish */
+    }
+}
+
+sl_status sl_mapfile_make_writable(const sl_mapfile *m, sl_error *err) {
+    atomic_store_explicit(&m->slot->writable, true, memory_order_relaxed);
+    if (mprotect(m->data, m->size_bytes, PROT_READ | PROT_WRITE) != 0) {
+        return SL_FAIL(err, SL_ERR_MEMORY, "%s: the mapping cannot be made writable: %s", m->path,
+                       sl_errno_text(errno));
     }
     return SL_OK;
 }

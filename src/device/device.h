@@ -11,6 +11,7 @@
 #include <sluice/status.h>
 
 #include "base/pool.h"
+#include "device/packed_cache.h"
 #include "kernels/kernels.h"
 #include "plan/plan.h"
 #include "plan/step.h"
@@ -33,9 +34,17 @@ typedef struct sl_program_options {
     uint32_t rows_max, runs_max; /* of one step */
     uint32_t ctx_max;            /* tokens of the longest sequence */
     uint32_t n_pages;            /* in the page store */
-    /* Told now and then while weights are packed; may be NULL. */
-    void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
-    void *progress_user;
+    /* Where packed weights are kept from one start to the next, and what tells the model's files
+     * from others. */
+    sl_packed_cache cache;
+    struct {
+        uint64_t content[2]; /* of copies of a model it is the same, of other models hardly ever */
+        uint64_t stamp;      /* changes with every change of the files; 0: unknown */
+    } source;
+    /* Called for a weight's data in the file once they are packed; NULL: nobody wants to know. Any
+     * worker. */
+    void (*release)(void *user, const uint8_t *data, size_t n);
+    void *release_user;
 } sl_program_options;
 
 /* Bytes that a program needs, by kind. */
@@ -55,9 +64,22 @@ typedef struct sl_device_ops {
     /* What compile would take; reads no weight and reserves nothing large. */
     sl_status (*estimate)(sl_device *d, const sl_plan *plan, const sl_program_options *options,
                           sl_program_memory *out, sl_error *err);
-    /* The plan must outlive the program. */
+    /* The plan must outlive the program. Weights are packed, or found in the cache, later: by the
+     * first step that needs them, or by prepare. */
     sl_status (*compile)(sl_device *d, const sl_plan *plan, const sl_program_options *options,
                          sl_program **out, sl_error *err);
+    /* Makes some more weights ready, between steps; true once all are. Allocates nothing. */
+    bool (*prepare)(sl_program *p);
+    /* Once all are ready, between steps: moves some of what was mapped from the cache to faster
+     * memory; true if there is nothing to move, for now. Allocates nothing. */
+    bool (*settle)(sl_program *p);
+    /* How much of packed_bytes is ready; any thread. */
+    uint64_t (*ready_bytes)(const sl_program *p);
+    /* The cache has nothing of this model yet, and waits until all weights are ready. */
+    bool (*wants_all)(const sl_program *p);
+    /* All weights are ready, of files that have this stamp: the cache is brought up to date, by a
+     * thread of its own. */
+    void (*store)(sl_program *p, uint64_t stamp);
     void (*program_free)(sl_program *p);
     /* One pass over a step whose fields were checked by the engine. Allocates nothing. */
     sl_status (*run)(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user,

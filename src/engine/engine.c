@@ -20,6 +20,7 @@ struct sl_engine {
     sl_program_options options;
     sl_engine_memory memory;
     uint32_t ctx_max;
+    bool is_ready; /* all weights are packed, of one version of the model's file */
 };
 
 /* What the options mean for this model, once defaults are filled in. */
@@ -42,8 +43,6 @@ static sl_status engine_resolve(const sl_model *model, const sl_engine_options *
         .rows_max = o->rows_max != 0 ? o->rows_max : ROWS_DEFAULT,
         .runs_max = o->runs_max != 0 ? o->runs_max : RUNS_DEFAULT,
         .ctx_max = e->ctx_max,
-        .progress = o->progress,
-        .progress_user = o->progress_user,
     };
     e->memory.kv_groups = sl_kv_groups_of_plan(plan, e->options.rows_max);
     return SL_OK;
@@ -119,6 +118,24 @@ static sl_status engine_open_device(const sl_model *model, const sl_engine_optio
     return engine_size_pool(e, options, err);
 }
 
+static void engine_release(void *user, const uint8_t *data, size_t n) {
+    const sl_engine *e = user;
+    sl_gguf_release(e->model->file, data, n);
+}
+
+/* Without a file that has an identity there is nothing to keep packed weights for. */
+static void engine_use_cache(sl_engine *e, const sl_packed_cache *cache) {
+    sl_gguf_identity id;
+    sl_error err;
+    if (cache->dir == NULL || sl_gguf_identify(e->model->file, &id, &err) != SL_OK) {
+        return;
+    }
+    e->options.cache = *cache;
+    e->options.source.content[0] = id.content[0];
+    e->options.source.content[1] = id.content[1];
+    e->options.source.stamp = id.stamp;
+}
+
 sl_status sl_engine_create(const sl_model *model, const sl_engine_options *options, sl_engine **out,
                            sl_error *err) {
     sl_engine *e = sl_alloc_zero(1, sizeof(*e));
@@ -130,10 +147,10 @@ sl_status sl_engine_create(const sl_model *model, const sl_engine_options *optio
         status = engine_check_memory(e, err);
     }
     if (status == SL_OK) {
+        engine_use_cache(e, &options->cache);
+        e->options.release = engine_release;
+        e->options.release_user = e;
         status = e->device->ops->compile(e->device, &model->plan, &e->options, &e->program, err);
-    }
-    if (status == SL_OK) {
-        status = sl_gguf_check_unchanged(model->file, err); /* or two versions may be packed */
     }
     if (status != SL_OK) {
         sl_engine_free(e);
@@ -165,6 +182,45 @@ sl_status sl_engine_estimate(const sl_model *model, const sl_engine_options *opt
         e.device->ops->free(e.device);
     }
     return status;
+}
+
+/* While weights are still being packed, a change of their file would mix two versions of it. Once
+ * the last is packed, what was packed is kept. */
+static sl_status engine_check_weights(sl_engine *e, sl_error *err) {
+    const sl_device_ops *ops = e->device->ops;
+    if (e->is_ready) {
+        return SL_OK;
+    }
+    SL_TRY(sl_gguf_check_unchanged(e->model->file, err));
+    if (ops->ready_bytes(e->program) < e->memory.packed_bytes) {
+        return SL_OK;
+    }
+    e->is_ready = true;
+    sl_gguf_identity id;
+    sl_error ignored;
+    if (e->options.cache.dir != NULL && sl_gguf_identify(e->model->file, &id, &ignored) == SL_OK &&
+        (e->options.source.stamp == 0 || id.stamp == e->options.source.stamp)) {
+        ops->store(e->program, e->options.source.stamp);
+    }
+    return SL_OK;
+}
+
+sl_status sl_engine_prepare(sl_engine *e, sl_error *err) {
+    const sl_device_ops *ops = e->device->ops;
+    if (e->is_ready) {
+        return ops->settle(e->program) ? SL_OK : SL_AGAIN;
+    }
+    (void)ops->prepare(e->program);
+    SL_TRY(engine_check_weights(e, err));
+    return SL_AGAIN;
+}
+
+bool sl_engine_wants_all(const sl_engine *e) {
+    return e->device->ops->wants_all(e->program);
+}
+
+uint64_t sl_engine_ready_bytes(const sl_engine *e) {
+    return e->device->ops->ready_bytes(e->program);
 }
 
 /* rows_left: those of the step that no run before covered. */
@@ -228,24 +284,30 @@ static sl_status step_check(const sl_engine *e, const sl_step *step, sl_logits_f
 }
 
 typedef struct logits_guard {
-    const sl_gguf *file;
+    sl_engine *engine;
     sl_logits_fn fn;
     void *user;
 } logits_guard;
 
-/* Nobody may sample from logits that came from pages of a file that is gone. */
+/* Nobody may sample from logits that came from pages of a file that is gone, or another one now. */
 static sl_status logits_guarded(void *user, uint32_t first, uint32_t n, float *logits,
                                 size_t stride, sl_error *err) {
     const logits_guard *g = user;
-    SL_TRY(sl_gguf_check_alive(g->file, err));
+    SL_TRY(engine_check_weights(g->engine, err));
+    SL_TRY(sl_gguf_check_alive(g->engine->model->file, err));
     return g->fn(g->user, first, n, logits, stride, err);
 }
 
 sl_status sl_engine_step(sl_engine *e, const sl_step *step, sl_logits_fn fn, void *user,
                          sl_error *err) {
     SL_TRY(step_check(e, step, fn, err));
-    logits_guard guard = {.file = e->model->file, .fn = fn, .user = user};
+    const bool was_ready = e->is_ready;
+    logits_guard guard = {.engine = e, .fn = fn, .user = user};
     SL_TRY(e->device->ops->run(e->program, step, logits_guarded, &guard, err));
+    SL_TRY(engine_check_weights(e, err));
+    if (was_ready) { /* the first answer does not wait for it */
+        (void)e->device->ops->settle(e->program);
+    }
     return sl_gguf_check_alive(e->model->file, err);
 }
 

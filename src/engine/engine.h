@@ -29,9 +29,8 @@ typedef struct sl_engine_options {
     uint32_t ctx_max;  /* longest sequence; 0: the smallest of the model's, 8192 and the pool */
     uint32_t rows_max; /* rows of one step; 0: 512 */
     uint32_t runs_max; /* sequences of one step; 0: 256 */
-    /* Told now and then while weights are packed; may be NULL. done == total at the end. */
-    void (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes);
-    void *progress_user;
+    /* The folder where packed weights are kept for the next start, and its size; NULL: none. */
+    sl_packed_cache cache;
 } sl_engine_options;
 
 typedef struct sl_engine sl_engine;
@@ -52,6 +51,16 @@ SL_NODISCARD sl_status sl_engine_create(const sl_model *model, const sl_engine_o
 void sl_engine_free(sl_engine *e);
 SL_NODISCARD sl_status sl_engine_estimate(const sl_model *model, const sl_engine_options *options,
                                           sl_engine_memory *out, sl_error *err);
+
+/* Weights are packed, or found in the cache, when a step first needs them. This does a part of it,
+ * some milliseconds' worth, between steps, and moves what was found in the cache to faster memory:
+ * SL_AGAIN while something is left to do. Steps go on as before.
+ * SL_ERR_IO if the model's file changed meanwhile. Allocates nothing. */
+SL_NODISCARD sl_status sl_engine_prepare(sl_engine *e, sl_error *err);
+/* True if the cache lacks this model's packed weights until all are ready. */
+bool sl_engine_wants_all(const sl_engine *e);
+/* How much of the packed weights is ready; any thread. */
+uint64_t sl_engine_ready_bytes(const sl_engine *e);
 
 /* Runs one pass. fn may be NULL when step->n_logits is 0. Errors: SL_ERR_ARGUMENT for a step that
  * breaks its rules (too many rows, id or page out of range), SL_ERR_IO when the weights' file

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/checksum.h"
 #include "base/error.h"
 #include "format/gguf_parse.h"
 
@@ -17,6 +18,8 @@
 #define GGUF_ARENA_CONST_BYTES ((size_t)1 << 20)
 #define GGUF_ARRAY_HEAD_BYTES 12 /* u32 element type, u64 count */
 #define GGUF_MESSAGE_PATH_MAX 160u
+#define GGUF_SAMPLES 16u /* pieces of the data that an identity covers */
+#define GGUF_SAMPLE_BYTES 64u
 
 struct sl_gguf {
     sl_arena arena; /* everything below but the mappings */
@@ -369,6 +372,52 @@ sl_status sl_gguf_check_unchanged(const sl_gguf *g, sl_error *err) {
         }
     }
     return SL_OK;
+}
+
+/* Some bytes from the midst of some tensors: tells models apart that differ in nothing else. */
+static void gguf_hash_samples(const sl_gguf *g, uint64_t content[2]) {
+    uint64_t n = g->n_tensors < GGUF_SAMPLES ? g->n_tensors : GGUF_SAMPLES;
+    for (uint64_t i = 0; i < n; i++) {
+        const sl_gguf_tensor *t = &g->tensors[g->n_tensors * i / n];
+        uint64_t left = t->size_bytes - t->size_bytes / 2;
+        for (int k = 0; k < 2; k++) {
+            content[k] = sl_checksum(t->data + t->size_bytes / 2,
+                                     left < GGUF_SAMPLE_BYTES ? left : GGUF_SAMPLE_BYTES,
+                                     content[k]);
+        }
+    }
+}
+
+sl_status sl_gguf_identify(const sl_gguf *g, sl_gguf_identity *out, sl_error *err) {
+    sl_gguf_identity id = {.content = {1, 2}, .stamp = 1};
+    bool settled = true;
+    for (uint32_t i = 0; i < g->n_files; i++) {
+        const sl_gguf_part *p = &g->parts[i];
+        if (p->map == NULL) {
+            return SL_FAIL(err, SL_ERR_UNSUPPORTED, "%s: bytes in memory are no file", p->name);
+        }
+        sl_mapfile_stamp stamp;
+        SL_TRY(sl_mapfile_stamp_of(p->map, &stamp, err));
+        id.stamp = sl_checksum(&stamp, sizeof(stamp), id.stamp);
+        settled = settled && sl_mapfile_stamp_is_settled(&stamp);
+        for (int k = 0; k < 2; k++) {
+            id.content[k] = sl_checksum(p->data, p->header_end, id.content[k]);
+            id.content[k] = sl_checksum(&p->size_bytes, sizeof(p->size_bytes), id.content[k]);
+        }
+    }
+    gguf_hash_samples(g, id.content);
+    id.stamp = settled ? id.stamp | 1 : 0;
+    SL_TRY(sl_gguf_check_unchanged(g, err)); /* what was hashed is what was opened */
+    *out = id;
+    return SL_OK;
+}
+
+void sl_gguf_release(const sl_gguf *g, const uint8_t *data, size_t n) {
+    for (uint32_t i = 0; i < g->n_files; i++) {
+        if (g->parts[i].map != NULL) {
+            sl_mapfile_release(g->parts[i].map, data, n); /* its own pages only */
+        }
+    }
 }
 
 const sl_gguf_part *sl_gguf_first_part(const sl_gguf *g) {

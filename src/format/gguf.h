@@ -91,6 +91,21 @@ SL_NODISCARD sl_status sl_gguf_check_alive(const sl_gguf *g, sl_error *err);
  * system call per file. */
 SL_NODISCARD sl_status sl_gguf_check_unchanged(const sl_gguf *g, sl_error *err);
 
+/* Which model this is. `content` covers all headers and sizes and a few samples of the tensors'
+ * data, so copies of a file have the same, and a file in which something else changed may too.
+ * `stamp` covers what the system knows of the files (sl_mapfile_stamp): as long as it is the same,
+ * so are the data. 0: the files changed so lately that nothing follows from it. */
+typedef struct sl_gguf_identity {
+    uint64_t content[2];
+    uint64_t stamp;
+} sl_gguf_identity;
+/* SL_ERR_UNSUPPORTED for bytes in memory, which are nobody's file. */
+SL_NODISCARD sl_status sl_gguf_identify(const sl_gguf *g, sl_gguf_identity *out, sl_error *err);
+
+/* Pages of a tensor's data that nobody reads any more leave this process's memory; should somebody
+ * read them all the same, they come from the file again. Any thread. */
+void sl_gguf_release(const sl_gguf *g, const uint8_t *data, size_t n);
+
 uint64_t sl_gguf_n_kv(const sl_gguf *g);
 const sl_gguf_kv *sl_gguf_kv_at(const sl_gguf *g, uint64_t i);
 const sl_gguf_kv *sl_gguf_find(const sl_gguf *g, const char *key); /* NULL if absent */

@@ -163,6 +163,18 @@ static void loop_mark_started(sl_runner *r, uint64_t now_ns) {
     }
 }
 
+/* Nothing to compute: weights that no step has needed yet are packed, a part at a time. True if
+ * some are left. */
+static bool loop_prepare(sl_runner *r) {
+    sl_error err = {0};
+    const sl_status status = sl_engine_prepare(r->engine, &err);
+    if (status < 0 && !atomic_load_explicit(&r->failed, memory_order_relaxed)) {
+        r->failure = err;
+        atomic_store_explicit(&r->failed, true, memory_order_release);
+    }
+    return status == SL_AGAIN;
+}
+
 void *sl_runner_loop(void *arg) {
     sl_runner *r = arg;
     sl_alloc_lock();
@@ -180,7 +192,7 @@ void *sl_runner_loop(void *arg) {
             }
         }
         loop_notify(r);
-        if (step == NULL) {
+        if (step == NULL && !loop_prepare(r)) {
             (void)sl_wake_wait(&r->wake, SL_WAKE_FOREVER);
         }
     }

@@ -19,6 +19,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("SLUICE_BINARY", ROOT / "build" / "sluice"))
+os.environ.setdefault("SLUICE_PACKED_CACHE", "off")  # nothing is written into the user's cache
 WAIT_S = 60  # for events that must come; nothing here depends on how fast they do
 
 

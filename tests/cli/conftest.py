@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("SLUICE_BINARY", ROOT / "build" / "sluice")).resolve()
 GOLDEN = ROOT / "tests" / "golden"
 NO_LIMITS = os.environ.get("SLUICE_NO_LIMITS", "") not in ("", "0")  # built with sanitizers
+os.environ.setdefault("SLUICE_PACKED_CACHE", "off")  # nothing is written into the user's cache
 WAIT_S = 60  # for events that must come; nothing here depends on how fast they do
 
 

@@ -23,6 +23,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHARED = pathlib.Path(os.environ.get("SLUICE_SHARED") or ROOT.parent / "shared")
 GOLDEN = SHARED / "golden"
+os.environ.setdefault("SLUICE_PACKED_CACHE", "off")  # nothing is written into the user's cache
 SLUICE = pathlib.Path(os.environ.get("SLUICE_BINARY") or ROOT / "build" / "sluice")
 
 GREEDY_GAP = 0.01        # golden models: tokens before the first smaller gap must agree

@@ -8,6 +8,7 @@ from showlib import NotHere, line
 
 sys.path.insert(0, str(showlib.ROOT / "bench"))
 
+import cold_start  # noqa: E402
 import compare  # noqa: E402
 
 
@@ -23,3 +24,13 @@ def add(work):
 
 for each in compare.ROWS:
     add(each)
+
+
+@line(cold_start.NAME, f"{cold_start.TITLE}: at most {1 / cold_start.TARGET:g} x llama.cpp's time, upper 95 % "
+      "bound")
+def first_token():
+    result = cold_start.measure()
+    if result["lower_bound"] is None:
+        raise NotHere(f"too noisy a machine: {result['pairs']} pairs of "
+                      f"{result['pairs'] + result['discarded']} count")
+    return cold_start.figure(result), result["lower_bound"] >= cold_start.TARGET

@@ -1,4 +1,4 @@
-/* Compiling a plan for the CPU: tables, memory layout, packing of weights. */
+/* Compiling a plan for the CPU: tables and memory layout. */
 #include "device/cpu/cpu_program.h"
 
 #include <inttypes.h>
@@ -8,7 +8,6 @@
 #include "device/cpu/cpu_device.h"
 
 #define PROGRAM_TABLES_MAX ((size_t)64 << 20)
-#define PACK_CHUNK 16 /* panels packed by one task */
 
 /* Hands out 64-byte aligned pieces of a region; with base NULL it only measures. */
 typedef struct carver {
@@ -142,6 +141,8 @@ static void layout_step(sl_program *p, carver *c) {
     p->gather = carve(c, p->options.rows_max, sizeof(uint32_t));
     layout_choices(p, c);
     layout_attend(p, c);
+    p->packing.state = carve(c, p->packing.n_panels, sizeof(*p->packing.state));
+    p->packing.sums = carve(c, p->packing.n_panels, sizeof(*p->packing.sums));
 }
 
 /* The pages of all groups come from one pool and are as large as the largest needs. */
@@ -240,7 +241,10 @@ static sl_status program_prepare(sl_device *d, const sl_plan *plan,
     }
     layout_groups(p);
     layout_packed(p);
-    sl_status status = sl_cpu_phases_build(p, err);
+    sl_status status = sl_cpu_weights_count(p, err);
+    if (status == SL_OK) {
+        status = sl_cpu_phases_build(p, err);
+    }
     if (status != SL_OK) {
         sl_cpu_program_free(p);
         return status;
@@ -278,6 +282,7 @@ static sl_status program_shard(sl_program *p, sl_error *err) {
     if (shards == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the model's program");
     }
+    uint8_t *packed = sl_cpu_weights_base(p);
     size_t used = 0;
     for (uint32_t node = 0; node < nodes->n; node++) {
         const size_t before = used;
@@ -288,13 +293,13 @@ static sl_status program_shard(sl_program *p, sl_error *err) {
             s->first = sl_nodes_first(nodes, w->n_panels, node);
             s->end = sl_nodes_first(nodes, w->n_panels, node + 1);
             if (w->form != CPU_FORM_F32) {
-                w->panels = node == 0 ? p->packed + used : w->panels;
+                w->panels = node == 0 ? packed + used : w->panels;
                 /* Not below 0: the shards of the nodes before lie between. */
-                s->offset = (size_t)(p->packed + used - w->panels) - s->first * w->panel_bytes;
+                s->offset = (size_t)(packed + used - w->panels) - s->first * w->panel_bytes;
                 used += w->panel_bytes * (s->end - s->first) * w->w->n_mats;
             }
         }
-        sl_topology_prefer(&p->device->topology, node, p->packed + before, used - before);
+        sl_topology_prefer(&p->device->topology, node, packed + before, used - before);
     }
     return SL_OK;
 }
@@ -311,10 +316,10 @@ static void program_place_pages(sl_program *p) {
 }
 
 static sl_status program_map(sl_program *p, sl_error *err) {
-    p->packed = sl_pages_map(p->packed_bytes, true);
-    p->pages = sl_pages_map(p->kv_bytes, false);
+    sl_status status = sl_cpu_weights_map(p, err);
+    p->pages = sl_pages_map(p->kv_bytes, true);
     p->step = sl_pages_map(p->step_bytes, true);
-    if (p->packed == NULL || p->pages == NULL || p->step == NULL) {
+    if (status != SL_OK || p->pages == NULL || p->step == NULL) {
         return SL_FAIL(
             err, SL_ERR_MEMORY,
             "no memory for the model: %zu MB of packed weights, %zu MB of KV pages and %zu MB of "
@@ -327,83 +332,6 @@ static sl_status program_map(sl_program *p, sl_error *err) {
     return program_shard(p, err);
 }
 
-typedef struct pack_job {
-    sl_program *p;
-    uint32_t n_chunks[SL_NODES_MAX]; /* of each node */
-} pack_job;
-
-static uint32_t shard_chunks(const cpu_shard *s) {
-    return sl_div_up(s->end - s->first, PACK_CHUNK); /* of one matrix */
-}
-
-static uint64_t weight_chunks(const cpu_weight *w, uint32_t node) {
-    return w->form == CPU_FORM_F32 ? 0 : (uint64_t)w->w->n_mats * shard_chunks(&w->shards[node]);
-}
-
-static void pack_chunk(sl_program *p, uint32_t node, uint32_t chunk) {
-    uint32_t i = 0;
-    while (chunk >= weight_chunks(&p->weights[i], node)) {
-        chunk -= (uint32_t)weight_chunks(&p->weights[i], node);
-        i++;
-    }
-    const cpu_weight *w = &p->weights[i];
-    const cpu_shard *s = &w->shards[node];
-    uint32_t mat = chunk / shard_chunks(s);
-    uint32_t first = s->first + chunk % shard_chunks(s) * PACK_CHUNK;
-    const sl_kernels *k = &p->device->kernels;
-    uint32_t end = s->end - first < PACK_CHUNK ? s->end : first + PACK_CHUNK;
-    const uint8_t *data = w->w->data + mat * w->w->mat_bytes;
-    uint8_t *panels = w->panels + sl_cpu_shard_offset(w, s, mat);
-    for (uint32_t panel = first; panel < end; panel++) {
-        uint32_t row = panel * SL_PANEL_ROWS;
-        uint32_t n_rows = w->w->n_out - row < SL_PANEL_ROWS ? w->w->n_out - row : SL_PANEL_ROWS;
-        const uint8_t *rows = data + (size_t)row * w->w->row_bytes;
-        uint8_t *to = panels + (size_t)panel * w->panel_bytes;
-        if (w->form == CPU_FORM_BF16) {
-            k->bf16.pack(rows, w->w->row_bytes, n_rows, w->w->n_in, to);
-        } else {
-            (w->form == CPU_FORM_PLAIN ? k->plain.pack : k->product[w->w->type].pack)(
-                w->w->type, rows, w->w->row_bytes, n_rows, w->w->n_in, to);
-        }
-    }
-}
-
-/* A node's panels are packed by its own workers alone: where the system refuses to bind memory, the
- * first touch places it. Each has as many for a worker, about. */
-static void pack_worker(void *arg, uint32_t ith, uint32_t nth) {
-    const pack_job *job = arg;
-    const sl_program_options *o = &job->p->options;
-    sl_pool *pool = job->p->device->pool;
-    const uint32_t node = sl_pool_turn(pool, ith, 0), n_chunks = job->n_chunks[node];
-    (void)nth;
-    for (uint32_t c; sl_pool_take(pool, ith, node, n_chunks, &c);) {
-        pack_chunk(job->p, node, c);
-        if (ith == 0 && o->progress != NULL) {
-            o->progress(o->progress_user, (uint64_t)job->p->packed_bytes * c / n_chunks,
-                        job->p->packed_bytes);
-        }
-    }
-}
-
-sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err) {
-    pack_job job = {.p = p};
-    for (uint32_t node = 0; node < program_nodes(p)->n; node++) {
-        uint64_t n_chunks = 0;
-        for (uint32_t i = 0; i < p->plan->n_weights; i++) {
-            n_chunks += weight_chunks(&p->weights[i], node);
-        }
-        if (n_chunks > UINT32_MAX) {
-            return SL_FAIL(err, SL_ERR_LIMIT, "the model has too many weights to pack");
-        }
-        job.n_chunks[node] = (uint32_t)n_chunks;
-    }
-    sl_pool_run(p->device->pool, pack_worker, &job);
-    if (p->options.progress != NULL) {
-        p->options.progress(p->options.progress_user, p->packed_bytes, p->packed_bytes);
-    }
-    return SL_OK;
-}
-
 sl_status sl_cpu_program_compile(sl_device *d, const sl_plan *plan,
                                  const sl_program_options *options, sl_program **out,
                                  sl_error *err) {
@@ -414,9 +342,6 @@ sl_status sl_cpu_program_compile(sl_device *d, const sl_plan *plan,
     sl_program *p;
     SL_TRY(program_prepare(d, plan, options, &p, err));
     sl_status status = program_map(p, err);
-    if (status == SL_OK) {
-        status = sl_cpu_weights_pack(p, err);
-    }
     if (status != SL_OK) {
         sl_cpu_program_free(p);
         return status;
@@ -429,7 +354,7 @@ void sl_cpu_program_free(sl_program *p) {
     if (p == NULL) {
         return;
     }
-    sl_pages_unmap(p->packed, p->packed_bytes);
+    sl_cpu_weights_unmap(p);
     sl_pages_unmap(p->pages, p->kv_bytes);
     sl_pages_unmap(p->step, p->step_bytes);
     sl_arena_deinit(&p->arena);

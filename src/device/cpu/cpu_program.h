@@ -25,6 +25,7 @@
 #ifndef SL_DEVICE_CPU_CPU_PROGRAM_H
 #define SL_DEVICE_CPU_CPU_PROGRAM_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "device/device.h"
@@ -75,12 +76,36 @@ typedef struct cpu_shard {
 typedef struct cpu_weight {
     const sl_plan_weight *w;
     cpu_form form;
-    bool tiles;      /* many rows are multiplied on tiles */
-    uint8_t *panels; /* in the packed region: [n_mats][n_panels]; of several nodes, of the first */
+    bool tiles; /* many rows are multiplied on tiles */
+    /* [n_mats][n_panels], of the region or the cache file; of several nodes, of the first. */
+    uint8_t *panels;
     size_t panel_bytes;
-    uint32_t n_panels; /* of one matrix */
-    cpu_shard *shards; /* [nodes] */
+    uint32_t n_panels;    /* of one matrix */
+    uint32_t first_panel; /* of all panels of the program */
+    atomic_uint n_ready;  /* of all its matrices */
+    cpu_shard *shards;    /* [nodes] */
 } cpu_weight;
+
+/* Which panels of the packed region hold what they should: see cpu_weights.c. */
+typedef struct cpu_packing {
+    uint32_t n_panels;
+    atomic_uchar *state; /* [n_panels], in the step region */
+    bool keeps;          /* there is a cache; else nothing needs sums */
+    sl_packed_sum *sums; /* [n_panels], in the step region */
+    atomic_uint n_ready; /* panels */
+    uint32_t n_prepared; /* panels up to here are ready, */
+    uint32_t n_moved;    /* and up to here copied from the mapped file to the region */
+    sl_packed_key key;   /* with a cache */
+    sl_packed_file file; /* until its panels have moved to the region; map NULL: none */
+    bool trusts_source;  /* the model's file is the one that the cache file was packed from */
+    atomic_uint n_repaired;
+    atomic_bool failed; /* a panel could not be repaired */
+    uint64_t stamp;     /* to be stored */
+    bool is_stored;     /* or cannot be; a thread may be at it: */
+    bool is_storing;
+    atomic_bool store_ended;
+    pthread_t store;
+} cpu_packing;
 
 typedef enum cpu_row_kind {
     CPU_ROW_EMBED,
@@ -230,6 +255,7 @@ struct sl_program {
     cpu_group groups[SL_PLAN_GROUPS_MAX];
     uint8_t *packed; /* one region for all panels */
     size_t packed_bytes;
+    cpu_packing packing;
     uint8_t *pages; /* page p, of whatever group, at pages + p * page_bytes */
     size_t kv_bytes, page_bytes;
     uint8_t *step; /* one region for values, angles and scratch */
@@ -263,10 +289,27 @@ void sl_cpu_program_copy_page(sl_program *p, int32_t from, int32_t to);
 
 /* Parts of compile. Phases: fills the segments from the plan's operations. */
 sl_status sl_cpu_phases_build(sl_program *p, sl_error *err);
-/* Packs all weights that are not read from the file's rows, in parallel. */
-sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err);
+/* Numbers the panels of all weights. */
+sl_status sl_cpu_weights_count(sl_program *p, sl_error *err);
+/* Reserves the packed region, and looks for it in the cache. SL_ERR_MEMORY: no room, which the
+ * caller says. */
+sl_status sl_cpu_weights_map(sl_program *p, sl_error *err);
+uint8_t *sl_cpu_weights_base(const sl_program *p); /* where the panels are for now */
+void sl_cpu_weights_unmap(sl_program *p);          /* waits until the cache file is written */
+bool sl_cpu_weights_prepare(sl_program *p);
+bool sl_cpu_weights_settle(sl_program *p);
+uint64_t sl_cpu_weights_ready_bytes(const sl_program *p);
+bool sl_cpu_weights_wants_all(const sl_program *p);
+void sl_cpu_weights_store(sl_program *p, uint64_t stamp);
 
-/* Parts of run. Rows [begin, end) through the operations of a rows phase; rows of a phase of
+/* Parts of run. Panels [begin, end) of matrix `mat` of a packed weight are ready on return. Any
+ * worker. */
+void sl_cpu_weight_need(sl_program *p, const cpu_weight *w, uint32_t mat, uint32_t begin,
+                        uint32_t end);
+/* SL_ERR_IO if what panels held is gone. */
+sl_status sl_cpu_weights_check(const sl_program *p, sl_error *err);
+
+/* Rows [begin, end) through the operations of a rows phase; rows of a phase of
  * choices are sorted choices. n_rows: of the segment. */
 void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t n_rows,
                      uint32_t begin, uint32_t end);

@@ -107,6 +107,9 @@ static void shard_product(const segment_job *job, sl_value_id in_id, const cpu_l
     const cpu_value *out = &job->seg->values[l->out];
     const sl_kernels *k = &p->device->kernels;
     size_t before = sl_cpu_shard_offset(w, s, mat);
+    if (w->form != CPU_FORM_F32) {
+        sl_cpu_weight_need(p, w, mat, p0, p1);
+    }
     if (w->tiles && r1 - r0 >= p->tiles_rows) {
         k->amx.mul(w->w->type, w->panels + before, w->panel_bytes, w->w->n_in, p0, p1, in->bf16,
                    in->bf16_stride, r0, r1, out->x, out->stride, l->add,
@@ -332,9 +335,10 @@ sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn
         segment_job head = {
             .p = p, .seg = &p->head, .n_rows = left < p->head.rows_max ? left : p->head.rows_max};
         sl_pool_run(p->device->pool, segment_worker, &head);
+        SL_TRY(sl_cpu_weights_check(p, err));
         SL_TRY(fn(user, first, head.n_rows, logits->x, logits->stride, err));
     }
-    return SL_OK;
+    return sl_cpu_weights_check(p, err);
 }
 
 void sl_cpu_program_copy_page(sl_program *p, int32_t from, int32_t to) {

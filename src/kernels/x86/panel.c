@@ -14,54 +14,65 @@ typedef struct packing {
     panel_form form;
     panel_shape shape;
     const sl_group_info *info;
-    uint8_t code_of[256]; /* of q + 128: the code of each number that the format has */
+    uint8_t code_of[256]; /* of q + 128, for a format of levels: the number of each level */
 } packing;
 
-/* --- codes of one row, into its lane --- */
+/* --- codes of one row, into its lane: four at a time, as the bytes of a word --- */
+
+static uint32_t word_at(const uint8_t *p) {
+    uint32_t word;
+    memcpy(&word, p, sizeof(word));
+    return word;
+}
+
+static void put_word(uint8_t *p, uint32_t word) {
+    memcpy(p, &word, sizeof(word));
+}
 
 static void pack_nibbles(const uint8_t code[32], uint32_t lane, uint8_t *quads) {
     for (uint32_t v = 0; v < 4; v++) {
-        uint8_t *out = quads + (size_t)v * PANEL_QUAD + 4 * (size_t)lane;
-        for (uint32_t b = 0; b < 4; b++) {
-            out[b] = (uint8_t)((code[4 * v + b] & 15) | code[16 + 4 * v + b] << 4);
-        }
+        const uint32_t low = word_at(code + 4 * v) & 0x0F0F0F0Fu;
+        const uint32_t high = word_at(code + 16 + 4 * v) & 0x0F0F0F0Fu;
+        put_word(quads + (size_t)v * PANEL_QUAD + 4 * (size_t)lane, low | high << 4);
     }
 }
 
 static void pack_bytes(const uint8_t code[32], uint32_t lane, uint8_t *quads) {
     for (uint32_t v = 0; v < 8; v++) {
-        memcpy(quads + (size_t)v * PANEL_QUAD + 4 * (size_t)lane, code + 4 * (size_t)v, 4);
+        put_word(quads + (size_t)v * PANEL_QUAD + 4 * (size_t)lane, word_at(code + 4 * v));
     }
 }
 
 /* The bit above the lowest `shift` ones. */
 static void pack_bit(const uint8_t code[32], uint32_t shift, uint32_t lane, uint8_t *quad) {
-    for (uint32_t b = 0; b < 4; b++) {
-        uint32_t bits = 0;
-        for (uint32_t v = 0; v < 8; v++) {
-            bits |= (uint32_t)(code[4 * v + b] >> shift & 1) << v;
-        }
-        quad[4 * lane + b] = (uint8_t)bits;
+    uint32_t bits = 0;
+    for (uint32_t v = 0; v < 8; v++) {
+        bits |= (word_at(code + 4 * v) >> shift & 0x01010101u) << v;
     }
+    put_word(quad + 4 * (size_t)lane, bits);
 }
 
 /* The two bits above the lowest `shift` ones. */
 static void pack_pairs(const uint8_t code[32], uint32_t shift, uint32_t lane, uint8_t *quads) {
     for (uint32_t h = 0; h < 2; h++) {
-        for (uint32_t b = 0; b < 4; b++) {
-            uint32_t bits = 0;
-            for (uint32_t t = 0; t < 4; t++) {
-                bits |= (uint32_t)(code[16 * h + 4 * t + b] >> shift & 3) << 2 * t;
-            }
-            quads[PANEL_QUAD * h + 4 * lane + b] = (uint8_t)bits;
+        uint32_t bits = 0;
+        for (uint32_t t = 0; t < 4; t++) {
+            bits |= (word_at(code + 16 * h + 4 * t) >> shift & 0x03030303u) << 2 * t;
         }
+        put_word(quads + (size_t)PANEL_QUAD * h + 4 * (size_t)lane, bits);
     }
 }
 
 static void pack_codes(const packing *p, const sl_group *group, uint32_t lane, uint8_t *out) {
     uint8_t code[SL_GROUP];
-    for (int i = 0; i < SL_GROUP; i++) {
-        code[i] = p->code_of[group->q[i] + 128];
+    if (p->info->levels == NULL) {
+        for (int i = 0; i < SL_GROUP; i++) {
+            code[i] = (uint8_t)(group->q[i] + p->form.offset);
+        }
+    } else {
+        for (int i = 0; i < SL_GROUP; i++) {
+            code[i] = p->code_of[group->q[i] + 128];
+        }
     }
     switch (p->form.codes) {
     case CODES_NIBBLES:
@@ -104,6 +115,25 @@ static void put_levels(const packing *p, uint8_t *out) {
     memcpy(out + 16, &p->info->factor, sizeof(float));
 }
 
+/* What the groups of a unit have in common. */
+static void pack_unit_scales(const packing *p, const sl_group *group, uint32_t lane,
+                             uint8_t *unit) {
+    switch (p->form.scales) {
+    case SCALES_K:
+    case SCALES_K16:
+        put_half(unit, lane, group->scale[0], p->info->factor);
+        put_levels(p, unit + panel_levels_at(p->form.scales));
+        return;
+    case SCALES_K_MIN:
+    case SCALES_K16_MIN:
+        put_half(unit, lane, group->scale[0], p->info->factor);
+        put_half(unit + 32, lane, -group->minimum, 1.0f);
+        return;
+    default: /* nothing */
+        return;
+    }
+}
+
 /* g is the group's number in its unit. */
 static void pack_scales(const packing *p, const sl_group *group, uint32_t g, uint32_t lane,
                         uint8_t *unit) {
@@ -125,25 +155,17 @@ static void pack_scales(const packing *p, const sl_group *group, uint32_t g, uin
         unit[16 * g + lane] = (uint8_t)(ilogbf(group->scale[0]) + 128);
         return;
     case SCALES_K:
-        put_half(unit, lane, group->scale[0], factor);
         unit[32 + 16 * g + lane] = (uint8_t)group->sub[0];
-        put_levels(p, unit + panel_levels_at(SCALES_K));
         return;
     case SCALES_K_MIN:
-        put_half(unit, lane, group->scale[0], factor);
-        put_half(unit + 32, lane, -group->minimum, 1.0f);
         bytes[lane] = (uint8_t)group->sub[0];
         bytes[16 + lane] = (uint8_t)group->sub_min[0];
         return;
     case SCALES_K16:
-        put_half(unit, lane, group->scale[0], factor);
         bytes[lane] = (uint8_t)group->sub[0];
         bytes[16 + lane] = (uint8_t)group->sub[1];
-        put_levels(p, unit + panel_levels_at(SCALES_K16));
         return;
     case SCALES_K16_MIN:
-        put_half(unit, lane, group->scale[0], factor);
-        put_half(unit + 32, lane, -group->minimum, 1.0f);
         bytes[lane] = (uint8_t)(group->sub[0] | group->sub_min[0] << 4);
         bytes[16 + lane] = (uint8_t)(group->sub[1] | group->sub_min[1] << 4);
         return;
@@ -153,9 +175,6 @@ static void pack_scales(const packing *p, const sl_group *group, uint32_t g, uin
 static void packing_init(packing *p, sl_type type) {
     *p = (packing){.type = type, .form = panel_form_of(type), .info = sl_group_info_of(type)};
     p->shape = panel_shape_of(p->form);
-    for (int q = -p->form.offset; q + p->form.offset < 256 && q < 128; q++) {
-        p->code_of[q + 128] = (uint8_t)(q + p->form.offset);
-    }
     for (int i = 0; p->info->levels != NULL && i < 16; i++) {
         p->code_of[p->info->levels[i] + 128] = (uint8_t)i;
     }
@@ -176,6 +195,9 @@ static void panel_pack(sl_type type, const uint8_t *rows, size_t row_bytes, uint
             const uint32_t in_unit = g % p.shape.unit_groups;
             sl_group group;
             sl_group_read(type, rows + i * row_bytes, g, &group);
+            if (in_unit == 0) {
+                pack_unit_scales(&p, &group, i, unit);
+            }
             pack_scales(&p, &group, in_unit, i, unit);
             pack_codes(&p, &group, i,
                        unit + p.shape.header_bytes + (size_t)in_unit * p.shape.group_bytes);

@@ -68,6 +68,9 @@ static bool open_is_eog_name(const sl_token *token) {
         "<|endoftext|>",      "<|return|>", "<|call|>",        "<turn|>",       "<|end_of_text|>",
         "<end_of_utterance>", "<EOT>",      "[EOT]",           "[EOS]",         "<|flush|>",
         "<|calls|>",          "[e~[",       "<|tool_response>"};
+    if (token->len == 0 || (token->text[0] != '<' && token->text[0] != '[')) {
+        return false; /* nearly all, and asked twice at every start */
+    }
     for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
         if (sl_slice_eq_str((sl_slice){token->text, token->len}, NAMES[i])) {
             return true;

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/mapfile.h"
 
 static char g_dir[64];
@@ -273,6 +274,67 @@ static void test_a_sent_sigbus_ends_the_process(void **state) {
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
 }
 
+static sl_mapfile_stamp stamp_of(const sl_mapfile *m) {
+    sl_mapfile_stamp s;
+    assert_int_equal(sl_mapfile_stamp_of(m, &s, NULL), SL_OK);
+    return s;
+}
+
+/* Whatever is done to a file changes its stamp, also where its times are set back. */
+static void test_stamp(void **state) {
+    (void)state;
+    char path[128], other[128];
+    sl_mapfile *m = NULL, *n = NULL;
+    make_file("file", 10000, path);
+    make_file("other", 10000, other);
+    assert_int_equal(sl_mapfile_open(path, &m, NULL), SL_OK);
+    assert_int_equal(sl_mapfile_open(other, &n, NULL), SL_OK);
+    sl_mapfile_stamp before = stamp_of(m), foreign = stamp_of(n), now = stamp_of(m);
+    assert_memory_equal(&before, &now, sizeof(before));
+    assert_memory_not_equal(&before, &foreign, sizeof(before));
+    assert_false(sl_mapfile_stamp_is_settled(&before)); /* it could change again in this tick */
+    now.changed_ns -= 10 * SL_NS_PER_S;
+    assert_true(sl_mapfile_stamp_is_settled(&now));
+
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    const struct timespec times[2] = {st.st_atim, st.st_mtim};
+    do { /* until the file system's clock has ticked */
+        int fd = open(path, O_WRONLY);
+        assert_int_equal(pwrite(fd, "x", 1, 5000), 1);
+        assert_int_equal(close(fd), 0);
+        assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+        now = stamp_of(m);
+    } while (now.changed_ns == before.changed_ns);
+    assert_int_equal(now.modified_ns, before.modified_ns);
+    sl_mapfile_close(m);
+    sl_mapfile_close(n);
+}
+
+/* What is released is read again; what is written stays here. */
+static void test_release_and_write(void **state) {
+    (void)state;
+    char path[128];
+    sl_mapfile *m = NULL;
+    make_file("file", 100000, path);
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(sl_mapfile_open_fd(fd, path, &m, NULL), SL_OK);
+    unsigned char *p = (unsigned char *)(uintptr_t)sl_mapfile_data(m);
+    sl_mapfile_release(m, p + 5, 90000);
+    sl_mapfile_release(m, p + 5, 10); /* no whole page */
+    for (size_t i = 0; i < 100000; i++) {
+        assert_int_equal(p[i], i % 251 + 1);
+    }
+    assert_int_equal(sl_mapfile_make_writable(m, NULL), SL_OK);
+    p[50000] = 0;
+    assert_int_equal(p[50000], 0);
+    sl_mapfile_close(m);
+    assert_int_equal(sl_mapfile_open(path, &m, NULL), SL_OK);
+    assert_int_not_equal(((const unsigned char *)sl_mapfile_data(m))[50000], 0);
+    sl_mapfile_close(m);
+    assert_int_equal(sl_mapfile_open_fd(open("/", O_RDONLY), "/", &m, NULL), SL_ERR_ARGUMENT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open_reads_the_file),
@@ -280,6 +342,8 @@ int main(void) {
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_most_mappings_at_a_time),
         cmocka_unit_test(test_changes_are_noticed),
+        cmocka_unit_test(test_stamp),
+        cmocka_unit_test(test_release_and_write),
         /* Before this process installs the guard itself: the children install their own. */
         cmocka_unit_test(test_foreign_faults_go_on_to_the_handler_before),
         cmocka_unit_test(test_a_sent_sigbus_ends_the_process),

@@ -124,8 +124,8 @@ static void test_same_bits(void **state) {
     }
 }
 
-/* Who does a task is chance, that it is done once is not; and some are always one's own: a node's
- * weights are packed by its own workers. */
+/* Who does a task is chance, that it is done once is not; and some are always one's own: worker 0
+ * begins with its node's. */
 static void test_tasks(void **state) {
     (void)state;
     static result a, b;

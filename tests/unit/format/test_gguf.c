@@ -589,6 +589,56 @@ static void test_writer_arguments(void **state) {
     }
 }
 
+static sl_gguf_identity identity_of(const char *path) {
+    sl_gguf *g = NULL;
+    sl_gguf_identity id;
+    CHECK_OK(sl_gguf_open(path, &g, err));
+    CHECK_OK(sl_gguf_identify(g, &id, err));
+    const sl_gguf_tensor *t = sl_gguf_find_tensor(g, "a");
+    const uint8_t byte = t->data[20000];
+    sl_gguf_release(g, t->data, t->size_bytes);
+    assert_int_equal(t->data[20000], byte); /* from the file again */
+    sl_gguf_close(g);
+    return id;
+}
+
+/* Copies are one model, other data another; bytes in memory are none. */
+static void test_identity(void **state) {
+    (void)state;
+    char first[256], second[256];
+    (void)snprintf(first, sizeof(first), "%s", in_folder("first.gguf"));
+    (void)snprintf(second, sizeof(second), "%s", in_folder("second.gguf"));
+    assert_int_equal(write_whole(first, NULL), SL_OK);
+    assert_int_equal(write_whole(second, NULL), SL_OK);
+    sl_gguf_identity a = identity_of(first), b = identity_of(second);
+    assert_memory_equal(a.content, b.content, sizeof(a.content));
+    assert_int_not_equal(a.content[0], a.content[1]);
+    assert_int_equal(a.stamp, 0); /* just written */
+
+    FILE *f = fopen(second, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    assert_int_equal(fseek(f, ftell(f) / 2 - 8000, SEEK_SET), 0);
+    for (int i = 0; i < 16000; i++) {
+        assert_int_equal(fputc(1, f), 1);
+    }
+    assert_int_equal(fclose(f), 0);
+    b = identity_of(second);
+    assert_int_not_equal(a.content[0], b.content[0]);
+    assert_int_not_equal(a.content[1], b.content[1]);
+
+    sl_buf bytes;
+    sl_gguf *memory = NULL;
+    sl_buf_init(&bytes, 1 << 20);
+    assert_int_equal(write_whole(NULL, &bytes), SL_OK);
+    CHECK_OK(sl_gguf_open_memory("memory", bytes.data, bytes.len, &memory, err));
+    assert_int_equal(sl_gguf_identify(memory, &a, NULL), SL_ERR_UNSUPPORTED);
+    sl_gguf_release(memory, (const uint8_t *)bytes.data, bytes.len); /* nobody's pages */
+    assert_memory_equal(bytes.data, "GGUF", 4);
+    sl_gguf_close(memory);
+    sl_buf_deinit(&bytes);
+}
+
 /* Cut down under an open model: reads give zeros and the model is marked; an untouched one is
  * not. */
 static void test_file_shrinks(void **state) {
@@ -719,6 +769,7 @@ int main(void) {
         cmocka_unit_test(test_failed_allocations),
         cmocka_unit_test(test_writer_failures),
         cmocka_unit_test(test_writer_arguments),
+        cmocka_unit_test(test_identity),
         cmocka_unit_test(test_file_shrinks),
         cmocka_unit_test(test_many_keys_and_tensors),
         cmocka_unit_test(test_golden),
