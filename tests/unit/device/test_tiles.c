@@ -96,7 +96,7 @@ static void run_model(const sl_gguf *file, const pass *how, float out[N_VOCAB]) 
     int32_t ids[N_TOKENS], tables[SL_PLAN_GROUPS_MAX][SEQ_PAGES];
     CHECK(sl_model_open(file, &model, &err));
     assert_true(model->plan.n_groups * SEQ_PAGES <= N_PAGES);
-    CHECK(sl_cpu_device_create(how->n_threads, false, &device, &err));
+    CHECK(sl_cpu_device_create(how->n_threads, false, NULL, &device, &err));
     assert_true(set_tiles(&((struct sl_cpu_device *)device)->kernels, how->rows_min));
     const sl_program_options options = {.exact = how->exact,
                                         .batch_invariant = how->batch_invariant,
