@@ -3,6 +3,7 @@
  *   LEVEL(name)      name with the level's suffix
  *   TILE_PAIRS       (row, head) pairs of a register tile, at most SL_ATTEND_TILE_MAX
  *   TILE_CASES(X)    X(1) ... X(TILE_PAIRS)
+ *   SCORE_PAGES      pages of keys in a register tile, two vectors of each
  *   CHUNK            vectors of the value's elements in a register tile
  *
  * Query rows come in chunks (sl_attend_chunk_rows); a chunk's state is in scratch, and it passes
@@ -32,8 +33,8 @@
 #endif
 
 #define LOG2_E 0x1.715476p+0f
-/* Blocks of so many pages are fetched ahead, into the second-level cache: a core has far more misses
- * under way to it than to the first level, and it is these that fill the memory's bandwidth. */
+/* So many pages are fetched ahead, into the second-level cache: a core has far more misses under
+ * way to it than to the first level, and it is these that fill the memory's bandwidth. */
 #define PAGES_AHEAD 3
 enum { PAGE = SL_PAGE_TOKENS, BLOCK = SL_ATTEND_BLOCK, PAGE_PARTS = SL_PAGE_TOKENS / VL };
 _Static_assert(TILE_PAIRS <= SL_ATTEND_TILE_MAX, "the scratch holds the scores of a tile");
@@ -78,8 +79,8 @@ INLINE void kv_prefetch(const uint8_t *p, size_t n_bytes) {
     }
 }
 
-/* The pages of a block that a tile sees, in the order in which they are read: the keys of all n, the
- * values of all, then keys of the next block. */
+/* The pages of a block that a tile sees, in the order in which they are read: the keys of all n,
+ * the values of all, then keys of the next block. */
 typedef struct page_stream {
     const int32_t *table; /* of the block */
     uint32_t begin, n, n_next;
@@ -99,37 +100,66 @@ INLINE const uint8_t *stream_at(const sl_attend *a, const page_stream *s, uint32
     return a->store + (size_t)s->table[s->begin + i] * a->page_bytes + offset;
 }
 
+/* Scores of P pairs with vectors part and part + 1 of N pages from the stream's i-th on. */
+INLINE void tile_scores_part(sl_kv_type type, uint32_t P, uint32_t N, const attend_chunk *c,
+                             const float *q, const page_stream *pages, uint32_t i, uint32_t part,
+                             float *scores) {
+    const sl_attend *a = c->a;
+    const uint8_t *k[SCORE_PAGES], *next[SCORE_PAGES];
+    vf acc[SCORE_PAGES][TILE_PAIRS][2];
+    UNROLL(2)
+    for (uint32_t n = 0; n < N; n++) {
+        k[n] = stream_at(a, pages, i + n);
+        next[n] = stream_at(a, pages, i + n + PAGES_AHEAD);
+        UNROLL(8)
+        for (uint32_t p = 0; p < P; p++) {
+            acc[n][p][0] = vf_zero();
+            acc[n][p][1] = vf_zero();
+        }
+    }
+    for (uint32_t j = 0; j < a->d_k; j++) {
+        const size_t at = (size_t)j * PAGE + part * VL;
+        vf key[SCORE_PAGES][2];
+        UNROLL(2)
+        for (uint32_t n = 0; n < N; n++) {
+            key[n][0] = kv_load(type, k[n], at);
+            key[n][1] = kv_load(type, k[n], at + VL);
+            kv_prefetch(next[n] + at * kv_bytes(type), 2 * VL * kv_bytes(type));
+        }
+        UNROLL(8)
+        for (uint32_t p = 0; p < P; p++) {
+            const vf x = vf_set1(q[p * c->q_stride + j]);
+            UNROLL(2)
+            for (uint32_t n = 0; n < N; n++) {
+                acc[n][p][0] = vf_fma(x, key[n][0], acc[n][p][0]);
+                acc[n][p][1] = vf_fma(x, key[n][1], acc[n][p][1]);
+            }
+        }
+    }
+    UNROLL(8)
+    for (uint32_t p = 0; p < P; p++) {
+        UNROLL(2)
+        for (uint32_t n = 0; n < N; n++) {
+            float *to = scores + (size_t)p * BLOCK + n * PAGE + part * VL;
+            vf_store(to, acc[n][p][0]);
+            vf_store(to + VL, acc[n][p][1]);
+        }
+    }
+}
+
 /* 1. Scores of P pairs with all tokens of the pages, scores[pair][BLOCK]. */
 INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
                         const page_stream *pages, float *scores) {
-    const sl_attend *a = c->a;
     const float *q = c->q + pair * c->q_stride;
-    for (uint32_t page = 0; page < pages->n; page++, scores += PAGE) {
-        const uint8_t *k = stream_at(a, pages, page);
-        const uint8_t *next = stream_at(a, pages, page + PAGES_AHEAD);
+    uint32_t i = 0;
+    for (; i + SCORE_PAGES <= pages->n; i += SCORE_PAGES) {
         for (uint32_t part = 0; part < PAGE_PARTS; part += 2) {
-            vf acc[TILE_PAIRS][2];
-            UNROLL(8)
-            for (uint32_t p = 0; p < P; p++) {
-                acc[p][0] = vf_zero();
-                acc[p][1] = vf_zero();
-            }
-            for (uint32_t i = 0; i < a->d_k; i++) {
-                const size_t at = (size_t)i * PAGE + part * VL;
-                const vf k0 = kv_load(type, k, at), k1 = kv_load(type, k, at + VL);
-                kv_prefetch(next + at * kv_bytes(type), 2 * VL * kv_bytes(type));
-                UNROLL(8)
-                for (uint32_t p = 0; p < P; p++) {
-                    const vf x = vf_set1(q[p * c->q_stride + i]);
-                    acc[p][0] = vf_fma(x, k0, acc[p][0]);
-                    acc[p][1] = vf_fma(x, k1, acc[p][1]);
-                }
-            }
-            UNROLL(8)
-            for (uint32_t p = 0; p < P; p++) {
-                vf_store(scores + (size_t)p * BLOCK + part * VL, acc[p][0]);
-                vf_store(scores + (size_t)p * BLOCK + (part + 1) * VL, acc[p][1]);
-            }
+            tile_scores_part(type, P, SCORE_PAGES, c, q, pages, i, part, scores + i * PAGE);
+        }
+    }
+    for (; i < pages->n; i++) {
+        for (uint32_t part = 0; part < PAGE_PARTS; part += 2) {
+            tile_scores_part(type, P, 1, c, q, pages, i, part, scores + i * PAGE);
         }
     }
 }
@@ -165,8 +195,8 @@ INLINE void tile_softmax(float *scores, seen_range seen, float *max_out, float *
     *sum_out = vf_sum(sum);
 }
 
-/* 3. o[p][0 .. W vectors) += weights of tokens [t, t_end) of the block times the values from element
- *    `at`. With `n_part` the single vector has only that many elements. */
+/* 3. o[p][0 .. W vectors) += weights of tokens [t, t_end) of the block times the values from
+ *    element `at`. With `n_part` the single vector has only that many elements. */
 INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n_part,
                              const attend_chunk *c, const float *weights, const page_stream *pages,
                              uint32_t t, uint32_t t_end, uint32_t at, float *o) {

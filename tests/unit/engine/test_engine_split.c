@@ -46,7 +46,8 @@ static int32_t token(uint32_t s, uint32_t i) {
     return (int32_t)((i * 37 + s * 101 + i / 7) % (TINY_N_VOCAB - 3) + 3);
 }
 
-/* Up to `chunk` tokens more of each of the sequences [s0, s1) below its end; false: none is left. */
+/* Up to `chunk` tokens more of each of the sequences [s0, s1) below its end; false: none is
+ * left. */
 static bool step(sl_feed *f, uint32_t s0, uint32_t s1, uint32_t chunk, const uint32_t *end,
                  uint32_t *done, rows *out) {
     int32_t ids[N_SEQUENCES * N_TOKENS_MAX];
