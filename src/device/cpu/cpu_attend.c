@@ -8,8 +8,6 @@
  *
  * Enters: the step and its queries, the page store; leaves: the outputs. Cut by the engine thread,
  * run by all workers. */
-#include <string.h>
-
 #include "base/bytes.h"
 #include "device/cpu/cpu_program.h"
 
