@@ -8,8 +8,6 @@
  *
  * Enters: the step and its queries, the page store; leaves: the outputs. Cut by the engine thread,
  * run by all workers. */
-#include <string.h>
-
 #include "base/bytes.h"
 #include "device/cpu/cpu_program.h"
 
@@ -144,7 +142,8 @@ static const cpu_tile *range_tile(const cpu_attend_cut *cut, uint32_t range) {
     return &cut->tiles[low];
 }
 
-/* What the kernel is asked for, but for parts and scratch: query heads [begin, end) of a KV head. */
+/* What the kernel is asked for, but for parts and scratch: query heads [begin, end) of a KV
+ * head. */
 static sl_attend tile_call(const sl_program *p, const cpu_segment *seg, const cpu_attend *a,
                            const cpu_tile *t, uint32_t kv_head, uint32_t begin, uint32_t end) {
     const sl_plan_op *op = a->op;

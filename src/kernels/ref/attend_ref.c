@@ -1,7 +1,7 @@
 /* Attention over paged keys and values, and the writing of pages, in plain C.
  *
- * Each block of SL_ATTEND_BLOCK tokens is a softmax of its own, and these are merged in rising order
- * (online softmax: Milakov and Gimelshein, 2018): kernels.h says how. */
+ * Each block of SL_ATTEND_BLOCK tokens is a softmax of its own, and these are merged in rising
+ * order (online softmax: Milakov and Gimelshein, 2018): kernels.h says how. */
 #include <float.h>
 #include <math.h>
 

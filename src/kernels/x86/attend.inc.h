@@ -3,6 +3,7 @@
  *   LEVEL(name)      name with the level's suffix
  *   TILE_PAIRS       (row, head) pairs of a register tile, at most SL_ATTEND_TILE_MAX
  *   TILE_CASES(X)    X(1) ... X(TILE_PAIRS)
+ *   SCORE_PAGES      pages of keys in a register tile, two vectors of each
  *   CHUNK            vectors of the value's elements in a register tile
  *
  * Query rows come in chunks (sl_attend_chunk_rows); a chunk's state is in scratch, and it passes
@@ -32,6 +33,9 @@
 #endif
 
 #define LOG2_E 0x1.715476p+0f
+/* So many pages are fetched ahead, into the second-level cache: a core has far more misses under
+ * way to it than to the first level, and it is these that fill the memory's bandwidth. */
+#define PAGES_AHEAD 3
 enum { PAGE = SL_PAGE_TOKENS, BLOCK = SL_ATTEND_BLOCK, PAGE_PARTS = SL_PAGE_TOKENS / VL };
 _Static_assert(TILE_PAIRS <= SL_ATTEND_TILE_MAX, "the scratch holds the scores of a tile");
 
@@ -71,45 +75,91 @@ INLINE size_t kv_bytes(sl_kv_type type) {
 }
 INLINE void kv_prefetch(const uint8_t *p, size_t n_bytes) {
     for (size_t at = 0; at < n_bytes; at += 64) {
-        _mm_prefetch((const char *)p + at, _MM_HINT_T0);
+        _mm_prefetch((const char *)p + at, _MM_HINT_T1);
     }
 }
 
-/* 1. Scores of P pairs with all tokens of pages [page, page_end), scores[pair][BLOCK]; `after` is
- *    fetched while the last one is read. */
-INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
-                        uint32_t page, uint32_t page_end, float *scores, const uint8_t *after) {
+/* The pages of a block that a tile sees, in the order in which they are read: the keys of all n,
+ * the values of all, then keys of the next block. */
+typedef struct page_stream {
+    const int32_t *table; /* of the block */
+    uint32_t begin, n, n_next;
+} page_stream;
+
+/* What is read after i pages; the first again where nothing is. */
+INLINE const uint8_t *stream_at(const sl_attend *a, const page_stream *s, uint32_t i) {
+    size_t offset = a->k_offset;
+    if (i >= s->n) {
+        i -= s->n;
+        if (i < s->n) {
+            offset = a->v_offset;
+        } else if (i >= s->n + s->n_next) {
+            i = 0;
+        }
+    }
+    return a->store + (size_t)s->table[s->begin + i] * a->page_bytes + offset;
+}
+
+/* Scores of P pairs with vectors part and part + 1 of N pages from the stream's i-th on. */
+INLINE void tile_scores_part(sl_kv_type type, uint32_t P, uint32_t N, const attend_chunk *c,
+                             const float *q, const page_stream *pages, uint32_t i, uint32_t part,
+                             float *scores) {
     const sl_attend *a = c->a;
+    const uint8_t *k[SCORE_PAGES], *next[SCORE_PAGES];
+    vf acc[SCORE_PAGES][TILE_PAIRS][2];
+    UNROLL(2)
+    for (uint32_t n = 0; n < N; n++) {
+        k[n] = stream_at(a, pages, i + n);
+        next[n] = stream_at(a, pages, i + n + PAGES_AHEAD);
+        UNROLL(8)
+        for (uint32_t p = 0; p < P; p++) {
+            acc[n][p][0] = vf_zero();
+            acc[n][p][1] = vf_zero();
+        }
+    }
+    for (uint32_t j = 0; j < a->d_k; j++) {
+        const size_t at = (size_t)j * PAGE + part * VL;
+        vf key[SCORE_PAGES][2];
+        UNROLL(2)
+        for (uint32_t n = 0; n < N; n++) {
+            key[n][0] = kv_load(type, k[n], at);
+            key[n][1] = kv_load(type, k[n], at + VL);
+            kv_prefetch(next[n] + at * kv_bytes(type), 2 * VL * kv_bytes(type));
+        }
+        UNROLL(8)
+        for (uint32_t p = 0; p < P; p++) {
+            const vf x = vf_set1(q[p * c->q_stride + j]);
+            UNROLL(2)
+            for (uint32_t n = 0; n < N; n++) {
+                acc[n][p][0] = vf_fma(x, key[n][0], acc[n][p][0]);
+                acc[n][p][1] = vf_fma(x, key[n][1], acc[n][p][1]);
+            }
+        }
+    }
+    UNROLL(8)
+    for (uint32_t p = 0; p < P; p++) {
+        UNROLL(2)
+        for (uint32_t n = 0; n < N; n++) {
+            float *to = scores + (size_t)p * BLOCK + n * PAGE + part * VL;
+            vf_store(to, acc[n][p][0]);
+            vf_store(to + VL, acc[n][p][1]);
+        }
+    }
+}
+
+/* 1. Scores of P pairs with all tokens of the pages, scores[pair][BLOCK]. */
+INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
+                        const page_stream *pages, float *scores) {
     const float *q = c->q + pair * c->q_stride;
-    for (; page < page_end; page++, scores += PAGE) {
-        const uint8_t *k = a->store + (size_t)a->table[page] * a->page_bytes + a->k_offset;
-        const uint8_t *next = page + 1 < page_end
-                                  ? a->store + (size_t)a->table[page + 1] * a->page_bytes +
-                                        a->k_offset
-                                  : after;
+    uint32_t i = 0;
+    for (; i + SCORE_PAGES <= pages->n; i += SCORE_PAGES) {
         for (uint32_t part = 0; part < PAGE_PARTS; part += 2) {
-            vf acc[TILE_PAIRS][2];
-            UNROLL(8)
-            for (uint32_t p = 0; p < P; p++) {
-                acc[p][0] = vf_zero();
-                acc[p][1] = vf_zero();
-            }
-            for (uint32_t i = 0; i < a->d_k; i++) {
-                const size_t at = (size_t)i * PAGE + part * VL;
-                const vf k0 = kv_load(type, k, at), k1 = kv_load(type, k, at + VL);
-                kv_prefetch(next + at * kv_bytes(type), 2 * VL * kv_bytes(type));
-                UNROLL(8)
-                for (uint32_t p = 0; p < P; p++) {
-                    const vf x = vf_set1(q[p * c->q_stride + i]);
-                    acc[p][0] = vf_fma(x, k0, acc[p][0]);
-                    acc[p][1] = vf_fma(x, k1, acc[p][1]);
-                }
-            }
-            UNROLL(8)
-            for (uint32_t p = 0; p < P; p++) {
-                vf_store(scores + (size_t)p * BLOCK + part * VL, acc[p][0]);
-                vf_store(scores + (size_t)p * BLOCK + (part + 1) * VL, acc[p][1]);
-            }
+            tile_scores_part(type, P, SCORE_PAGES, c, q, pages, i, part, scores + i * PAGE);
+        }
+    }
+    for (; i < pages->n; i++) {
+        for (uint32_t part = 0; part < PAGE_PARTS; part += 2) {
+            tile_scores_part(type, P, 1, c, q, pages, i, part, scores + i * PAGE);
         }
     }
 }
@@ -145,12 +195,11 @@ INLINE void tile_softmax(float *scores, seen_range seen, float *max_out, float *
     *sum_out = vf_sum(sum);
 }
 
-/* 3. o[p][0 .. W vectors) += weights of tokens [t, t_end) of the block times the values from element
- *    `at`. With `n_part` the single vector has only that many elements. */
+/* 3. o[p][0 .. W vectors) += weights of tokens [t, t_end) of the block times the values from
+ *    element `at`. With `n_part` the single vector has only that many elements. */
 INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n_part,
-                             const attend_chunk *c, const float *weights, uint32_t block_page,
-                             uint32_t t, uint32_t t_end, uint32_t at, float *o,
-                             const uint8_t *after) {
+                             const attend_chunk *c, const float *weights, const page_stream *pages,
+                             uint32_t t, uint32_t t_end, uint32_t at, float *o) {
     const sl_attend *a = c->a;
     vf acc[TILE_PAIRS][CHUNK];
     UNROLL(8)
@@ -164,13 +213,9 @@ INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n
     while (t < t_end) {
         const uint32_t page_left = PAGE - t % PAGE;
         const uint32_t stop = t_end - t < page_left ? t_end : t + page_left;
-        const uint8_t *values = a->store + (size_t)a->table[block_page + t / PAGE] * a->page_bytes +
-                                a->v_offset;
-        const uint8_t *next = after;
-        if (stop < t_end) {
-            next = a->store + (size_t)a->table[block_page + stop / PAGE] * a->page_bytes +
-                   a->v_offset;
-        }
+        const uint32_t at_page = pages->n + t / PAGE - pages->begin;
+        const uint8_t *values = stream_at(a, pages, at_page);
+        const uint8_t *next = stream_at(a, pages, at_page + PAGES_AHEAD);
         for (; t < stop; t++) {
             const uint8_t *row = values + (t % PAGE) * row_bytes;
             vf v[CHUNK];
@@ -203,57 +248,54 @@ INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n
 /* All elements: chunks of CHUNK vectors, then single ones, then the part of one. o has room for
  * whole vectors. */
 INLINE void tile_output(sl_kv_type type, uint32_t P, const attend_chunk *c, const float *weights,
-                        uint32_t block_page, uint32_t t, uint32_t t_end, float *o,
-                        const uint8_t *after) {
-    const uint32_t d_v = c->a->d_v;
+                        const page_stream *pages, seen_range tokens, float *o) {
+    const uint32_t d_v = c->a->d_v, t = tokens.begin, end = tokens.end;
     uint32_t at = 0;
     for (; at + CHUNK * VL <= d_v; at += CHUNK * VL) {
-        tile_output_part(type, P, CHUNK, 0, c, weights, block_page, t, t_end, at, o, after);
+        tile_output_part(type, P, CHUNK, 0, c, weights, pages, t, end, at, o);
     }
     for (; at + VL <= d_v; at += VL) {
-        tile_output_part(type, P, 1, 0, c, weights, block_page, t, t_end, at, o, after);
+        tile_output_part(type, P, 1, 0, c, weights, pages, t, end, at, o);
     }
     if (at < d_v) {
-        tile_output_part(type, P, 1, d_v - at, c, weights, block_page, t, t_end, at, o, after);
+        tile_output_part(type, P, 1, d_v - at, c, weights, pages, t, end, at, o);
     }
 }
 
 /* Tokens of the block that one pair sees and others of its tile do not. Out of line: few, at the
  * ends of what rows see. */
 static __attribute__((noinline)) void LEVEL(tile_edge)(sl_kv_type type, const attend_chunk *c,
-                                                       const float *weights, uint32_t block_page,
-                                                       seen_range seen, float *o,
-                                                       const uint8_t *after) {
+                                                       const float *weights,
+                                                       const page_stream *pages, seen_range tokens,
+                                                       float *o) {
     if (type == SL_KV_F16) {
-        tile_output(SL_KV_F16, 1, c, weights, block_page, seen.begin, seen.end, o, after);
+        tile_output(SL_KV_F16, 1, c, weights, pages, tokens, o);
     } else {
-        tile_output(SL_KV_F32, 1, c, weights, block_page, seen.begin, seen.end, o, after);
+        tile_output(SL_KV_F32, 1, c, weights, pages, tokens, o);
     }
 }
 
 /* 3. of a tile: in rising order of tokens, those that only earlier rows of it see, those that all
  *    see, those that only later rows see. */
-INLINE void tile_outputs(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t block_page,
-                         const seen_range *seen, float *o, const uint8_t *after) {
+INLINE void tile_outputs(sl_kv_type type, uint32_t P, const attend_chunk *c, const float *weights,
+                         const page_stream *pages, const seen_range *seen, float *o) {
     const seen_range all = {seen[P - 1].begin, seen[0].end};
     const bool some = all.begin < all.end;
     memset(o, 0, P * c->o_stride * sizeof(float));
     for (uint32_t p = 0; p < P; p++) {
         const seen_range low = {seen[p].begin, some ? all.begin : seen[p].end};
         if (low.begin < low.end) {
-            LEVEL(tile_edge)
-            (type, c, c->scores + (size_t)p * BLOCK, block_page, low, o + p * c->o_stride, after);
+            LEVEL(tile_edge)(type, c, weights + p * BLOCK, pages, low, o + p * c->o_stride);
         }
     }
     if (!some) {
         return;
     }
-    tile_output(type, P, c, c->scores, block_page, all.begin, all.end, o, after);
+    tile_output(type, P, c, weights, pages, all, o);
     for (uint32_t p = 0; p < P; p++) {
         const seen_range high = {all.end, seen[p].end};
         if (high.begin < high.end) {
-            LEVEL(tile_edge)
-            (type, c, c->scores + (size_t)p * BLOCK, block_page, high, o + p * c->o_stride, after);
+            LEVEL(tile_edge)(type, c, weights + p * BLOCK, pages, high, o + p * c->o_stride);
         }
     }
 }
@@ -307,10 +349,13 @@ INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
     if (any.begin >= any.end) {
         return;
     }
-    const uint32_t block_page = t0 / PAGE, skip = any.begin / PAGE;
-    const uint8_t *first_page = a->store + (size_t)a->table[block_page + skip] * a->page_bytes;
-    tile_scores(type, P, c, pair, block_page + skip, block_page + (any.end + PAGE - 1) / PAGE,
-                c->scores + (size_t)skip * PAGE, first_page + a->v_offset);
+    const uint32_t end = pair_sees(c, c->n_pairs - 1).end;
+    page_stream pages = {.table = a->table + t0 / PAGE, .begin = any.begin / PAGE};
+    pages.n = (any.end + PAGE - 1) / PAGE - pages.begin;
+    if (any.end == BLOCK) {
+        pages.n_next = (end - t0 - BLOCK + PAGE - 1) / PAGE;
+    }
+    tile_scores(type, P, c, pair, &pages, c->scores + (size_t)pages.begin * PAGE);
     attend_state part = c->tile;
     if (a->parts) {
         part = state_of_pair(c, state_of_part(c, block), pair);
@@ -325,12 +370,7 @@ INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
             tile_softmax(scores, seen[p], &part.max[p], &part.sum[p]);
         }
     }
-    const uint8_t *after = first_page + a->k_offset;
-    if (any.end == BLOCK && pair_sees(c, c->n_pairs - 1).end > t0 + BLOCK) {
-        after = a->store + (size_t)a->table[block_page + BLOCK / PAGE] * a->page_bytes +
-                a->k_offset;
-    }
-    tile_outputs(type, P, c, block_page, seen, part.o, after);
+    tile_outputs(type, P, c, c->scores, &pages, seen, part.o);
     if (!a->parts) {
         attend_state state = state_of_pair(c, c->state, pair);
         LEVEL(tile_merge)(c, P, seen, &state, &part);

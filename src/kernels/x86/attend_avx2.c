@@ -5,5 +5,6 @@
 #define LEVEL(name) name##_avx2
 #define TILE_PAIRS 4
 #define TILE_CASES(X) X(1) X(2) X(3) X(4)
+#define SCORE_PAGES 1
 #define CHUNK 2
 #include "kernels/x86/attend.inc.h"
