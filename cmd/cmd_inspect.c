@@ -74,11 +74,16 @@ static void add_kv_memory(sl_inspect *s) {
     const sl_plan *p = &s->model->plan;
     for (uint32_t i = 0; i < p->n_groups; i++) {
         const sl_plan_group *g = &p->groups[i];
-        const uint64_t token_bytes = (uint64_t)g->n_layers * g->n_kv_head * (g->d_k + g->d_v) *
-                                     sizeof(uint16_t);
-        const bool ends = g->window != 0 && g->window < p->n_ctx_train;
-        s->kv_token_bytes += token_bytes;
-        s->kv_ctx_bytes += token_bytes * (ends ? g->window : p->n_ctx_train);
+        for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
+            const size_t head_bytes = sl_kv_key_bytes((sl_kv_type)type, g->d_k) +
+                                      sl_kv_value_bytes((sl_kv_type)type, g->d_v);
+            const uint64_t token_bytes = (uint64_t)g->n_layers * g->n_kv_head *
+                                         (head_bytes / SL_PAGE_TOKENS);
+            const bool ends = g->window != 0 && g->window < p->n_ctx_train;
+            s->kv_token_bytes[type] += token_bytes;
+            s->kv_ctx_bytes += type == SL_KV_F16 ? token_bytes * (ends ? g->window : p->n_ctx_train)
+                                                 : 0;
+        }
     }
 }
 

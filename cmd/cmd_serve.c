@@ -225,10 +225,11 @@ static sl_status serve_model(sl_service *service, const char *path, const serve_
     sl_engine_memory_now(l.engine, &memory);
     sl_log(SL_LOG_INFO, "serve",
            "%s loaded in %.0f ms: context %" PRIu32 " tokens, %" PRIu32 " KV pages; %" PRIu64
-           " MB of packed weights, up to %" PRIu64 " MB of KV pages, %" PRIu64
+           " MB of packed weights, up to %" PRIu64 " MB of KV pages in %s, %" PRIu64
            " MB of step buffers",
            path, l.load_ms, sl_engine_ctx_max(l.engine), memory.n_pages, memory.packed_bytes >> 20,
-           memory.kv_bytes >> 20, memory.step_bytes >> 20);
+           memory.kv_bytes >> 20, sl_kv_type_name(sl_engine_kv_type(l.engine)),
+           memory.step_bytes >> 20);
     sl_status status = name != NULL ? serve_loaded(service, f, &l, chat, name, err)
                                     : SL_FAIL(err, SL_ERR_MEMORY, "no memory");
     sl_chat_close(chat);

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "format/gguf.h"
+#include "kernels/kv_type.h"
 #include "model/model.h"
 #include "text/tokenizer/tokenizer.h"
 
@@ -35,9 +36,9 @@ typedef struct sl_inspect {
     sl_inspect_sum kinds[SL_INSPECT_KIND_COUNT];
     sl_inspect_sum formats[SL_TYPE_COUNT];
     sl_inspect_sum total;
-    /* Keys and values in F16, over all layers, of one token and of a sequence of n_ctx_train, of
-     * which layers with a window keep the end; 0 without a model. */
-    uint64_t kv_token_bytes, kv_ctx_bytes;
+    /* Keys and values in each type, over all layers, of one token, and in F16 of a sequence of
+     * n_ctx_train, of which layers with a window keep the end; 0 without a model. */
+    uint64_t kv_token_bytes[SL_KV_TYPE_COUNT], kv_ctx_bytes;
     bool with_plan;
     sl_buf plan; /* its text, with with_plan */
 } sl_inspect;

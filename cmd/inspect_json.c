@@ -5,11 +5,11 @@
  * value}} and for arrays {type: "array", elem_type, count, first: [at most 8]}; tensors: [{name,
  * type, shape (contiguous dimension first), bytes, kind, file (index)}]; memory and formats:
  * {NAME: {tensors, elements, bytes}}, memory with "total"; runs (bool), reason (null or text),
- * kv_bytes_per_token (F16; null unless it runs), n_ctx_train; pooling: null, or of an encoder
- * "mean", "cls", "last" or "none"; tokenizer: null or {kind, n_vocab, bos, eos, unk, pad (null if
- * none), adds_bos, adds_eos}, tokenizer_error; eog: [{id, text}]; plan: text, only with --plan.
- * Bytes that are not UTF-8 become U+FFFD; numbers that JSON lacks become the texts "nan", "inf",
- * "-inf".
+ * kv_bytes_per_token (F16; null unless it runs), kv_bytes_per_token_by_type: null or {NAME: bytes}
+ * for each --kv-type, n_ctx_train; pooling: null, or of an encoder "mean", "cls", "last" or "none";
+ * tokenizer: null or {kind, n_vocab, bos, eos, unk, pad (null if none), adds_bos, adds_eos},
+ * tokenizer_error; eog: [{id, text}]; plan: text, only with --plan. Bytes that are not UTF-8 become
+ * U+FFFD; numbers that JSON lacks become the texts "nan", "inf", "-inf".
  */
 #include <inttypes.h>
 #include <math.h>
@@ -208,10 +208,17 @@ void sl_inspect_print_json(const sl_inspect *s) {
     put_bool("runs", s->model != NULL);
     put_message("reason", s->model != NULL ? NULL : s->model_error.message);
     if (s->model != NULL) {
-        put_u64("kv_bytes_per_token", s->kv_token_bytes, false);
+        put_u64("kv_bytes_per_token", s->kv_token_bytes[SL_KV_F16], false);
+        put_name("kv_bytes_per_token_by_type", false);
+        (void)putchar('{');
+        for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
+            put_u64(sl_kv_type_name((sl_kv_type)type), s->kv_token_bytes[type], type == 0);
+        }
+        (void)putchar('}');
         put_u64("n_ctx_train", s->model->plan.n_ctx_train, false);
     } else {
         put_message("kv_bytes_per_token", NULL);
+        put_message("kv_bytes_per_token_by_type", NULL);
         put_message("n_ctx_train", NULL);
     }
     const bool is_encoder = s->model != NULL && s->model->plan.is_encoder;

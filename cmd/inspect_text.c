@@ -234,7 +234,14 @@ static void print_memory(const sl_inspect *s) {
     if (s->model != NULL) {
         (void)printf("\nKV memory\n  %" PRIu64 " bytes per token in F16; %.1f MiB for %" PRIu32
                      " tokens, the length of its training\n",
-                     s->kv_token_bytes, mib(s->kv_ctx_bytes), s->model->plan.n_ctx_train);
+                     s->kv_token_bytes[SL_KV_F16], mib(s->kv_ctx_bytes),
+                     s->model->plan.n_ctx_train);
+        (void)printf("  Bytes per token with --kv-type");
+        for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
+            (void)printf("%s %s: %" PRIu64, type == 0 ? "" : ",", sl_kv_type_name((sl_kv_type)type),
+                         s->kv_token_bytes[type]);
+        }
+        (void)printf("\n");
     }
 }
 

@@ -88,8 +88,14 @@ static const struct {
     ENTRY("softcap", softcap),
     ENTRY("kv store f16", kv_store[SL_KV_F16]),
     ENTRY("kv store f32", kv_store[SL_KV_F32]),
+    ENTRY("kv store bf16", kv_store[SL_KV_BF16]),
+    ENTRY("kv store int8", kv_store[SL_KV_INT8]),
+    ENTRY("kv store int4", kv_store[SL_KV_INT4]),
     ENTRY("attend f16", attend[SL_KV_F16]),
     ENTRY("attend f32", attend[SL_KV_F32]),
+    ENTRY("attend bf16", attend[SL_KV_BF16]),
+    ENTRY("attend int8", attend[SL_KV_INT8]),
+    ENTRY("attend int4", attend[SL_KV_INT4]),
     ENTRY("attend merge", attend_merge),
     ENTRY("argmax", argmax),
     ENTRY("sum exp", sum_exp),
@@ -128,6 +134,11 @@ void sl_kernels_describe(const sl_kernels *k, void (*fn)(void *user, const char 
     }
 }
 
+const char *sl_kv_type_name(sl_kv_type type) {
+    static const char *const names[SL_KV_TYPE_COUNT] = {"f16", "f32", "bf16", "int8", "int4"};
+    return names[type];
+}
+
 static size_t round_up_16(size_t n) {
     return (n + 15) / 16 * 16;
 }
@@ -146,11 +157,12 @@ size_t sl_product_amx_scratch_bytes(uint32_t n_in) {
     return 2 * SL_PANEL_ROWS * SL_BF16_GROUP * sizeof(uint16_t) * groups;
 }
 
-/* Per pair of a chunk: the scaled query, the output so far, maximum and sum; of one tile: the
- * scores, and what a part has. */
+/* Per pair of a chunk: the scaled query or its codes, the output so far, maximum and sum; of one
+ * tile: the scores, and what a part has. */
 size_t sl_attend_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v) {
     const uint32_t rows = sl_attend_chunk_rows(n_rows, n_group);
-    return (size_t)rows * n_group * round_up_16(d_k) + sl_attend_part_floats(rows, n_group, d_v) +
+    return (size_t)rows * n_group * sl_attend_query_floats(d_k) +
+           sl_attend_part_floats(rows, n_group, d_v) +
            (size_t)SL_ATTEND_TILE_MAX * SL_ATTEND_BLOCK +
            sl_attend_part_floats(1, SL_ATTEND_TILE_MAX, d_v);
 }

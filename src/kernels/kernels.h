@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "base/cpu.h"
+#include "kernels/kv_type.h"
 #include "kernels/page.h"
 #include "quant/types.h"
 
@@ -141,10 +142,10 @@ size_t sl_mul_f32_scratch_floats(uint32_t n_in);
 
 /* Attention of consecutive query rows of one sequence, for the query heads that share one KV head.
  *
- * A page of the store holds, for each (layer, KV head), a K block [d_k][32] (token fastest) and a V
- * block [32][d_v], elements F16 or F32. Token t of the sequence is in page table[t / 32], slot t %
- * 32. Row r (position p = pos0 + r) sees keys 0 .. p, with a window only those above p - window,
- * with n_keys != 0 keys 0 .. n_keys - 1 whatever p and the window are. The score of key t is
+ * A page of the store holds, for each (layer, KV head), a K block and a V block of 32 tokens, laid
+ * out as kv_type.h says. Token t of the sequence is in page table[t / 32], slot t % 32.
+ * Row r (position p = pos0 + r) sees keys 0 .. p, with a window only those above p - window, with
+ * n_keys != 0 keys 0 .. n_keys - 1 whatever p and the window are. The score of key t is
  *   s = scale * q.k;  s = softcap * tanh(s / softcap)  if softcap;  s += slope * (t - p)  if slopes
  * and the output softmax(s) V, with a sink exp(sink) more in the softmax's sum. Table entries of
  * pages that no row sees are not looked at.
@@ -200,9 +201,6 @@ static inline sl_attend_blocks sl_attend_blocks_seen(uint32_t pos0, uint32_t n_r
     return (sl_attend_blocks){begin / SL_ATTEND_BLOCK, (pos0 + n_rows - 1) / SL_ATTEND_BLOCK + 1};
 }
 
-/* Element formats of the KV store. */
-typedef enum sl_kv_type { SL_KV_F16 = 0, SL_KV_F32 = 1, SL_KV_TYPE_COUNT = 2 } sl_kv_type;
-
 /* Activations. Those of one input: act(x); gated: act(gate) * up. */
 typedef enum sl_act_kind {
     SL_ACT_SILU,      /* x / (1 + exp(-x)) */
@@ -252,8 +250,8 @@ typedef struct sl_kernels {
     /* out = cap * tanh(x / cap); out may be x */
     void (*softcap)(const float *x, float cap, uint32_t n, float *out);
 
-    /* Writes one token's key and value of one KV head into its page slot: k points to the page's K
-     * block, v to its V block (see sl_attend). */
+    /* Writes one token's key and value of one KV head into its page slot, as kv_type.h says. Every
+     * level gives the same bits. */
     void (*kv_store[SL_KV_TYPE_COUNT])(const float *key, uint32_t d_k, const float *value,
                                        uint32_t d_v, void *k_block, void *v_block, uint32_t slot);
     void (*attend[SL_KV_TYPE_COUNT])(const sl_attend *a);

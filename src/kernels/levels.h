@@ -22,12 +22,14 @@ void sl_product_fill_avx2(sl_kernels *k);
 void sl_mul_f32_fill_avx2(sl_kernels *k);
 void sl_product_plain_fill_avx2(sl_kernels *k);
 void sl_attend_fill_avx2(sl_kernels *k);
+void sl_attend_fill_avxvnni(sl_kernels *k);
 void sl_rows_fill_avx2(sl_kernels *k);
 void sl_product_fill_avxvnni(sl_kernels *k);
 void sl_product_fill_avx512(sl_kernels *k);
 void sl_mul_f32_fill_avx512(sl_kernels *k);
 void sl_product_plain_fill_avx512(sl_kernels *k);
 void sl_attend_fill_avx512(sl_kernels *k);
+void sl_attend_fill_avx512vnni(sl_kernels *k);
 void sl_rows_fill_avx512(sl_kernels *k);
 void sl_product_fill_avx512vnni(sl_kernels *k);
 void sl_product_bf16_fill_avx512bf16(sl_kernels *k);
@@ -45,6 +47,11 @@ void sl_peak_fill_avx512vnni(sl_kernels *k);
 static inline uint32_t sl_attend_chunk_rows(uint32_t n_rows, uint32_t n_group) {
     const uint32_t rows = n_group >= 64 ? 1 : 64 / n_group;
     return n_rows < rows ? n_rows : rows;
+}
+/* Floats of scratch for a query row: d_k scaled floats, or codes of up to two bytes with what
+ * belongs to them (x86/attend_codes.inc.h). */
+static inline size_t sl_attend_query_floats(uint32_t d_k) {
+    return ((size_t)d_k + 31) / 32 * 32;
 }
 /* mul_f32 decodes this many columns at a time, a multiple of every block: a panel of 16 KB. Its
  * scratch holds the sums of as many rows. */

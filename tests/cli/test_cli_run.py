@@ -42,6 +42,7 @@ def test_reference_tokens(goldens, mode):
 
 
 @pytest.mark.parametrize("mode", [[], ["--kv-type", "f32"], ["--kv-type", "f16"],
+                                  ["--kv-type", "bf16"], ["--kv-type=int8"], ["--kv-type", "int4"],
                                   ["--batch-invariant"], ["--threads", "1"], ["--pin"],
                                   ["--kv-memory", "1M"], ["--kv-memory", "50%"]], ids=str)
 def test_modes(quant_model, mode):
@@ -186,6 +187,11 @@ def test_pages_that_are_too_few(tiny):
     refused(sluice("run", tiny, "--ids", "1", "-n", "1", "--kv-memory", "0.0000000001%"), "holds no sequence")
     o = run_json(tiny, "--ids", "1", "--kv-memory", str(page_bytes), "--ignore-eos")
     assert len(o["ids"]) == 31 and o["finish_reason"] == "length"
+    # Memory for one page of each type holds one page of it, and one byte less holds none.
+    for kv_type, token_bytes in json.loads(page.out)["kv_bytes_per_token_by_type"].items():
+        flags = ["--ids", "1", "--ignore-eos", "--kv-type", kv_type, "--kv-memory"]
+        assert len(run_json(tiny, *flags, str(token_bytes * 32))["ids"]) == 31
+        refused(sluice("run", tiny, *flags, str(token_bytes * 32 - 1)), "holds no sequence")
 
 
 def test_sampling_is_a_function_of_the_seed(tiny):

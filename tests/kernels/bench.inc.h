@@ -278,7 +278,7 @@ static void bench_products(const sl_kernels *k, const char *op, uint32_t nth) {
 
 /* --- attention: each thread works on sequences of its own
  * ---------------------------------------- */
-enum { BENCH_SEQUENCES = 32 };
+enum { BENCH_SEQUENCES = 256 };
 typedef struct bench_attend {
     const sl_kernels *k;
     sl_kv_type type;
@@ -302,13 +302,16 @@ static void bench_attend_call(void *arg, uint32_t iter, uint32_t ith, uint32_t n
 static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_rows,
                                uint32_t n_keys, uint32_t window, uint32_t nth) {
     enum { D = 64, GROUP = 3 };
-    const size_t block = (size_t)D * SL_PAGE_TOKENS * (type == SL_KV_F16 ? 2 : 4);
+    const size_t k_bytes = sl_kv_key_bytes(type, D), v_bytes = sl_kv_value_bytes(type, D);
     const uint32_t pages = (n_keys + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS;
-    bench_attend b = {.k = k, .type = type, .n_sequences = n_keys > 1024 ? 4 : BENCH_SEQUENCES};
-    const size_t store_bytes = b.n_sequences * pages * 2 * block;
+    bench_attend b = {.k = k, .type = type, .n_sequences = n_keys > 2000 ? 4 : 32};
+    if (n_keys == 2000) { /* more than caches hold */
+        b.n_sequences = BENCH_SEQUENCES;
+    }
+    const size_t store_bytes = b.n_sequences * pages * (k_bytes + v_bytes);
     uint8_t *store = sl_alloc_aligned(store_bytes, 64);
     for (size_t i = 0; i < store_bytes; i++) {
-        /* any small numbers: bytes that are finite in both formats */
+        /* any small numbers: bytes that are finite in all formats */
         store[i] = (uint8_t)(i * 37 & 0x3f);
     }
     int32_t *order = sl_alloc_zero(b.n_sequences * pages, sizeof(int32_t));
@@ -334,8 +337,8 @@ static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_
                       .d_v = D,
                       .pos0 = n_keys - n_rows,
                       .store = store,
-                      .page_bytes = 2 * block,
-                      .v_offset = block,
+                      .page_bytes = k_bytes + v_bytes,
+                      .v_offset = k_bytes,
                       .scale = 0.125f,
                       .window = window,
                       .out_stride = GROUP * D};
@@ -351,8 +354,10 @@ static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_
     for (uint32_t end = n_keys - n_rows + 1; end <= n_keys; end++) {
         pairs += (double)GROUP * (window && end > window ? window : end);
     }
-    bench_line(type == SL_KV_F16 ? "attend f16" : "attend f32", shape, k->isa, bench_attend_call,
-               &b, nth, (double)nth * pages_read * 2 * (double)block, (double)nth * pairs * 4 * D);
+    char name[32];
+    snprintf(name, sizeof(name), "attend %s", sl_kv_type_name(type));
+    bench_line(name, shape, k->isa, bench_attend_call, &b, nth,
+               (double)nth * pages_read * (double)(k_bytes + v_bytes), (double)nth * pairs * 4 * D);
     for (uint32_t i = 0; i < nth; i++) {
         sl_free_aligned(b.scratch[i]);
         sl_free_aligned(b.out[i]);
@@ -364,9 +369,12 @@ static void bench_attend_shape(const sl_kernels *k, sl_kv_type type, uint32_t n_
 
 static void bench_attends(const sl_kernels *k, const char *op, uint32_t nth) {
     for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
-        if (strstr(type == SL_KV_F16 ? "attend f16" : "attend f32", op)) {
+        char name[32];
+        snprintf(name, sizeof(name), "attend %s", sl_kv_type_name((sl_kv_type)type));
+        if (strstr(name, op)) {
             bench_attend_shape(k, (sl_kv_type)type, 1, 160, 0, nth);
             bench_attend_shape(k, (sl_kv_type)type, 1, 512, 0, nth);
+            bench_attend_shape(k, (sl_kv_type)type, 1, 2000, 0, nth);
             bench_attend_shape(k, (sl_kv_type)type, 1, 4096, 0, nth);
             bench_attend_shape(k, (sl_kv_type)type, 1, 8192, 0, nth);
             bench_attend_shape(k, (sl_kv_type)type, 1, 8192, 512, nth);
@@ -388,6 +396,7 @@ typedef struct bench_row {
     uint8_t *page;
     act_buf act;
     sl_act_kind act_kind;
+    sl_kv_type kv_type;
     volatile double sink;
 } bench_row;
 
@@ -439,8 +448,8 @@ static void bench_sum_exp(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) 
 static void bench_kv_store(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
     bench_row *b = arg;
     (void)ith, (void)nth;
-    b->k->kv_store[SL_KV_F16](b->x, b->n, b->y, b->n, b->page, b->page + (size_t)b->n * 64,
-                              iter % 32);
+    b->k->kv_store[b->kv_type](b->x, b->n, b->y, b->n, b->page,
+                               b->page + sl_kv_key_bytes(b->kv_type, b->n), iter % 32);
 }
 
 static void bench_rows(const sl_kernels *k, const char *op) {
@@ -449,28 +458,32 @@ static void bench_rows(const sl_kernels *k, const char *op) {
         bench_fn fn;
         uint32_t n;
         sl_act_kind act_kind;
+        sl_kv_type kv_type;
     } rows[] = {
-        {"quantize", bench_quantize, 576, 0},
-        {"quantize", bench_quantize, 1536, 0},
-        {"rms_norm", bench_rms_norm, 576, 0},
-        {"layer_norm", bench_layer_norm, 576, 0},
-        {"rope_norm", bench_rope, 768, 0},
-        {"act silu", bench_act, 1536, SL_ACT_SILU},
-        {"act gelu", bench_act, 1536, SL_ACT_GELU},
-        {"act gelu tanh", bench_act, 1536, SL_ACT_GELU_TANH},
-        {"act clamped", bench_act, 1536, SL_ACT_SWIGLU_CLAMPED},
-        {"add", bench_add, 576, 0},
-        {"softcap", bench_softcap, 49152, 0},
-        {"argmax", bench_argmax, 49152, 0},
-        {"sum_exp", bench_sum_exp, 49152, 0},
-        {"kv_store", bench_kv_store, 64, 0},
+        {"quantize", bench_quantize, 576, 0, 0},
+        {"quantize", bench_quantize, 1536, 0, 0},
+        {"rms_norm", bench_rms_norm, 576, 0, 0},
+        {"layer_norm", bench_layer_norm, 576, 0, 0},
+        {"rope_norm", bench_rope, 768, 0, 0},
+        {"act silu", bench_act, 1536, SL_ACT_SILU, 0},
+        {"act gelu", bench_act, 1536, SL_ACT_GELU, 0},
+        {"act gelu tanh", bench_act, 1536, SL_ACT_GELU_TANH, 0},
+        {"act clamped", bench_act, 1536, SL_ACT_SWIGLU_CLAMPED, 0},
+        {"add", bench_add, 576, 0, 0},
+        {"softcap", bench_softcap, 49152, 0, 0},
+        {"argmax", bench_argmax, 49152, 0, 0},
+        {"sum_exp", bench_sum_exp, 49152, 0, 0},
+        {"kv_store f16", bench_kv_store, 64, 0, SL_KV_F16},
+        {"kv_store bf16", bench_kv_store, 64, 0, SL_KV_BF16},
+        {"kv_store int8", bench_kv_store, 64, 0, SL_KV_INT8},
+        {"kv_store int4", bench_kv_store, 64, 0, SL_KV_INT4},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (!strstr(rows[i].name, op)) {
             continue;
         }
         const uint32_t n = rows[i].n;
-        bench_row b = {.k = k, .n = n, .act_kind = rows[i].act_kind};
+        bench_row b = {.k = k, .n = n, .act_kind = rows[i].act_kind, .kv_type = rows[i].kv_type};
         b.x = sl_alloc_aligned((size_t)n * 4, 64);
         b.y = sl_alloc_aligned((size_t)n * 4, 64);
         b.out = sl_alloc_aligned((size_t)n * 4, 64);

@@ -34,7 +34,7 @@ static void attend_fill_store(attend_case *c, const attend_shape *s) {
     const uint32_t first = begin / SL_PAGE_TOKENS;
     const uint32_t n_pages = (end + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS - first;
     uint8_t *store = guarded_alloc(&c->g[0], n_pages * c->a.page_bytes);
-    memset(store, 0xff, n_pages * c->a.page_bytes); /* NaN in both formats */
+    memset(store, 0xff, n_pages * c->a.page_bytes); /* NaN in all formats */
     c->a.store = store;
     for (uint32_t i = 0; i < sizeof(c->table) / sizeof(c->table[0]); i++) {
         c->table[i] = INT32_MIN;
@@ -60,9 +60,8 @@ static void attend_fill_store(attend_case *c, const attend_shape *s) {
 static void attend_make(attend_case *c, const attend_shape *s) {
     static const float sinks[] = {0.0f, 0.0f, 500.0f, -500.0f};
     memset(c, 0, sizeof(*c));
-    const size_t elem = s->type == SL_KV_F16 ? 2 : 4;
-    const size_t k_bytes = (s->d_k * SL_PAGE_TOKENS * elem + 63) / 64 * 64;
-    const size_t v_bytes = (s->d_v * SL_PAGE_TOKENS * elem + 63) / 64 * 64;
+    const size_t k_bytes = sl_kv_key_bytes(s->type, s->d_k);
+    const size_t v_bytes = sl_kv_value_bytes(s->type, s->d_v);
     c->a = (sl_attend){.q_stride = (size_t)s->n_group * s->d_k + 3,
                        .n_rows = s->n_rows,
                        .n_group = s->n_group,
@@ -99,8 +98,8 @@ static const char *attend_text(const attend_shape *s) {
     static char text[200];
     snprintf(text, sizeof(text),
              "%s rows %u group %u d %u/%u pos %u window %u keys %u cap %g slope %g sinks %d",
-             s->type == SL_KV_F16 ? "f16" : "f32", s->n_rows, s->n_group, s->d_k, s->d_v, s->pos0,
-             s->window, s->n_keys, (double)s->softcap, (double)s->slope, s->sinks);
+             sl_kv_type_name(s->type), s->n_rows, s->n_group, s->d_k, s->d_v, s->pos0, s->window,
+             s->n_keys, (double)s->softcap, (double)s->slope, s->sinks);
     return text;
 }
 
@@ -140,41 +139,100 @@ static void attend_in_blocks(const sl_kernels *k, sl_kv_type type, const sl_atte
     CHECK(guarded_free(&g), "attend writes outside its parts");
 }
 
-static double kv_value(sl_kv_type type, const uint8_t *p) {
-    return (double)(type == SL_KV_F16 ? sl_half_load(p) : sl_float_of_bits(sl_load_u32(p)));
+static double bfloat_at(const uint8_t *p) {
+    return (double)sl_bfloat_to_float(sl_load_u16(p));
 }
 
-/* Head h of row r by the definition in kernels.h, in double, all keys at once. */
+/* Elements of a 4-bit row: group g has 16 bytes, a word of 4 every `step` bytes, and its scales. */
+static void int4_row(const uint8_t *codes, size_t step, const uint8_t *scales, size_t scales_step,
+                     uint32_t d, double *out) {
+    for (uint32_t i = 0; i < d; i++) {
+        const uint32_t g = i / 32, b = i % 16;
+        const uint8_t two = codes[(g * 4 + b / 4) * step + b % 4];
+        const uint8_t *scale = scales + g * scales_step;
+        out[i] = bfloat_at(scale + 2) + bfloat_at(scale) * (i % 32 < 16 ? two & 15 : two >> 4);
+    }
+}
+
+/* The key in a slot, as the definition in kv_type.h has it: of codes, the rotated key. */
+static void key_row(sl_kv_type type, const uint8_t *k, uint32_t d, uint32_t slot, double *out) {
+    const uint8_t *scales = k + sl_kv_key_codes_bytes(type, d);
+    if (type == SL_KV_INT4) {
+        int4_row(k + 4 * (size_t)slot, 128, scales + 4 * (size_t)slot, 128, d, out);
+        return;
+    }
+    for (uint32_t i = 0; i < d; i++) {
+        const size_t at = (size_t)i * 32 + slot;
+        out[i] = type == SL_KV_F16    ? (double)sl_half_load(k + 2 * at)
+                 : type == SL_KV_BF16 ? bfloat_at(k + 2 * at)
+                 : type == SL_KV_F32  ? (double)sl_float_of_bits(sl_load_u32(k + 4 * at))
+                                      : (k[i / 4 * 128 + slot * 4 + i % 4] - 128) *
+                                           (double)sl_float_of_bits(sl_load_u32(scales + 4 * slot));
+    }
+}
+
+static void value_row(sl_kv_type type, const uint8_t *v, uint32_t d, uint32_t slot, double *out) {
+    const uint8_t *scales = v + sl_kv_value_codes_bytes(type, d);
+    if (type == SL_KV_INT4) {
+        const size_t groups = (d + 31) / 32;
+        int4_row(v + slot * groups * 16, 4, scales + slot * groups * 4, 4, d, out);
+        return;
+    }
+    for (uint32_t i = 0; i < d; i++) {
+        const size_t at = type == SL_KV_INT8 ? ((size_t)slot / 2 * d + i) * 2 + slot % 2
+                                             : (size_t)slot * d + i;
+        out[i] = type == SL_KV_F16    ? (double)sl_half_load(v + 2 * at)
+                 : type == SL_KV_BF16 ? bfloat_at(v + 2 * at)
+                 : type == SL_KV_F32
+                     ? (double)sl_float_of_bits(sl_load_u32(v + 4 * at))
+                     : (int8_t)v[at] * (double)sl_float_of_bits(sl_load_u32(scales + 4 * slot));
+    }
+}
+
+/* A query row as its keys are: rotated (over the order of the rotation) where they are codes. */
+static void query_row(sl_kv_type type, const float *q, uint32_t d, double *out) {
+    const uint32_t n = type == SL_KV_INT8 || type == SL_KV_INT4 ? sl_kv_rotation(d) : 1;
+    for (uint32_t i = 0; i < d; i++) {
+        out[i] = 0.0;
+        for (uint32_t j = 0; j < n; j++) {
+            const double x = (double)q[i / n * n + j] / n;
+            out[i] += __builtin_popcount(i % n & j) % 2 ? -x : x;
+        }
+    }
+}
+
+/* Head h of row r by the definition in kernels.h, in double, all keys at once. Queries are not
+ * rounded. */
 static void attend_exact(const attend_case *c, const attend_shape *s, uint32_t r, uint32_t h,
                          float *out) {
+    enum { D_MAX = 576 };
     const sl_attend *a = &c->a;
-    const size_t elem = s->type == SL_KV_F16 ? 2 : 4;
     const uint32_t p = s->pos0 + r, end = s->n_keys ? s->n_keys : p + 1;
     double sum = a->sinks ? exp((double)a->sinks[h]) : 0.0;
-    double *o = sl_alloc_zero(s->d_v, sizeof(double));
+    double q[D_MAX], row[D_MAX], o[D_MAX] = {0.0};
+    query_row(s->type, a->q + r * a->q_stride + (size_t)h * s->d_k, s->d_k, q);
     for (uint32_t t = 0; t < end; t++) {
         if (s->window && !s->n_keys && t + s->window <= p) {
             continue;
         }
         const uint8_t *page = a->store + (size_t)a->table[t / 32] * a->page_bytes;
         double score = 0.0;
+        key_row(s->type, page + a->k_offset, s->d_k, t % 32, row);
         for (uint32_t i = 0; i < s->d_k; i++) {
-            const uint8_t *k = page + a->k_offset + (i * SL_PAGE_TOKENS + t % 32) * elem;
-            score += (double)a->q[r * a->q_stride + h * s->d_k + i] * kv_value(s->type, k);
+            score += q[i] * row[i];
         }
         score *= (double)a->scale;
         score = s->softcap != 0.0f ? (double)s->softcap * tanh(score / (double)s->softcap) : score;
         score += a->slopes ? (double)a->slopes[h] * ((double)t - (double)p) : 0.0;
         sum += exp(score);
+        value_row(s->type, page + a->v_offset, s->d_v, t % 32, row);
         for (uint32_t j = 0; j < s->d_v; j++) {
-            const uint8_t *v = page + a->v_offset + ((size_t)(t % 32) * s->d_v + j) * elem;
-            o[j] += exp(score) * kv_value(s->type, v);
+            o[j] += exp(score) * row[j];
         }
     }
     for (uint32_t j = 0; j < s->d_v; j++) {
         out[j] = (float)(o[j] / sum);
     }
-    sl_free(o);
 }
 
 static void attend_check(const attend_shape *s) {
@@ -197,10 +255,12 @@ static void attend_check(const attend_shape *s) {
     attend_in_blocks(&state.ref, s->type, &c.a, rows);
     CHECK(memcmp(want, rows, n * 4) == 0, "attend at ref: blocks apart differ: %s", attend_text(s));
     for (uint32_t i = 0; i < 3; i++) { /* the reference itself, at a few places */
-        float exact[512];
+        float exact[576];
+        const bool codes = s->type == SL_KV_INT8 || s->type == SL_KV_INT4; /* rounded queries */
         const uint32_t r = rng_below(&state.rng, s->n_rows), h = rng_below(&state.rng, s->n_group);
         attend_exact(&c, s, r, h, exact);
-        CHECK(near(want + r * c.a.out_stride + (size_t)h * s->d_v, exact, s->d_v, 1e-5f, 4e-6f),
+        CHECK(near(want + r * c.a.out_stride + (size_t)h * s->d_v, exact, s->d_v,
+                   codes ? 0.0f : 1e-5f, codes ? 0.05f : 4e-6f),
               "attend at ref: row %u head %u: %s", r, h, attend_text(s));
     }
     for (size_t l = 0; l < state.n_levels; l++) {
@@ -211,8 +271,9 @@ static void attend_check(const attend_shape *s) {
         }
         c.a.out = got;
         k->attend[s->type](&c.a);
-        CHECK(near(got, want, n, 1e-5f, 4e-6f), "attend at %s: %s", sl_isa_name(k->isa),
-              attend_text(s));
+        /* INT8: weights of 15 bits, a step of which may be between the two exponentials */
+        CHECK(near(got, want, n, 1e-5f, s->type == SL_KV_INT8 ? 2e-4f : 4e-6f), "attend at %s: %s",
+              sl_isa_name(k->isa), attend_text(s));
         for (int i = 0; i < 2; i++) { /* each row alone, and a few: the same bits */
             attend_in_parts(k, s->type, &c.a, parts[i], rows);
             CHECK(memcmp(got, rows, n * 4) == 0, "attend at %s: parts of %u differ: %s",
@@ -284,7 +345,7 @@ static void check_attend_window(void) {
         }
     }
     for (int i = 0; i < 60; i++) { /* any shape */
-        const attend_shape s = {.type = (sl_kv_type)(i % 2),
+        const attend_shape s = {.type = (sl_kv_type)(i % SL_KV_TYPE_COUNT),
                                 .n_rows = 1 + rng_below(&state.rng, 50),
                                 .n_group = 1 + rng_below(&state.rng, 7),
                                 .d_k = 1 + rng_below(&state.rng, 24),
@@ -381,82 +442,135 @@ static void check_attend_sinks(void) {
     }
 }
 
-/* Not-a-number in a key or value reaches every output that saw it, and no other. */
-static void attend_nan_check(const sl_kernels *k, uint32_t window) {
+/* Not-a-number in a key or value reaches every output that saw it, and no other; in a value whose
+ * elements share a scale, all of these. */
+static void attend_nan_check(const sl_kernels *k, sl_kv_type type, uint32_t window) {
     enum { ROWS = 6, POS = 60, D = 32 };
-    const attend_shape s = {SL_KV_F32, .n_rows = ROWS, .n_group = 2,    .d_k = D,
-                            .d_v = D,  .pos0 = POS,    .window = window};
+    const attend_shape s = {type,     .n_rows = ROWS, .n_group = 2,    .d_k = D,
+                            .d_v = D, .pos0 = POS,    .window = window};
+    const bool codes = type == SL_KV_INT8 || type == SL_KV_INT4;
     attend_case c;
     attend_make(&c, &s);
     float *out = sl_alloc_aligned(ROWS * c.a.out_stride * 4, 64);
+    uint8_t *was = sl_alloc_aligned(c.a.page_bytes, 64);
     c.a.out = out;
     for (uint32_t bad = 58; bad < POS + ROWS; bad++) {
         if (bad < attend_begin(&s)) {
             continue;
         }
         uint8_t *page = c.g[0].base + GUARD_BYTES + (size_t)c.table[bad / 32] * c.a.page_bytes;
-        float *value = (float *)(void *)(page + c.a.v_offset) + (size_t)(bad % 32) * D + 5;
-        float *key = (float *)(void *)(page + c.a.k_offset) + bad % 32;
-        const float value_was = *value, key_was = *key;
+        memcpy(was, page, c.a.page_bytes);
         bool right[2] = {true, true};
         for (int in_key = 0; in_key < 2; in_key++) {
-            *(in_key ? key : value) = NAN;
-            k->attend[SL_KV_F32](&c.a);
-            *value = value_was;
-            *key = key_was;
+            float key[D] = {0.5f}, value[D] = {1.0f};
+            (in_key ? key : value)[5] = NAN;
+            k->kv_store[type](key, D, value, D, page + c.a.k_offset, page + c.a.v_offset, bad % 32);
+            k->attend[type](&c.a);
+            memcpy(page, was, c.a.page_bytes);
             for (uint32_t r = 0; r < ROWS; r++) {
                 const uint32_t p = POS + r;
                 const bool sees = bad <= p && (window == 0 || bad + window > p);
                 for (uint32_t j = 0; j < 2 * D; j++) {
-                    const bool nan = sees && (in_key || j % D == 5);
+                    const bool nan = sees && (in_key || codes || j % D == 5);
                     right[in_key] = right[in_key] &&
                                     (bool)isnan(out[r * c.a.out_stride + j]) == nan;
                 }
             }
         }
-        CHECK(right[0], "attend at %s: NaN in value %u is hidden or spreads, window %u",
-              sl_isa_name(k->isa), bad, window);
-        CHECK(right[1], "attend at %s: NaN in key %u is hidden or spreads, window %u",
-              sl_isa_name(k->isa), bad, window);
+        CHECK(right[0], "attend %s at %s: NaN in value %u is hidden or spreads, window %u",
+              sl_kv_type_name(type), sl_isa_name(k->isa), bad, window);
+        CHECK(right[1], "attend %s at %s: NaN in key %u is hidden or spreads, window %u",
+              sl_kv_type_name(type), sl_isa_name(k->isa), bad, window);
     }
+    sl_free_aligned(was);
     sl_free_aligned(out);
     attend_drop(&c);
 }
 
 static void check_attend_nan(void) {
     for (size_t l = 0; l < state.n_levels; l++) {
-        attend_nan_check(&state.level[l], 0);
-        attend_nan_check(&state.level[l], 1);
-        attend_nan_check(&state.level[l], 3);
-        attend_nan_check(&state.level[l], 40);
+        for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
+            attend_nan_check(&state.level[l], (sl_kv_type)type, 0);
+            attend_nan_check(&state.level[l], (sl_kv_type)type, 1);
+            attend_nan_check(&state.level[l], (sl_kv_type)type, 3);
+            attend_nan_check(&state.level[l], (sl_kv_type)type, 40);
+        }
     }
 }
 
-static void check_kv_store(void) {
-    static const uint32_t dims[] = {1, 5, 8, 16, 20, 33, 64, 128};
-    for (int type = 0; type < SL_KV_TYPE_COUNT; type++) {
-        for (int i = 0; i < 8; i++) {
-            const uint32_t d_k = dims[i], d_v = dims[7 - i], slot = rng_below(&state.rng, 32);
-            const size_t elem = type == SL_KV_F16 ? 2 : 4;
-            float key[128], value[128];
-            row_fill(key, d_k, i % 6);
-            row_fill(value, d_v, 0);
-            value[0] = i % 2 ? 65519.9f : 3e-8f;
-            guarded g[4];
-            void *want_k = guarded_alloc(&g[0], d_k * 32 * elem),
-                 *want_v = guarded_alloc(&g[1], d_v * 32 * elem);
-            state.ref.kv_store[type](key, d_k, value, d_v, want_k, want_v, slot);
-            for (size_t l = 0; l < state.n_levels; l++) {
-                void *k = guarded_alloc(&g[2], d_k * 32 * elem),
-                     *v = guarded_alloc(&g[3], d_v * 32 * elem);
-                state.level[l].kv_store[type](key, d_k, value, d_v, k, v, slot);
-                CHECK(memcmp(k, want_k, d_k * 32 * elem) == 0 &&
-                          memcmp(v, want_v, d_v * 32 * elem) == 0,
-                      "kv_store at %s: d %u/%u", sl_isa_name(state.level[l].isa), d_k, d_v);
-                CHECK(guarded_free_all(g + 2, 2), "kv_store writes outside");
-            }
-            guarded_free(&g[0]);
-            guarded_free(&g[1]);
+/* How far attention over each type is from attention over float32, as a share of its size: keys
+ * with an element that stands out in every token, which is what the rotation is for. */
+static void check_attend_rounding(void) {
+    static const double bound[SL_KV_TYPE_COUNT] = {
+        [SL_KV_F16] = 1e-3, [SL_KV_BF16] = 8e-3, [SL_KV_INT8] = 3e-2, [SL_KV_INT4] = 0.35};
+    enum { D = 64, TOKENS = 300 };
+    float key[D], value[D], q[D], want[D], got[D];
+    int32_t table[(TOKENS + 31) / 32];
+    const size_t page_bytes = sl_kv_key_bytes(SL_KV_F32, D) + sl_kv_value_bytes(SL_KV_F32, D);
+    uint8_t *store = sl_alloc_aligned(page_bytes * ((TOKENS + 31) / 32), 64);
+    float *scratch = sl_alloc_aligned(sl_attend_scratch_floats(1, 1, D, D) * 4, 64);
+    const uint64_t seed = state.rng.state;
+    for (int i = 0; i < SL_KV_TYPE_COUNT; i++) {
+        const sl_kv_type type = (sl_kv_type)(i == 0 ? SL_KV_F32 : i == SL_KV_F32 ? SL_KV_F16 : i);
+        sl_attend a = {.q = q,
+                       .n_rows = 1,
+                       .n_group = 1,
+                       .d_k = D,
+                       .d_v = D,
+                       .pos0 = TOKENS - 1,
+                       .table = table,
+                       .store = store,
+                       .page_bytes = page_bytes,
+                       .v_offset = sl_kv_key_bytes(type, D),
+                       .scale = 0.125f,
+                       .scratch = scratch,
+                       .out = type == SL_KV_F32 ? want : got};
+        state.rng.state = seed; /* the same numbers for all types */
+        for (int32_t t = 0; t < TOKENS; t++) {
+            uint8_t *page = store + (size_t)(table[t / 32] = t / 32) * page_bytes;
+            rng_fill(&state.rng, key, D);
+            rng_fill(&state.rng, value, D);
+            key[17] += 40.0f;
+            state.ref.kv_store[type](key, D, value, D, page, page + a.v_offset, (uint32_t)t % 32);
         }
+        rng_fill(&state.rng, q, D);
+        q[17] *= 0.1f;
+        state.ref.attend[type](&a);
+        double size = 0.0, distance = 0.0;
+        for (uint32_t j = 0; j < D && type != SL_KV_F32; j++) {
+            size += (double)want[j] * (double)want[j];
+            distance += ((double)got[j] - (double)want[j]) * ((double)got[j] - (double)want[j]);
+        }
+        CHECK(distance <= bound[type] * bound[type] * size, "attend %s: off by %g of its size",
+              sl_kv_type_name(type), sqrt(distance / size));
+    }
+    sl_free_aligned(scratch);
+    sl_free_aligned(store);
+}
+
+static void check_kv_store(void) {
+    static const uint32_t dims[] = {1, 5, 8, 16, 20, 33, 64, 96, 128, 256, 300, 576};
+    enum { N_DIMS = sizeof(dims) / sizeof(dims[0]), D_MAX = 576 };
+    for (int i = 0; i < SL_KV_TYPE_COUNT * N_DIMS * 6; i++) {
+        const sl_kv_type type = (sl_kv_type)(i % SL_KV_TYPE_COUNT);
+        const uint32_t d_k = dims[i / SL_KV_TYPE_COUNT % N_DIMS];
+        const uint32_t d_v = dims[rng_below(&state.rng, N_DIMS)], slot = rng_below(&state.rng, 32);
+        const size_t k_bytes = sl_kv_key_bytes(type, d_k), v_bytes = sl_kv_value_bytes(type, d_v);
+        float key[D_MAX], value[D_MAX];
+        row_fill(key, d_k, i / SL_KV_TYPE_COUNT / N_DIMS);
+        row_fill(value, d_v, (int)rng_below(&state.rng, 6));
+        value[0] = i % 2 ? 65519.9f : 3e-8f;
+        guarded g[4];
+        void *want_k = guarded_alloc(&g[0], k_bytes), *want_v = guarded_alloc(&g[1], v_bytes);
+        state.ref.kv_store[type](key, d_k, value, d_v, want_k, want_v, slot);
+        for (size_t l = 0; l < state.n_levels; l++) {
+            void *k = guarded_alloc(&g[2], k_bytes), *v = guarded_alloc(&g[3], v_bytes);
+            state.level[l].kv_store[type](key, d_k, value, d_v, k, v, slot);
+            CHECK(memcmp(k, want_k, k_bytes) == 0 && memcmp(v, want_v, v_bytes) == 0,
+                  "kv_store %s at %s: d %u/%u", sl_kv_type_name(type),
+                  sl_isa_name(state.level[l].isa), d_k, d_v);
+            CHECK(guarded_free_all(g + 2, 2), "kv_store writes outside");
+        }
+        CHECK(guarded_free_all(g, 2), "kv_store at ref writes outside");
     }
 }

@@ -87,6 +87,7 @@ static const struct {
     {"attend_options", check_attend_options},
     {"attend_sinks", check_attend_sinks},
     {"attend_nan", check_attend_nan},
+    {"attend_rounding", check_attend_rounding},
     {"mul", check_products},
     {"mul_means", check_product_means},
     {"mul_rows", check_product_rows_independent},

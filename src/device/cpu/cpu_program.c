@@ -21,19 +21,6 @@ static void *carve(carver *c, size_t n, size_t size) {
     return p;
 }
 
-static size_t elem_bytes(sl_kv_type t) {
-    return t == SL_KV_F32 ? 4 : 2;
-}
-
-/* K and V of one head in a page, each 64-byte aligned since 32 tokens of 2 bytes are 64 bytes. */
-static size_t head_v_offset(const sl_plan_group *g, sl_kv_type kv_type) {
-    return (size_t)g->d_k * SL_PAGE_TOKENS * elem_bytes(kv_type);
-}
-
-static size_t head_bytes(const sl_plan_group *g, sl_kv_type kv_type) {
-    return (size_t)(g->d_k + g->d_v) * SL_PAGE_TOKENS * elem_bytes(kv_type);
-}
-
 static void layout_values(const sl_plan *plan, cpu_segment *seg, carver *c) {
     for (uint32_t i = 0; i < plan->n_values; i++) {
         cpu_value *v = &seg->values[i];
@@ -150,8 +137,8 @@ static void layout_groups(sl_program *p) {
     for (uint32_t i = 0; i < p->plan->n_groups; i++) {
         const sl_plan_group *pg = &p->plan->groups[i];
         cpu_group *g = &p->groups[i];
-        g->head_bytes = head_bytes(pg, p->options.kv_type);
-        g->v_offset = head_v_offset(pg, p->options.kv_type);
+        g->v_offset = sl_kv_key_bytes(p->options.kv_type, pg->d_k);
+        g->head_bytes = g->v_offset + sl_kv_value_bytes(p->options.kv_type, pg->d_v);
         size_t bytes = (size_t)pg->n_layers * pg->n_kv_head * g->head_bytes;
         p->page_bytes = bytes > p->page_bytes ? bytes : p->page_bytes;
     }

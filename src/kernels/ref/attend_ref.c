@@ -1,4 +1,4 @@
-/* Attention over paged keys and values, and the writing of pages, in plain C.
+/* Attention over paged keys and values in plain C; kv_ref.c reads and writes the pages.
  *
  * Each block of SL_ATTEND_BLOCK tokens is a softmax of its own, and these are merged in rising
  * order (online softmax: Milakov and Gimelshein, 2018): kernels.h says how. */
@@ -6,16 +6,9 @@
 #include <math.h>
 
 #include "kernels/levels.h"
-#include "quant/half.h"
+#include "kernels/ref/kv_ref.h"
 
 enum { PAGE = SL_PAGE_TOKENS };
-
-static float kv_load(sl_kv_type type, const uint8_t *block, size_t index) {
-    if (type == SL_KV_F16) {
-        return sl_half_load(block + 2 * index);
-    }
-    return sl_float_of_bits(sl_load_u32(block + 4 * index));
-}
 
 /* Of some tokens and one query: the maximum, the sum, and the output before its division. */
 typedef struct attend_state {
@@ -25,7 +18,7 @@ typedef struct attend_state {
 
 /* One query row and head. */
 typedef struct attend_query {
-    const float *q;
+    kv_query_ref q;
     uint32_t head, pos;
 } attend_query;
 
@@ -49,12 +42,9 @@ static void attend_block(sl_kv_type type, const sl_attend *a, const attend_query
     part->max = -FLT_MAX;
     for (uint32_t t = begin; t < end; t++) {
         const uint8_t *page = a->store + (size_t)a->table[t / PAGE] * a->page_bytes;
-        double sum = 0.0;
-        for (uint32_t i = 0; i < a->d_k; i++) {
-            sum += (double)query->q[i] *
-                   (double)kv_load(type, page + a->k_offset, (size_t)i * PAGE + t % PAGE);
-        }
-        scores[t - begin] = score_of(a, query, (float)sum, t);
+        const float product = sl_kv_product_ref(type, &query->q, page + a->k_offset, a->d_k,
+                                                t % PAGE);
+        scores[t - begin] = score_of(a, query, product, t);
         part->max = scores[t - begin] > part->max ? scores[t - begin] : part->max;
     }
     for (uint32_t j = 0; j < a->d_v; j++) {
@@ -65,7 +55,7 @@ static void attend_block(sl_kv_type type, const sl_attend *a, const attend_query
         const float p = expf(scores[t - begin] - part->max);
         l += (double)p;
         for (uint32_t j = 0; j < a->d_v; j++) {
-            part->o[j] += p * kv_load(type, page + a->v_offset, (size_t)(t % PAGE) * a->d_v + j);
+            part->o[j] += p * sl_kv_value_ref(type, page + a->v_offset, a->d_v, t % PAGE, j);
         }
     }
     part->sum = (float)l;
@@ -103,7 +93,15 @@ static float *part_at(const sl_attend *a, uint32_t block, uint32_t pair, float *
  * leave them there, or merge them into out. */
 static void attend_row(sl_kv_type type, const sl_attend *a, uint32_t r, uint32_t h,
                        sl_attend_blocks blocks, bool compute, bool merge) {
-    const attend_query query = {a->q + r * a->q_stride + (size_t)h * a->d_k, h, a->pos0 + r};
+    /* scratch: scores of a block, its output, codes of the query */
+    const size_t codes_at = SL_ATTEND_BLOCK + ((size_t)a->d_v + 15) / 16 * 16;
+    attend_query query = {{.q = a->q + r * a->q_stride + (size_t)h * a->d_k,
+                           .codes = (int8_t *)(a->scratch + codes_at)},
+                          h,
+                          a->pos0 + r};
+    if (compute) {
+        sl_kv_query_ref(type, a->d_k, &query.q);
+    }
     attend_state state = {a->out + r * a->out_stride + (size_t)h * a->d_v, -INFINITY, 0.0f};
     if (a->sinks) { /* a score without a value */
         state.max = a->sinks[h];
@@ -158,38 +156,25 @@ static void attend_f16_ref(const sl_attend *a) {
 static void attend_f32_ref(const sl_attend *a) {
     attend_rows(SL_KV_F32, a, true, a->parts == NULL);
 }
+static void attend_bf16_ref(const sl_attend *a) {
+    attend_rows(SL_KV_BF16, a, true, a->parts == NULL);
+}
+static void attend_int8_ref(const sl_attend *a) {
+    attend_rows(SL_KV_INT8, a, true, a->parts == NULL);
+}
+static void attend_int4_ref(const sl_attend *a) {
+    attend_rows(SL_KV_INT4, a, true, a->parts == NULL);
+}
 static void attend_merge_ref(const sl_attend *a) {
     attend_rows(SL_KV_F32, a, false, true); /* reads no keys and values */
-}
-
-static void kv_store_f16_ref(const float *key, uint32_t d_k, const float *value, uint32_t d_v,
-                             void *k_block, void *v_block, uint32_t slot) {
-    uint16_t *k = k_block;
-    uint16_t *v = (uint16_t *)v_block + (size_t)slot * d_v;
-    for (uint32_t i = 0; i < d_k; i++) {
-        k[i * PAGE + slot] = sl_f32_to_f16(key[i]);
-    }
-    for (uint32_t i = 0; i < d_v; i++) {
-        v[i] = sl_f32_to_f16(value[i]);
-    }
-}
-
-static void kv_store_f32_ref(const float *key, uint32_t d_k, const float *value, uint32_t d_v,
-                             void *k_block, void *v_block, uint32_t slot) {
-    float *k = k_block;
-    float *v = (float *)v_block + (size_t)slot * d_v;
-    for (uint32_t i = 0; i < d_k; i++) {
-        k[i * PAGE + slot] = key[i];
-    }
-    for (uint32_t i = 0; i < d_v; i++) {
-        v[i] = value[i];
-    }
 }
 
 void sl_attend_fill_ref(sl_kernels *k) {
     k->attend[SL_KV_F16] = attend_f16_ref;
     k->attend[SL_KV_F32] = attend_f32_ref;
+    k->attend[SL_KV_BF16] = attend_bf16_ref;
+    k->attend[SL_KV_INT8] = attend_int8_ref;
+    k->attend[SL_KV_INT4] = attend_int4_ref;
     k->attend_merge = attend_merge_ref;
-    k->kv_store[SL_KV_F16] = kv_store_f16_ref;
-    k->kv_store[SL_KV_F32] = kv_store_f32_ref;
+    sl_kv_store_fill_ref(k);
 }

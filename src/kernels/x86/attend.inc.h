@@ -5,6 +5,7 @@
  *   TILE_CASES(X)    X(1) ... X(TILE_PAIRS)
  *   SCORE_PAGES      pages of keys in a register tile, two vectors of each
  *   CHUNK            vectors of the value's elements in a register tile
+ *   ATTEND_VNNI      1: INT8 and INT4 only, by dpbusd (attend_codes.inc.h); 0: all types
  *
  * Query rows come in chunks (sl_attend_chunk_rows); a chunk's state is in scratch, and it passes
  * over the tokens in blocks of SL_ATTEND_BLOCK. For each block, tiles of pairs share every load of
@@ -48,7 +49,7 @@ typedef struct attend_state {
 /* A chunk of pairs, in scratch. */
 typedef struct attend_chunk {
     const sl_attend *a;
-    float *q;      /* [pair][q_stride], scaled by scale * log2(e) */
+    float *q;      /* [pair][q_stride], scaled by scale * log2(e); or their codes */
     float *scores; /* [TILE_PAIRS][BLOCK] */
     attend_state state, tile;
     size_t q_stride, o_stride;
@@ -58,9 +59,16 @@ typedef struct attend_chunk {
 
 #include "kernels/x86/attend_mask.inc.h"
 
+/* What is kept as codes: for each row a scale, or for each group of it. */
+INLINE bool kv_is_codes(sl_kv_type type) {
+    return type == SL_KV_INT8 || type == SL_KV_INT4;
+}
 INLINE vf kv_load(sl_kv_type type, const uint8_t *block, size_t index) {
     if (type == SL_KV_F16) {
         return vf_load_half((const uint16_t *)(const void *)block + index);
+    }
+    if (type == SL_KV_BF16) {
+        return vf_load_bfloat((const uint16_t *)(const void *)block + index);
     }
     return vf_load((const float *)(const void *)block + index);
 }
@@ -68,10 +76,21 @@ INLINE vf kv_load_part(sl_kv_type type, const uint8_t *block, size_t index, uint
     if (type == SL_KV_F16) {
         return vf_load_half_part((const uint16_t *)(const void *)block + index, n);
     }
+    if (type == SL_KV_BF16) {
+        return vf_load_bfloat_part((const uint16_t *)(const void *)block + index, n);
+    }
     return vf_load_part((const float *)(const void *)block + index, n);
 }
-INLINE size_t kv_bytes(sl_kv_type type) {
-    return type == SL_KV_F16 ? 2 : 4;
+/* Of n elements of a value; with INT4 of the groups they are in. */
+INLINE size_t kv_bytes(sl_kv_type type, uint32_t n) {
+    switch (type) {
+    case SL_KV_F32:
+        return (size_t)n * 4;
+    case SL_KV_INT4:
+        return ((size_t)n + SL_KV_GROUP - 1) / SL_KV_GROUP * 16;
+    default:
+        return (size_t)n * 2;
+    }
 }
 INLINE void kv_prefetch(const uint8_t *p, size_t n_bytes) {
     for (size_t at = 0; at < n_bytes; at += 64) {
@@ -124,7 +143,7 @@ INLINE void tile_scores_part(sl_kv_type type, uint32_t P, uint32_t N, const atte
         for (uint32_t n = 0; n < N; n++) {
             key[n][0] = kv_load(type, k[n], at);
             key[n][1] = kv_load(type, k[n], at + VL);
-            kv_prefetch(next[n] + at * kv_bytes(type), 2 * VL * kv_bytes(type));
+            kv_prefetch(next[n] + at * kv_bytes(type, 1), kv_bytes(type, 2 * VL));
         }
         UNROLL(8)
         for (uint32_t p = 0; p < P; p++) {
@@ -147,9 +166,15 @@ INLINE void tile_scores_part(sl_kv_type type, uint32_t P, uint32_t N, const atte
     }
 }
 
+#include "kernels/x86/attend_codes.inc.h"
+
 /* 1. Scores of P pairs with all tokens of the pages, scores[pair][BLOCK]. */
 INLINE void tile_scores(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
                         const page_stream *pages, float *scores) {
+    if (kv_is_codes(type)) {
+        tile_scores_codes(type, P, c, pair, pages, scores);
+        return;
+    }
     const float *q = c->q + pair * c->q_stride;
     uint32_t i = 0;
     for (; i + SCORE_PAGES <= pages->n; i += SCORE_PAGES) {
@@ -209,7 +234,7 @@ INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n
             acc[p][w] = vf_load(o + p * c->o_stride + at + w * VL);
         }
     }
-    const size_t row_bytes = a->d_v * kv_bytes(type);
+    const size_t row_bytes = kv_bytes(type, a->d_v);
     while (t < t_end) {
         const uint32_t page_left = PAGE - t % PAGE;
         const uint32_t stop = t_end - t < page_left ? t_end : t + page_left;
@@ -219,13 +244,16 @@ INLINE void tile_output_part(sl_kv_type type, uint32_t P, uint32_t W, uint32_t n
         for (; t < stop; t++) {
             const uint8_t *row = values + (t % PAGE) * row_bytes;
             vf v[CHUNK];
-            UNROLL(4)
-            for (uint32_t w = 0; w < W; w++) {
-                v[w] = n_part ? kv_load_part(type, row, at, n_part)
-                              : kv_load(type, row, at + w * VL);
+            if (type == SL_KV_INT4) {
+                value_int4(W, values, a->d_v, t % PAGE, at, v);
+            } else {
+                UNROLL(4)
+                for (uint32_t w = 0; w < W; w++) {
+                    v[w] = n_part ? kv_load_part(type, row, at, n_part)
+                                  : kv_load(type, row, at + w * VL);
+                }
             }
-            kv_prefetch(next + (t % PAGE) * row_bytes + at * kv_bytes(type),
-                        W * VL * kv_bytes(type));
+            kv_prefetch(next + (t % PAGE) * row_bytes + kv_bytes(type, at), kv_bytes(type, W * VL));
             UNROLL(8)
             for (uint32_t p = 0; p < P; p++) {
                 const vf x = vf_set1(weights[p * BLOCK + t]);
@@ -262,18 +290,29 @@ INLINE void tile_output(sl_kv_type type, uint32_t P, const attend_chunk *c, cons
     }
 }
 
+#if ATTEND_VNNI
+#define EDGE_TYPES(X) X(SL_KV_INT4)
+#else
+#define EDGE_TYPES(X) X(SL_KV_F16) X(SL_KV_F32) X(SL_KV_BF16) X(SL_KV_INT4)
+#endif
+#define EDGE_CASE(T)                                                                               \
+    case T:                                                                                        \
+        tile_output(T, 1, c, weights, pages, tokens, o);                                           \
+        break;
+
 /* Tokens of the block that one pair sees and others of its tile do not. Out of line: few, at the
  * ends of what rows see. */
 static __attribute__((noinline)) void LEVEL(tile_edge)(sl_kv_type type, const attend_chunk *c,
                                                        const float *weights,
                                                        const page_stream *pages, seen_range tokens,
                                                        float *o) {
-    if (type == SL_KV_F16) {
-        tile_output(SL_KV_F16, 1, c, weights, pages, tokens, o);
-    } else {
-        tile_output(SL_KV_F32, 1, c, weights, pages, tokens, o);
+    switch (type) {
+        EDGE_TYPES(EDGE_CASE)
+    default:
+        break;
     }
 }
+#undef EDGE_CASE
 
 /* 3. of a tile: in rising order of tokens, those that only earlier rows of it see, those that all
  *    see, those that only later rows see. */
@@ -370,7 +409,11 @@ INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint
             tile_softmax(scores, seen[p], &part.max[p], &part.sum[p]);
         }
     }
-    tile_outputs(type, P, c, c->scores, &pages, seen, part.o);
+    if (type == SL_KV_INT8) {
+        tile_values_int8(P, c, &pages, seen, part.o);
+    } else {
+        tile_outputs(type, P, c, c->scores, &pages, seen, part.o);
+    }
     if (!a->parts) {
         attend_state state = state_of_pair(c, c->state, pair);
         LEVEL(tile_merge)(c, P, seen, &state, &part);
@@ -424,7 +467,7 @@ INLINE attend_chunk chunk_of(const sl_attend *a, uint32_t chunk_rows) {
     const size_t pairs_max = (size_t)chunk_rows * a->n_group;
     const size_t pairs_room = (pairs_max + 15) / 16 * 16;
     attend_chunk c = {.a = a};
-    c.q_stride = ((size_t)a->d_k + 15) / 16 * 16;
+    c.q_stride = sl_attend_query_floats(a->d_k);
     c.o_stride = ((size_t)a->d_v + 15) / 16 * 16;
     c.scores = a->scratch;
     c.tile.max = c.scores + (size_t)SL_ATTEND_TILE_MAX * BLOCK;
@@ -452,6 +495,10 @@ INLINE void attend_rows(sl_kv_type type, const sl_attend *a) {
         for (uint32_t p = 0; p < c.n_pairs; p++) {
             const float *q = a->q + (row + p / a->n_group) * a->q_stride +
                              (size_t)(p % a->n_group) * a->d_k;
+            if (kv_is_codes(type)) {
+                LEVEL(query_codes)(q, a->d_k, q_scale, c.q + p * c.q_stride);
+                continue;
+            }
             for (uint32_t i = 0; i < a->d_k; i++) {
                 c.q[p * c.q_stride + i] = q[i] * q_scale;
             }
@@ -466,6 +513,19 @@ INLINE void attend_rows(sl_kv_type type, const sl_attend *a) {
     }
 }
 
+static void LEVEL(attend_int8)(const sl_attend *a) {
+    attend_rows(SL_KV_INT8, a);
+}
+static void LEVEL(attend_int4)(const sl_attend *a) {
+    attend_rows(SL_KV_INT4, a);
+}
+
+#if ATTEND_VNNI
+void LEVEL(sl_attend_fill)(sl_kernels *k) {
+    k->attend[SL_KV_INT8] = LEVEL(attend_int8);
+    k->attend[SL_KV_INT4] = LEVEL(attend_int4);
+}
+#else
 static void LEVEL(attend_merge)(const sl_attend *a) {
     const uint32_t chunk_rows = sl_attend_chunk_rows(a->n_rows, a->n_group);
     attend_chunk c = chunk_of(a, chunk_rows);
@@ -493,29 +553,48 @@ static void LEVEL(attend_f16)(const sl_attend *a) {
 static void LEVEL(attend_f32)(const sl_attend *a) {
     attend_rows(SL_KV_F32, a);
 }
+static void LEVEL(attend_bf16)(const sl_attend *a) {
+    attend_rows(SL_KV_BF16, a);
+}
 
-static void LEVEL(kv_store_f16)(const float *key, uint32_t d_k, const float *value, uint32_t d_v,
-                                void *k_block, void *v_block, uint32_t slot) {
+/* F16 or BF16. */
+INLINE void kv_store_short(sl_kv_type type, const float *key, uint32_t d_k, const float *value,
+                           uint32_t d_v, void *k_block, void *v_block, uint32_t slot) {
     uint16_t *k = (uint16_t *)k_block + slot;
     uint16_t *v = (uint16_t *)v_block + (size_t)slot * d_v;
     uint16_t part[VL];
     for (uint32_t i = 0; i < d_k; i += VL) {
         const uint32_t n = d_k - i < VL ? d_k - i : VL;
-        vf_store_half(part, vf_load_part(key + i, n));
+        (type == SL_KV_F16 ? vf_store_half : vf_store_bfloat)(part, vf_load_part(key + i, n));
         for (uint32_t j = 0; j < n; j++) {
             k[(i + j) * PAGE] = part[j];
         }
     }
     for (uint32_t i = 0; i < d_v; i += VL) {
         const uint32_t n = d_v - i < VL ? d_v - i : VL;
-        vf_store_half(part, vf_load_part(value + i, n));
+        (type == SL_KV_F16 ? vf_store_half : vf_store_bfloat)(part, vf_load_part(value + i, n));
         memcpy(v + i, part, n * sizeof(uint16_t));
     }
+}
+static void LEVEL(kv_store_f16)(const float *key, uint32_t d_k, const float *value, uint32_t d_v,
+                                void *k_block, void *v_block, uint32_t slot) {
+    kv_store_short(SL_KV_F16, key, d_k, value, d_v, k_block, v_block, slot);
+}
+static void LEVEL(kv_store_bf16)(const float *key, uint32_t d_k, const float *value, uint32_t d_v,
+                                 void *k_block, void *v_block, uint32_t slot) {
+    kv_store_short(SL_KV_BF16, key, d_k, value, d_v, k_block, v_block, slot);
 }
 
 void LEVEL(sl_attend_fill)(sl_kernels *k) {
     k->attend[SL_KV_F16] = LEVEL(attend_f16);
     k->attend[SL_KV_F32] = LEVEL(attend_f32);
+    k->attend[SL_KV_BF16] = LEVEL(attend_bf16);
+    k->attend[SL_KV_INT8] = LEVEL(attend_int8);
+    k->attend[SL_KV_INT4] = LEVEL(attend_int4);
     k->attend_merge = LEVEL(attend_merge);
     k->kv_store[SL_KV_F16] = LEVEL(kv_store_f16);
+    k->kv_store[SL_KV_BF16] = LEVEL(kv_store_bf16);
+    k->kv_store[SL_KV_INT8] = LEVEL(kv_store_int8);
+    k->kv_store[SL_KV_INT4] = LEVEL(kv_store_int4);
 }
+#endif

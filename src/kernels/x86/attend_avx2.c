@@ -7,4 +7,5 @@
 #define TILE_CASES(X) X(1) X(2) X(3) X(4)
 #define SCORE_PAGES 1
 #define CHUNK 2
+#define ATTEND_VNNI 0
 #include "kernels/x86/attend.inc.h"

@@ -7,4 +7,5 @@
 #define TILE_CASES(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #define SCORE_PAGES 2
 #define CHUNK 4
+#define ATTEND_VNNI 0
 #include "kernels/x86/attend.inc.h"

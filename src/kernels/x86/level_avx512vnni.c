@@ -3,5 +3,6 @@
 
 void sl_kernels_fill_avx512vnni(sl_kernels *k) {
     sl_product_fill_avx512vnni(k);
+    sl_attend_fill_avx512vnni(k);
     sl_peak_fill_avx512vnni(k);
 }

@@ -80,6 +80,17 @@ INLINE vf vf_load_bfloat(const uint16_t *p) {
     const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)p);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
+/* To the nearest, ties to even; NaN stays NaN. */
+INLINE void vf_store_bfloat(uint16_t *p, vf x) {
+    const __m256i bits = _mm256_castps_si256(x), high = _mm256_srli_epi32(bits, 16);
+    const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+    const __m256i up = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+    const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const __m256i rounded = _mm256_blendv_epi8(_mm256_srli_epi32(up, 16), quiet, nan);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_packus_epi32(_mm256_castsi256_si128(rounded),
+                                                            _mm256_extracti128_si256(rounded, 1)));
+}
 /* VL bytes as integers. */
 INLINE vi vi_load_u8(const uint8_t *p) {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
@@ -102,6 +113,11 @@ INLINE vf vf_load_half_part(const uint16_t *p, uint32_t n) {
     uint16_t part[8] = {0};
     memcpy(part, p, (size_t)n * 2);
     return vf_load_half(part);
+}
+INLINE vf vf_load_bfloat_part(const uint16_t *p, uint32_t n) {
+    uint16_t part[8] = {0};
+    memcpy(part, p, (size_t)n * 2);
+    return vf_load_bfloat(part);
 }
 /* a in lanes below n, b in the others. */
 INLINE vf vf_select_below(uint32_t n, vf a, vf b) {
@@ -193,6 +209,9 @@ INLINE vi vi_maddubs(vi u, vi s) {
 INLINE vi vi_dpbusd(vi acc, vi u, vi s) {
     return _mm256_dpbusd_avx_epi32(acc, u, s);
 }
+INLINE vi vi_dpwssd(vi acc, vi a, vi b) {
+    return _mm256_dpwssd_avx_epi32(acc, a, b);
+}
 #endif
 INLINE int32_t vi_sum(vi x) {
     __m128i a = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
@@ -209,11 +228,23 @@ INLINE uint32_t vi_max_u32(vi x) {
 INLINE vi vi_max_epu32(vi a, vi b) {
     return _mm256_max_epu32(a, b);
 }
+/* 2 VL bytes as 16-bit integers. */
+INLINE vi vi_load_i8_16(const uint8_t *p) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+/* VL integers of 16 bits. */
+INLINE void vi_store_i16(int16_t *p, vi x) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_packs_epi32(_mm256_castsi256_si128(x),
+                                                           _mm256_extracti128_si256(x, 1)));
+}
 /* VL integers in [-128, 127] as bytes. */
 INLINE void vi_store_i8(int8_t *p, vi x) {
     const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x),
                                           _mm256_extracti128_si256(x, 1));
     _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(words, words));
+}
+INLINE vf vf_of_bits(vi x) {
+    return _mm256_castsi256_ps(x);
 }
 INLINE vi vi_bits(vf x) {
     return _mm256_castps_si256(x);
@@ -247,6 +278,17 @@ INLINE uint32_t vf_mask_eq(vf a, vf b) {
 INLINE vf vf_rotate_pairs(vf x, vf cs) {
     const vf cross = _mm256_mul_ps(_mm256_permute_ps(x, 0xB1), _mm256_movehdup_ps(cs));
     return _mm256_fmaddsub_ps(x, _mm256_moveldup_ps(cs), cross);
+}
+/* Of each two lanes that are h apart (1, 2 or 4; h a constant) the sum in the lower one and the
+ * difference in the upper one. */
+INLINE vf vf_sum_difference(vf x, uint32_t h) {
+    const vf y = h == 1   ? _mm256_permute_ps(x, 0xB1)
+                 : h == 2 ? _mm256_permute_ps(x, 0x4E)
+                          : _mm256_permute2f128_ps(x, x, 0x01);
+    const vf sum = _mm256_add_ps(x, y), difference = _mm256_sub_ps(y, x);
+    return h == 1   ? _mm256_blend_ps(sum, difference, 0xAA)
+           : h == 2 ? _mm256_blend_ps(sum, difference, 0xCC)
+                    : _mm256_blend_ps(sum, difference, 0xF0);
 }
 /* Elements at even and odd places of the 2 VL floats at p. */
 INLINE void vf_load_split(const float *p, vf *even, vf *odd) {

@@ -74,6 +74,16 @@ INLINE vf vf_load_bfloat(const uint16_t *p) {
     const __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)p);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
+/* To the nearest, ties to even; NaN stays NaN. */
+INLINE void vf_store_bfloat(uint16_t *p, vf x) {
+    const vi bits = _mm512_castps_si512(x), high = _mm512_srli_epi32(bits, 16);
+    const vi odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    const vi up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    const vi quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+    const vi rounded = _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q),
+                                               _mm512_srli_epi32(up, 16), quiet);
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(rounded));
+}
 /* VL bytes as integers. */
 INLINE vi vi_load_u8(const uint8_t *p) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
@@ -91,6 +101,10 @@ INLINE void vf_store_part(float *p, vf x, uint32_t n) {
 }
 INLINE vf vf_load_half_part(const uint16_t *p, uint32_t n) {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p));
+}
+INLINE vf vf_load_bfloat_part(const uint16_t *p, uint32_t n) {
+    const __m256i h = _mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
 /* a in lanes below n, b in the others. */
 INLINE vf vf_select_below(uint32_t n, vf a, vf b) {
@@ -183,6 +197,9 @@ INLINE vi vi_maddubs(vi u, vi s) {
 INLINE vi vi_dpbusd(vi acc, vi u, vi s) {
     return _mm512_dpbusd_epi32(acc, u, s);
 }
+INLINE vi vi_dpwssd(vi acc, vi a, vi b) {
+    return _mm512_dpwssd_epi32(acc, a, b);
+}
 #endif
 INLINE int32_t vi_sum(vi x) {
     return _mm512_reduce_add_epi32(x);
@@ -193,9 +210,20 @@ INLINE uint32_t vi_max_u32(vi x) {
 INLINE vi vi_max_epu32(vi a, vi b) {
     return _mm512_max_epu32(a, b);
 }
+/* 2 VL bytes as 16-bit integers. */
+INLINE vi vi_load_i8_16(const uint8_t *p) {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+/* VL integers of 16 bits. */
+INLINE void vi_store_i16(int16_t *p, vi x) {
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(x));
+}
 /* VL integers in [-128, 127] as bytes. */
 INLINE void vi_store_i8(int8_t *p, vi x) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(x));
+}
+INLINE vf vf_of_bits(vi x) {
+    return _mm512_castsi512_ps(x);
 }
 INLINE vi vi_bits(vf x) {
     return _mm512_castps_si512(x);
@@ -223,6 +251,16 @@ INLINE uint32_t vf_mask_eq(vf a, vf b) {
 INLINE vf vf_rotate_pairs(vf x, vf cs) {
     const vf cross = _mm512_mul_ps(_mm512_permute_ps(x, 0xB1), _mm512_movehdup_ps(cs));
     return _mm512_fmaddsub_ps(x, _mm512_moveldup_ps(cs), cross);
+}
+/* Of each two lanes that are h apart (1, 2, 4 or 8; h a constant) the sum in the lower one and the
+ * difference in the upper one. */
+INLINE vf vf_sum_difference(vf x, uint32_t h) {
+    const vf y = h == 1   ? _mm512_permute_ps(x, 0xB1)
+                 : h == 2 ? _mm512_permute_ps(x, 0x4E)
+                 : h == 4 ? _mm512_shuffle_f32x4(x, x, 0xB1)
+                          : _mm512_shuffle_f32x4(x, x, 0x4E);
+    const __mmask16 upper = h == 1 ? 0xAAAA : h == 2 ? 0xCCCC : h == 4 ? 0xF0F0 : 0xFF00;
+    return _mm512_mask_sub_ps(_mm512_add_ps(x, y), upper, y, x);
 }
 /* Elements at even and odd places of the 2 VL floats at p. */
 INLINE void vf_load_split(const float *p, vf *even, vf *odd) {

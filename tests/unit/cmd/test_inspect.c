@@ -285,6 +285,12 @@ static void test_reference_model(void **state) {
     assert_true(json_is_object(json_object_get(root, "tokenizer")));
     assert_true(json_array_size(json_object_get(root, "eog")) > 0);
     assert_true(json_integer_value(json_object_get(root, "kv_bytes_per_token")) > 0);
+    json_t *by_type = json_object_get(root, "kv_bytes_per_token_by_type");
+    assert_int_equal(json_object_size(by_type), SL_KV_TYPE_COUNT);
+    assert_int_equal(json_integer_value(json_object_get(by_type, "f16")),
+                     json_integer_value(json_object_get(root, "kv_bytes_per_token")));
+    assert_true(json_integer_value(json_object_get(by_type, "int8")) <
+                json_integer_value(json_object_get(by_type, "f16")));
     check_has(json_string_value(json_object_get(root, "plan")), "norm");
     json_decref(root);
     free(text);
