@@ -38,10 +38,12 @@
  * bytes apart (a multiple of 64), groups of a row follow each other with g_stride groups from row
  * to row (a multiple of 16). q is in [-127, 127]; a group with a non-finite input has d = NaN. */
 typedef struct sl_act8 {
-    int8_t *q;      /* [row][n_in] */
-    float *d;       /* [row][n_in / 32] scale */
-    float *s;       /* [row][n_in / 32] d * (sum of q) */
-    int16_t *sum16; /* [row][n_in / 16] sum of q over each half group; stride 2 * g_stride */
+    int8_t *q; /* [row][n_in] */
+    float *d;  /* [row][n_in / 32] scale */
+    float *s;  /* [row][n_in / 32] d * (sum of q) */
+    /* [row][n_in / 32][2] minus the sum of q: over the group, over its first half. What an offset of
+     * the weights adds too much is this times the offset. */
+    int32_t *minus_sum;
     size_t q_stride, g_stride;
 } sl_act8;
 

@@ -251,9 +251,9 @@ static sl_status product_alloc(product_job *j, sl_error *err) {
     j->act.q = sl_alloc_aligned(rows * j->act.q_stride, 64);
     j->act.d = sl_alloc_aligned(rows * groups * sizeof(float), 64);
     j->act.s = sl_alloc_aligned(rows * groups * sizeof(float), 64);
-    j->act.sum16 = sl_alloc_aligned(rows * groups * 2 * sizeof(int16_t), 64);
+    j->act.minus_sum = sl_alloc_aligned(rows * groups * 2 * sizeof(int32_t), 64);
     if (j->weights == NULL || j->x == NULL || j->out == NULL || j->scratch == NULL ||
-        j->act.q == NULL || j->act.d == NULL || j->act.s == NULL || j->act.sum16 == NULL) {
+        j->act.q == NULL || j->act.d == NULL || j->act.s == NULL || j->act.minus_sum == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY,
                        "no memory to measure a product of %" PRIu32 " x %" PRIu32, w->n_in,
                        w->n_out);
@@ -271,7 +271,7 @@ static void product_free(product_job *j) {
     sl_free_aligned(j->act.q);
     sl_free_aligned(j->act.d);
     sl_free_aligned(j->act.s);
-    sl_free_aligned(j->act.sum16);
+    sl_free_aligned(j->act.minus_sum);
 }
 
 sl_status sl_roofline_product(sl_pool *pool, const sl_kernels *k, const sl_roofline_limits *limits,

@@ -62,7 +62,7 @@ static void layout_values(const sl_plan *plan, cpu_segment *seg, carver *c) {
             v->q.q = carve(c, v->q.q_stride * rows, 1);
             v->q.d = carve(c, v->q.g_stride * rows, sizeof(float));
             v->q.s = carve(c, v->q.g_stride * rows, sizeof(float));
-            v->q.sum16 = carve(c, 2 * v->q.g_stride * rows, sizeof(int16_t));
+            v->q.minus_sum = carve(c, 2 * v->q.g_stride * rows, sizeof(int32_t));
         }
     }
 }

@@ -131,7 +131,7 @@ static void pack_scales(const packing *p, const sl_group *group, uint32_t g, uin
         return;
     case SCALES_K_MIN:
         put_half(unit, lane, group->scale[0], factor);
-        put_half(unit + 32, lane, -group->minimum, 1.0f);
+        put_half(unit + 32, lane, group->minimum, 1.0f);
         bytes[lane] = (uint8_t)group->sub[0];
         bytes[16 + lane] = (uint8_t)group->sub_min[0];
         return;

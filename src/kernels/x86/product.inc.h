@@ -92,32 +92,29 @@ INLINE void tile_dot(panel_form form, vi levels, uint32_t R, const uint8_t *grou
 #endif
 }
 
-/* Pairs of 16-bit numbers: the same one in every lane. */
-INLINE vi pair_set1(int first, int second) {
-    return vi_set1((int32_t)((uint32_t)(uint16_t)first | (uint32_t)(uint16_t)second << 16));
-}
-INLINE vi sums_set1(const int16_t *sum16) {
-    int32_t both;
-    memcpy(&both, sum16, 4);
-    return vi_set1(both);
+/* Minus the sum of q over the halves of a group that a dot covers. */
+INLINE vi minus_sum(const int32_t *sums, bool first, bool second) {
+    if (first) {
+        return vi_set1(sums[second ? 0 : 1]);
+    }
+    return vi_sub(vi_set1(sums[0]), vi_set1(sums[1]));
 }
 
-/* What the offset of the codes adds too much in the halves that a dot covers is taken off at the
- * start: -offset * sum of q. */
-INLINE vi dot_start(panel_form form, const int16_t *sum16, bool first, bool second) {
-    const int offset = signed_weights(form) ? 0 : form.offset;
-    if (offset == 0) {
+/* A dot starts with what the offset of its codes, a power of two, adds too much. A shift: of
+ * multipliers a tile has too few. */
+INLINE vi dot_start(panel_form form, const int32_t *sums, bool first, bool second) {
+    if (form.offset == 0 || signed_weights(form)) {
         return vi_zero();
     }
-    return vi_madd(sums_set1(sum16), pair_set1(first ? -offset : 0, second ? -offset : 0));
+    return vi_shl(minus_sum(sums, first, second), (unsigned)__builtin_ctz((unsigned)form.offset));
 }
 
 /* The rows of activations of a tile, at a group. */
 typedef struct tile_rows {
     const int8_t *q;
-    const int16_t *sum16;
+    const int32_t *minus_sum;
     const float *d, *s;
-    size_t q_stride, g_stride; /* of sum16: 2 * g_stride */
+    size_t q_stride, g_stride; /* of minus_sum: 2 * g_stride */
 } tile_rows;
 
 /* Half h of the group alone, as floats. */
@@ -126,7 +123,7 @@ INLINE void tile_half(panel_form form, vi levels, uint32_t R, tile_place at, til
     vi dot[TILE_ROWS];
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
-        dot[r] = dot_start(form, rows.sum16 + r * 2 * rows.g_stride, h == 0, h == 1);
+        dot[r] = dot_start(form, rows.minus_sum + r * 2 * rows.g_stride, h == 0, h == 1);
     }
     tile_dot(form, levels, R, at.group, 4 * h, 4 * h + 4, rows.q, rows.q_stride, dot);
     UNROLL(16)
@@ -162,7 +159,7 @@ INLINE void tile_group(panel_form form, vi levels, uint32_t R, tile_place at, ti
     vi dot[TILE_ROWS];
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
-        dot[r] = dot_start(form, rows.sum16 + r * 2 * rows.g_stride, true, true);
+        dot[r] = dot_start(form, rows.minus_sum + r * 2 * rows.g_stride, true, true);
     }
     tile_dot(form, levels, R, at.group, 0, 8, rows.q, rows.q_stride, dot);
     UNROLL(16)
@@ -186,11 +183,17 @@ INLINE void tile_add_halves(panel_form form, vi levels, uint32_t R, tile_place a
     }
 }
 
-/* SCALES_K16_MIN: the minimums of both halves, pairs of 16 bits. */
+/* 16-bit pairs of the low halves of two integers. */
+INLINE vi pairs_of(vi first, vi second) {
+    return vi_and_or(first, vi_set1(0xffff), vi_shl(second, 16));
+}
+
+/* SCALES_K16_MIN: of the minimums m0 and m1 of the halves, (m0 - m1, m1), to be multiplied with the
+ * sums of the first half and of the group. */
 INLINE vi tile_minimums(tile_place at) {
     const uint8_t *bytes = at.unit + 64 + 32 * (size_t)at.g + at.lane;
-    return vi_and_or(vi_shl(vi_load_u8(bytes + 16), 12), vi_set1(15 << 16),
-                     vi_shr(vi_load_u8(bytes), 4));
+    const vi first = vi_shr(vi_load_u8(bytes), 4), second = vi_shr(vi_load_u8(bytes + 16), 4);
+    return pairs_of(vi_sub(first, second), second);
 }
 
 INLINE void tile_add_group(panel_form form, vi levels, uint32_t R, tile_place at, tile_rows rows,
@@ -204,8 +207,9 @@ INLINE void tile_add_group(panel_form form, vi levels, uint32_t R, tile_place at
         const vf d = vf_set1(rows.d[r * rows.g_stride]);
         acc[r] = vf_fma(vf_mul(scale, d), value[r], acc[r]);
         if (form.scales == SCALES_K16_MIN) {
-            const vi sum = vi_madd(minimums, sums_set1(rows.sum16 + r * 2 * rows.g_stride));
-            acc[r] = vf_fma(vf_mul(minimum, d), vf_of_int(sum), acc[r]);
+            const int32_t *sums = rows.minus_sum + r * 2 * rows.g_stride;
+            const vi both = pairs_of(vi_set1(sums[1]), vi_set1(sums[0]));
+            acc[r] = vf_fma(vf_mul(minimum, d), vf_of_int(vi_madd(minimums, both)), acc[r]);
         } else if (has_minimum(form)) {
             acc[r] = vf_fma(minimum, vf_set1(rows.s[r * rows.g_stride]), acc[r]);
         }
@@ -222,7 +226,7 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
     const panel_shape shape = panel_shape_of(form);
     const vi levels = tile_levels(type, form, panel);
     const tile_rows first = {.q = act->q + row * act->q_stride,
-                             .sum16 = act->sum16 + 2 * (size_t)row * act->g_stride,
+                             .minus_sum = act->minus_sum + 2 * (size_t)row * act->g_stride,
                              .d = act->d + row * act->g_stride,
                              .s = act->s + row * act->g_stride,
                              .q_stride = act->q_stride,
@@ -244,7 +248,7 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
         const tile_place place = {unit, group + 4 * (size_t)lane, in_unit, lane};
         tile_rows rows = first;
         rows.q += (size_t)g * 32;
-        rows.sum16 += 2 * (size_t)g;
+        rows.minus_sum += 2 * (size_t)g;
         rows.d += g;
         rows.s += g;
         if (form.scales == SCALES_HALF_16) {
