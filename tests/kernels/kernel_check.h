@@ -197,8 +197,8 @@ typedef struct act_buf {
 } act_buf;
 
 static inline bool act_alloc(act_buf *a, uint32_t n_rows, uint32_t n_in) {
-    const size_t q_stride = (n_in + 63) / 64 * 64;
-    const size_t g_stride = (n_in / 32 + 15) / 16 * 16;
+    const size_t q_stride = sl_row_stride(n_in, 1);
+    const size_t g_stride = sl_row_stride(n_in / 32, sizeof(float));
     a->n_rows = n_rows;
     a->act.q_stride = q_stride;
     a->act.g_stride = g_stride;

@@ -18,7 +18,7 @@
 #define TILE_CASES(X) X(1) X(2) X(3)
 #endif
 
-/* ahead in the panels' stream, when a panel is read for the first time */
+/* ahead in the panels' stream, when a panel is read once */
 #define PREFETCH_BYTES 4096
 
 /* Without VNNI, codes of eight bits are taken as signed weights: their pair sums would not fit. */
@@ -216,10 +216,28 @@ INLINE void tile_add_group(panel_form form, vi levels, uint32_t R, tile_place at
     }
 }
 
+/* What a tile fetches on its way: `lines` cache lines from `at` on with each group. While the memory
+ * is the limit, into the second-level cache, which can wait for more lines at a time. */
+typedef struct tile_fetch {
+    const uint8_t *at;
+    uint32_t lines;
+    bool second_level;
+} tile_fetch;
+
+/* For n_passes of tiles through a panel. Of more than one, each fetches its part of the next panel,
+ * so that the memory is busy all the time. */
+INLINE tile_fetch tile_fetch_of(panel_shape shape, const uint8_t *panel, size_t panel_stride,
+                                uint32_t n_passes) {
+    const uint32_t n = (uint32_t)(panel_unit_bytes(shape) / shape.unit_groups + 63) / 64;
+    const uint32_t lines = (n + n_passes - 1) / n_passes;
+    return (tile_fetch){.at = panel + (n_passes == 1 ? PREFETCH_BYTES : panel_stride),
+                        .lines = lines,
+                        .second_level = n_passes == 1 || lines > 4};
+}
+
 /* Rows [row, row + R) of act times VL weight rows, from row `lane` of the panel; o is the place of
- * the first. What lies `ahead` bytes of the weights in use is fetched (0: nothing to fetch, the
- * panel is in the cache). */
-INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *panel,
+ * the first. */
+INLINE void tile_mul(sl_type type, uint32_t R, tile_fetch fetch, const uint8_t *panel,
                      uint32_t n_groups, uint32_t lane, const sl_act8 *act, uint32_t row, float *o,
                      size_t out_stride, bool add) {
     const panel_form form = panel_form_of(type);
@@ -235,6 +253,7 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
         acc[r] = vf_zero();
+        _mm_prefetch((const char *)(o + r * out_stride), _MM_HINT_T0);
     }
     /* One flat loop: with a loop over the groups of a unit inside, compilers set up all row
      * pointers anew. */
@@ -242,8 +261,12 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
     uint32_t in_unit = 0;
     for (uint32_t g = 0; g < n_groups; g++) {
         const uint8_t *group = unit + shape.header_bytes + (size_t)in_unit * shape.group_bytes;
-        for (uint32_t at = 0; at < shape.group_bytes + 64; at += 64) {
-            _mm_prefetch((const char *)group + ahead + at, _MM_HINT_T0);
+        for (uint32_t line = 0; line < fetch.lines; line++, fetch.at += 64) {
+            if (fetch.second_level) {
+                _mm_prefetch((const char *)fetch.at, _MM_HINT_T1);
+            } else {
+                _mm_prefetch((const char *)fetch.at, _MM_HINT_T0);
+            }
         }
         const tile_place place = {unit, group + 4 * (size_t)lane, in_unit, lane};
         tile_rows rows = first;
@@ -280,7 +303,7 @@ INLINE uint32_t tile_height(uint32_t n, uint32_t max) {
 #define TILE_CASE(R)                                                                               \
     case R:                                                                                        \
         if (R <= max_rows) {                                                                       \
-            tile_mul(type, R, ahead, panel, n_groups, lane, act, row, o, out_stride, add);         \
+            tile_mul(type, R, fetch, panel, n_groups, lane, act, row, o, out_stride, add);         \
         }                                                                                          \
         break;
 
@@ -288,19 +311,21 @@ INLINE void product_mul(sl_type type, const uint8_t *panels, uint32_t n_in, uint
                         uint32_t panel_end, const sl_act8 *act, uint32_t row_begin,
                         uint32_t row_end, float *out, size_t out_stride, bool add) {
     const panel_form form = panel_form_of(type);
+    const panel_shape shape = panel_shape_of(form);
     const bool halves = form.scales == SCALES_K16 || form.scales == SCALES_K16_MIN;
     const uint32_t max_rows = halves ? TILE_ROWS * 2 / 3 : TILE_ROWS; /* they need registers */
-    const size_t panel_stride = panel_size(panel_shape_of(form), n_in);
+    const size_t panel_stride = panel_size(shape, n_in);
     const uint32_t n_groups = n_in / 32;
     const uint32_t tiles_in_block = ROW_BLOCK_BYTES / (max_rows * n_in) + 1;
     for (uint32_t block = row_begin; block < row_end;) {
         const uint32_t left = row_end - block;
         const uint32_t rows = left < tiles_in_block * max_rows ? left : tiles_in_block * max_rows;
+        const uint32_t n_passes = (rows + max_rows - 1) / max_rows * (SL_PANEL_ROWS / VL);
         for (uint32_t p = panel_begin; p < panel_end; p++) {
             const uint8_t *panel = panels + p * panel_stride;
+            tile_fetch fetch = tile_fetch_of(shape, panel, panel_stride, n_passes);
             uint32_t height;
             for (uint32_t row = block; row < block + rows; row += height) {
-                const size_t ahead = row == block ? PREFETCH_BYTES : 0;
                 height = tile_height(block + rows - row, max_rows);
                 for (uint32_t lane = 0; lane < SL_PANEL_ROWS; lane += VL) {
                     float *o = out + row * out_stride + (size_t)p * SL_PANEL_ROWS + lane;
@@ -309,6 +334,7 @@ INLINE void product_mul(sl_type type, const uint8_t *panels, uint32_t n_in, uint
                     default:
                         break;
                     }
+                    fetch.at += (size_t)n_groups * fetch.lines * 64;
                 }
             }
         }
