@@ -27,12 +27,17 @@ INLINE bool signed_weights(panel_form form) {
 }
 
 /* Without VNNI: steps whose pair sums fit 16 bits: 8 x 2 x 15 x 127, 4 x 2 x 31 x 127, 2 x 2 x 63 x
- * 127, 2 x 128 x 127; at most the steps that a call has. */
+ * 127, 2 x 128 x 127; at most the steps that a call has. Levels go up to 12 in the FP4 formats, the
+ * only ones with their scales, and up to 43 in those with SCALES_K16. */
 INLINE uint32_t flush_steps(panel_form form) {
     switch (form.codes) {
     case CODES_BYTES:
-    case CODES_LEVELS:
         return 1;
+    case CODES_LEVELS:
+        return form.scales == SCALES_EXPONENT  ? 8
+               : form.scales == SCALES_HALF_16 ? 4
+               : form.scales == SCALES_K16     ? 2
+                                               : 1;
     case CODES_SIX:
         return 2;
     case CODES_FIVE:
@@ -224,15 +229,38 @@ typedef struct tile_fetch {
     bool second_level;
 } tile_fetch;
 
+/* Bytes of a group, with its share of the header. */
+INLINE uint32_t group_share(panel_shape shape) {
+    return (uint32_t)panel_unit_bytes(shape) / shape.unit_groups;
+}
+
 /* For n_passes of tiles through a panel. Of more than one, each fetches its part of the next panel,
  * so that the memory is busy all the time. */
 INLINE tile_fetch tile_fetch_of(panel_shape shape, const uint8_t *panel, size_t panel_stride,
                                 uint32_t n_passes) {
-    const uint32_t n = (uint32_t)(panel_unit_bytes(shape) / shape.unit_groups + 63) / 64;
-    const uint32_t lines = (n + n_passes - 1) / n_passes;
+    const uint32_t n = (group_share(shape) + 63) / 64, lines = (n + n_passes - 1) / n_passes;
     return (tile_fetch){.at = panel + (n_passes == 1 ? PREFETCH_BYTES : panel_stride),
                         .lines = lines,
                         .second_level = n_passes == 1 || lines > 4};
+}
+
+/* With group g of a unit. A tile of one row is hardly ever one of many, and too short to count. */
+INLINE void tile_prefetch(uint32_t R, panel_shape shape, tile_fetch *fetch, const uint8_t *unit,
+                          uint32_t g) {
+    if (R == 1) {
+        const uint8_t *from = unit + g * group_share(shape) + PREFETCH_BYTES;
+        for (uint32_t at = 0; at < group_share(shape); at += 64) {
+            _mm_prefetch((const char *)from + at, _MM_HINT_T1);
+        }
+        return;
+    }
+    for (uint32_t line = 0; line < fetch->lines; line++, fetch->at += 64) {
+        if (fetch->second_level) {
+            _mm_prefetch((const char *)fetch->at, _MM_HINT_T1);
+        } else {
+            _mm_prefetch((const char *)fetch->at, _MM_HINT_T0);
+        }
+    }
 }
 
 /* Rows [row, row + R) of act times VL weight rows, from row `lane` of the panel; o is the place of
@@ -261,13 +289,7 @@ INLINE void tile_mul(sl_type type, uint32_t R, tile_fetch fetch, const uint8_t *
     uint32_t in_unit = 0;
     for (uint32_t g = 0; g < n_groups; g++) {
         const uint8_t *group = unit + shape.header_bytes + (size_t)in_unit * shape.group_bytes;
-        for (uint32_t line = 0; line < fetch.lines; line++, fetch.at += 64) {
-            if (fetch.second_level) {
-                _mm_prefetch((const char *)fetch.at, _MM_HINT_T1);
-            } else {
-                _mm_prefetch((const char *)fetch.at, _MM_HINT_T0);
-            }
-        }
+        tile_prefetch(R, shape, &fetch, unit, in_unit);
         const tile_place place = {unit, group + 4 * (size_t)lane, in_unit, lane};
         tile_rows rows = first;
         rows.q += (size_t)g * 32;
