@@ -18,8 +18,9 @@
 #define TILE_CASES(X) X(1) X(2) X(3)
 #endif
 
-/* ahead in the panels' stream, when a panel is read once */
-#define PREFETCH_BYTES 4096
+/* ahead in the panels' stream, when a panel is read once: with one row, with more */
+#define PREFETCH_BYTES_ONE 4096
+#define PREFETCH_BYTES 6144
 
 /* Without VNNI, codes of eight bits are taken as signed weights: their pair sums would not fit. */
 INLINE bool signed_weights(panel_form form) {
@@ -248,9 +249,13 @@ INLINE tile_fetch tile_fetch_of(panel_shape shape, const uint8_t *panel, size_t 
 INLINE void tile_prefetch(uint32_t R, panel_shape shape, tile_fetch *fetch, const uint8_t *unit,
                           uint32_t g) {
     if (R == 1) {
-        const uint8_t *from = unit + g * group_share(shape) + PREFETCH_BYTES;
+        const uint8_t *from = unit + g * group_share(shape) + PREFETCH_BYTES_ONE;
         for (uint32_t at = 0; at < group_share(shape); at += 64) {
-            _mm_prefetch((const char *)from + at, _MM_HINT_T1);
+            if (shape.group_bytes >= 512) { /* more lines than the first level waits for */
+                _mm_prefetch((const char *)from + at, _MM_HINT_T1);
+            } else {
+                _mm_prefetch((const char *)from + at, _MM_HINT_T0);
+            }
         }
         return;
     }
