@@ -35,14 +35,22 @@
 #define SL_ACT_GROUP 32  /* activations that share one scale */
 #define SL_BF16_GROUP 32 /* activations rounded to BF16 come in such groups */
 
+/* Elements from row to row of n elements of 2^k bytes: an odd number of cache lines. With an even
+ * one, the rows of a tile may fall into few sets of the first-level cache, and out of it. */
+static inline size_t sl_row_stride(size_t n, size_t elem_bytes) {
+    return ((n * elem_bytes + 63) / 64 | 1) * 64 / elem_bytes;
+}
+
 /* Activations rounded to int8, n_rows x n_in. All arrays are 64-byte aligned; rows are q_stride
  * bytes apart (a multiple of 64), groups of a row follow each other with g_stride groups from row
  * to row (a multiple of 16). q is in [-127, 127]; a group with a non-finite input has d = NaN. */
 typedef struct sl_act8 {
-    int8_t *q;      /* [row][n_in] */
-    float *d;       /* [row][n_in / 32] scale */
-    float *s;       /* [row][n_in / 32] d * (sum of q) */
-    int16_t *sum16; /* [row][n_in / 16] sum of q over each half group; stride 2 * g_stride */
+    int8_t *q; /* [row][n_in] */
+    float *d;  /* [row][n_in / 32] scale */
+    float *s;  /* [row][n_in / 32] d * (sum of q) */
+    /* [row][n_in / 32][2] minus the sum of q: over the group, over its first half. What an offset of
+     * the weights adds too much is this times the offset. */
+    int32_t *minus_sum;
     size_t q_stride, g_stride;
 } sl_act8;
 

@@ -159,9 +159,10 @@ typedef struct product_job {
     uint32_t n_copies, n_part, round; /* n_part copies each round */
     uint8_t *weights;                 /* [n_copies] packed, or as the file has them */
     size_t copy_bytes, mapped_bytes;
-    float *x; /* [n_rows][n_in] */
+    float *x; /* [n_rows][x_stride] */
     sl_act8 act;
-    float *out; /* [n_rows][16 * n_panels] */
+    float *out; /* [n_rows][out_stride] */
+    size_t x_stride, out_stride;
     float *scratch;
     size_t scratch_floats; /* of a thread */
 } product_job;
@@ -171,17 +172,16 @@ static void product_work(void *arg, uint32_t ith, uint32_t nth) {
     const sl_plan_weight *w = j->w;
     const uint32_t begin = (uint32_t)((uint64_t)j->n_panels * ith / nth);
     const uint32_t end = (uint32_t)((uint64_t)j->n_panels * (ith + 1) / nth);
-    const size_t stride = (size_t)SL_PANEL_ROWS * j->n_panels;
     for (uint32_t i = 0; i < j->n_part && begin < end; i++) {
         const uint64_t copy = ((uint64_t)j->round * j->n_part + i) % j->n_copies;
         const uint8_t *weights = j->weights + copy * j->copy_bytes;
         if (j->is_int8) {
             j->k->product[w->type].mul(weights, w->n_in, begin, end, &j->act, 0, j->n_rows, j->out,
-                                       stride, false);
+                                       j->out_stride, false);
         } else {
             uint32_t last = end * SL_PANEL_ROWS < w->n_out ? end * SL_PANEL_ROWS : w->n_out;
             j->k->mul_f32(w->type, weights, w->row_bytes, w->n_in, begin * SL_PANEL_ROWS, last,
-                          j->x, w->n_in, j->n_rows, j->out, stride, false,
+                          j->x, j->x_stride, j->n_rows, j->out, j->out_stride, false,
                           j->scratch + ith * j->scratch_floats);
         }
     }
@@ -218,7 +218,7 @@ static void pack_work(void *arg, uint32_t ith, uint32_t nth) {
 static void product_activations(product_job *j) {
     const uint32_t n_in = j->w->n_in;
     for (uint32_t r = 0; r < j->n_rows; r++) {
-        float *row = j->x + (size_t)r * n_in;
+        float *row = j->x + r * j->x_stride;
         for (uint32_t i = 0; i < n_in; i++) {
             row[i] = (float)(2.0 * sl_rng_double(3, r, i) - 1.0);
         }
@@ -230,30 +230,32 @@ static void product_activations(product_job *j) {
 
 static sl_status product_alloc(product_job *j, sl_error *err) {
     const sl_plan_weight *w = j->w;
-    const size_t rows = j->n_rows, groups = ((size_t)w->n_in / SL_ACT_GROUP + 15) / 16 * 16;
+    const size_t rows = j->n_rows, groups = sl_row_stride(w->n_in / SL_ACT_GROUP, sizeof(float));
     size_t total;
     j->copy_bytes = j->is_int8 ? j->n_panels * j->k->product[w->type].panel_bytes(w->type, w->n_in)
                                : (w->n_out * w->row_bytes + 63) / 64 * 64;
     j->n_copies = (uint32_t)(STREAM_BYTES / j->copy_bytes) + 1;
     j->n_part = (uint32_t)(PART_BYTES / j->copy_bytes) + 1;
     j->scratch_floats = sl_mul_f32_scratch_floats(w->n_in);
-    j->act.q_stride = ((size_t)w->n_in + 63) / 64 * 64;
+    j->act.q_stride = sl_row_stride(w->n_in, 1);
     j->act.g_stride = groups;
+    j->x_stride = sl_row_stride(w->n_in, sizeof(float));
+    j->out_stride = sl_row_stride((size_t)SL_PANEL_ROWS * j->n_panels, sizeof(float));
     if (!sl_mul_size(j->copy_bytes, j->n_copies, &total)) {
         return SL_FAIL(err, SL_ERR_LIMIT, "weights of %zu bytes are too large to measure",
                        j->copy_bytes);
     }
     j->weights = sl_pages_map(total, true);
     j->mapped_bytes = total;
-    j->x = sl_alloc_aligned(rows * w->n_in * sizeof(float), 64);
-    j->out = sl_alloc_aligned(rows * j->n_panels * SL_PANEL_ROWS * sizeof(float), 64);
+    j->x = sl_alloc_aligned(rows * j->x_stride * sizeof(float), 64);
+    j->out = sl_alloc_aligned(rows * j->out_stride * sizeof(float), 64);
     j->scratch = sl_alloc_aligned(j->n_threads * j->scratch_floats * sizeof(float), 64);
     j->act.q = sl_alloc_aligned(rows * j->act.q_stride, 64);
     j->act.d = sl_alloc_aligned(rows * groups * sizeof(float), 64);
     j->act.s = sl_alloc_aligned(rows * groups * sizeof(float), 64);
-    j->act.sum16 = sl_alloc_aligned(rows * groups * 2 * sizeof(int16_t), 64);
+    j->act.minus_sum = sl_alloc_aligned(rows * groups * 2 * sizeof(int32_t), 64);
     if (j->weights == NULL || j->x == NULL || j->out == NULL || j->scratch == NULL ||
-        j->act.q == NULL || j->act.d == NULL || j->act.s == NULL || j->act.sum16 == NULL) {
+        j->act.q == NULL || j->act.d == NULL || j->act.s == NULL || j->act.minus_sum == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY,
                        "no memory to measure a product of %" PRIu32 " x %" PRIu32, w->n_in,
                        w->n_out);
@@ -271,7 +273,7 @@ static void product_free(product_job *j) {
     sl_free_aligned(j->act.q);
     sl_free_aligned(j->act.d);
     sl_free_aligned(j->act.s);
-    sl_free_aligned(j->act.sum16);
+    sl_free_aligned(j->act.minus_sum);
 }
 
 sl_status sl_roofline_product(sl_pool *pool, const sl_kernels *k, const sl_roofline_limits *limits,

@@ -88,6 +88,7 @@ typedef struct bench_mul {
     const float *x;
     const uint16_t *rounded; /* x in BF16 */
     float *out;
+    size_t x_stride, rounded_stride, out_stride;
     float *scratch[BENCH_THREADS_MAX];
 } bench_mul;
 
@@ -96,38 +97,38 @@ static void bench_mul_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth)
     const uint32_t panels = b->n_out / SL_PANEL_ROWS;
     b->k->product[b->type].mul(b->weights + iter % b->n_copies * b->copy_bytes, b->n_in,
                                panels * ith / nth, panels * (ith + 1) / nth, b->act, 0, b->n_rows,
-                               b->out, b->n_out, false);
+                               b->out, b->out_stride, false);
 }
 static void bench_mul_f32_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
     const bench_mul *b = arg;
     const uint32_t panels = b->n_out / SL_PANEL_ROWS;
     b->k->mul_f32(b->type, b->weights + iter % b->n_copies * b->copy_bytes, b->row_bytes, b->n_in,
                   panels * ith / nth * SL_PANEL_ROWS, panels * (ith + 1) / nth * SL_PANEL_ROWS,
-                  b->x, b->n_in, b->n_rows, b->out, b->n_out, false, b->scratch[ith]);
+                  b->x, b->x_stride, b->n_rows, b->out, b->out_stride, false, b->scratch[ith]);
 }
 
 static void bench_mul_bf16_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
     const bench_mul *b = arg;
     const uint32_t panels = b->n_out / SL_PANEL_ROWS;
     b->k->bf16.mul(b->weights + iter % b->n_copies * b->copy_bytes, b->n_in, panels * ith / nth,
-                   panels * (ith + 1) / nth, b->rounded, b->n_in, 0, b->n_rows, b->out, b->n_out,
-                   false);
+                   panels * (ith + 1) / nth, b->rounded, b->rounded_stride, 0, b->n_rows, b->out,
+                   b->out_stride, false);
 }
 
 static void bench_mul_plain_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
     const bench_mul *b = arg;
     const uint32_t panels = b->n_out / SL_PANEL_ROWS;
     b->k->plain.mul(b->type, b->weights + iter % b->n_copies * b->copy_bytes, b->n_in,
-                    panels * ith / nth, panels * (ith + 1) / nth, b->x, b->n_in, 0, b->n_rows,
-                    b->out, b->n_out, false);
+                    panels * ith / nth, panels * (ith + 1) / nth, b->x, b->x_stride, 0, b->n_rows,
+                    b->out, b->out_stride, false);
 }
 
 static void bench_mul_amx_call(void *arg, uint32_t iter, uint32_t ith, uint32_t nth) {
     const bench_mul *b = arg;
     const uint32_t panels = b->n_out / SL_PANEL_ROWS;
     b->k->amx.mul(b->type, b->weights + iter % b->n_copies * b->copy_bytes, b->copy_bytes / panels,
-                  b->n_in, panels * ith / nth, panels * (ith + 1) / nth, b->rounded, b->n_in, 0,
-                  b->n_rows, b->out, b->n_out, false, b->scratch[ith]);
+                  b->n_in, panels * ith / nth, panels * (ith + 1) / nth, b->rounded,
+                  b->rounded_stride, 0, b->n_rows, b->out, b->out_stride, false, b->scratch[ith]);
 }
 
 typedef enum bench_form { BENCH_INT8, BENCH_F32, BENCH_BF16, BENCH_PLAIN, BENCH_AMX } bench_form;
@@ -193,19 +194,22 @@ static void bench_product(const sl_kernels *k, sl_type type, bench_form form, ui
     }
     act_buf act;
     act_alloc(&act, 512, n_in);
-    float *x = sl_alloc_aligned((size_t)512 * n_in * 4, 64);
-    rng_fill(&state.rng, x, (size_t)512 * n_in);
-    uint16_t *rounded = sl_alloc_aligned((size_t)512 * n_in * 2, 64);
+    b.x_stride = sl_row_stride(n_in, sizeof(float));
+    b.rounded_stride = sl_row_stride(n_in, sizeof(uint16_t));
+    b.out_stride = sl_row_stride(n_out, sizeof(float));
+    float *x = sl_alloc_aligned(512 * b.x_stride * 4, 64);
+    rng_fill(&state.rng, x, 512 * b.x_stride);
+    uint16_t *rounded = sl_alloc_aligned(512 * b.rounded_stride * 2, 64);
     for (uint32_t i = 0; i < 512; i++) {
-        k->quantize_row(x + (size_t)i * n_in, n_in, &act.act, i);
+        k->quantize_row(x + i * b.x_stride, n_in, &act.act, i);
         if (form == BENCH_BF16 || form == BENCH_AMX) {
-            k->bf16.round_row(x + (size_t)i * n_in, n_in, rounded + (size_t)i * n_in);
+            k->bf16.round_row(x + i * b.x_stride, n_in, rounded + i * b.rounded_stride);
         }
     }
     b.act = &act.act;
     b.rounded = rounded;
     b.x = x;
-    b.out = sl_alloc_aligned((size_t)512 * n_out * 4, 64);
+    b.out = sl_alloc_aligned(512 * b.out_stride * 4, 64);
     for (uint32_t i = 0; i < nth; i++) {
         const size_t amx_bytes = sl_product_amx_scratch_bytes(n_in);
         const size_t f32_bytes = sl_mul_f32_scratch_floats(n_in) * 4;

@@ -124,8 +124,9 @@ static void product_case_run(sl_type type, uint32_t n_in, uint32_t n_out, uint32
         spoil_weights(&state.rng, type, weights, row_bytes, n_out);
     } else { /* the largest sums that the formats can make */
         memset(act.act.q, rng_below(&state.rng, 2) ? 127 : -127, n_in);
-        for (uint32_t g = 0; g < n_in / 16; g++) {
-            act.act.sum16[g] = (int16_t)(16 * act.act.q[0]);
+        for (uint32_t g = 0; g < n_in / 32; g++) {
+            act.act.minus_sum[2 * g] = -32 * act.act.q[0];
+            act.act.minus_sum[2 * g + 1] = -16 * act.act.q[0];
         }
     }
     const uint32_t n_panels = (n_out + 15) / 16;

@@ -49,12 +49,11 @@ static void check_quantize_row(void) {
         for (size_t l = 0; l < state.n_levels; l++) {
             act_alloc(&got, 3, n);
             state.level[l].quantize_row(x, n, &got.act, 1);
-            const bool same = memcmp(got.act.q, want.act.q, 3 * got.act.q_stride) == 0 &&
-                              memcmp(got.act.sum16, want.act.sum16, 12 * got.act.g_stride) == 0 &&
-                              same_bits(got.act.d + got.act.g_stride, want.act.d + got.act.g_stride,
-                                        n / 32) &&
-                              same_bits(got.act.s + got.act.g_stride, want.act.s + got.act.g_stride,
-                                        n / 32);
+            const bool same =
+                memcmp(got.act.q, want.act.q, 3 * got.act.q_stride) == 0 &&
+                memcmp(got.act.minus_sum, want.act.minus_sum, 24 * got.act.g_stride) == 0 &&
+                same_bits(got.act.d + got.act.g_stride, want.act.d + got.act.g_stride, n / 32) &&
+                same_bits(got.act.s + got.act.g_stride, want.act.s + got.act.g_stride, n / 32);
             CHECK(same, "quantize_row at %s: n %u kind %u", sl_isa_name(state.level[l].isa), n,
                   i % 6);
             CHECK(act_free(&got), "quantize_row at %s writes outside",

@@ -192,26 +192,26 @@ static inline void random_row(rng *r, sl_type type, uint8_t *row, uint32_t n) {
  * -------------------------------------------------------------------------------- */
 typedef struct act_buf {
     sl_act8 act;
-    guarded q, d, s, sum16;
+    guarded q, d, s, minus_sum;
     uint32_t n_rows;
 } act_buf;
 
 static inline bool act_alloc(act_buf *a, uint32_t n_rows, uint32_t n_in) {
-    const size_t q_stride = (n_in + 63) / 64 * 64;
-    const size_t g_stride = (n_in / 32 + 15) / 16 * 16;
+    const size_t q_stride = sl_row_stride(n_in, 1);
+    const size_t g_stride = sl_row_stride(n_in / 32, sizeof(float));
     a->n_rows = n_rows;
     a->act.q_stride = q_stride;
     a->act.g_stride = g_stride;
     a->act.q = guarded_alloc(&a->q, n_rows * q_stride);
     a->act.d = guarded_alloc(&a->d, n_rows * g_stride * 4);
     a->act.s = guarded_alloc(&a->s, n_rows * g_stride * 4);
-    a->act.sum16 = guarded_alloc(&a->sum16, n_rows * g_stride * 4);
-    return a->act.q && a->act.d && a->act.s && a->act.sum16;
+    a->act.minus_sum = guarded_alloc(&a->minus_sum, n_rows * g_stride * 8);
+    return a->act.q && a->act.d && a->act.s && a->act.minus_sum;
 }
 static inline bool act_free(act_buf *a) {
     const bool q = guarded_free(&a->q), d = guarded_free(&a->d);
-    const bool s = guarded_free(&a->s), sum16 = guarded_free(&a->sum16);
-    return q && d && s && sum16;
+    const bool s = guarded_free(&a->s), minus_sum = guarded_free(&a->minus_sum);
+    return q && d && s && minus_sum;
 }
 
 #endif

@@ -28,27 +28,20 @@ static void layout_values(const sl_plan *plan, cpu_segment *seg, carver *c) {
         v->n_choices = plan->values[i].n_choices;
         size_t rows = (size_t)seg->rows_max * (v->n_choices == 0 ? 1 : v->n_choices);
         if (v->written) {
-            v->stride = (v->width + 15u) & ~(size_t)15;
-            if (v->stride % 1024 == 0) {
-                v->stride += 16; /* rows a multiple of 4 KB apart would share cache sets */
-            }
+            v->stride = sl_row_stride(v->width, sizeof(float));
             v->x = carve(c, v->stride * rows, sizeof(float));
         }
         if (v->wants[CPU_FORM_BF16]) {
-            v->bf16_stride = (v->width + 31u) & ~(size_t)31;
-            if (v->bf16_stride % 2048 == 0) {
-                v->bf16_stride += 32;
-            }
+            v->bf16_stride = sl_row_stride(v->width, sizeof(uint16_t));
             v->bf16 = carve(c, v->bf16_stride * rows, sizeof(uint16_t));
         }
         if (v->wants[CPU_FORM_INT8]) {
-            size_t n_groups = v->width / SL_ACT_GROUP;
-            v->q.q_stride = (v->width + 63u) & ~(size_t)63;
-            v->q.g_stride = (n_groups + 15) & ~(size_t)15;
+            v->q.q_stride = sl_row_stride(v->width, 1);
+            v->q.g_stride = sl_row_stride(v->width / SL_ACT_GROUP, sizeof(float));
             v->q.q = carve(c, v->q.q_stride * rows, 1);
             v->q.d = carve(c, v->q.g_stride * rows, sizeof(float));
             v->q.s = carve(c, v->q.g_stride * rows, sizeof(float));
-            v->q.sum16 = carve(c, 2 * v->q.g_stride * rows, sizeof(int16_t));
+            v->q.minus_sum = carve(c, 2 * v->q.g_stride * rows, sizeof(int32_t));
         }
     }
 }

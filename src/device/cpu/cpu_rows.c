@@ -123,8 +123,8 @@ static void row_dispatch_rounded(const sl_program *p, const cpu_segment *seg, co
            n_groups * sizeof(*to->d));
     memcpy(to->s + row * to->g_stride, from->s + source * from->g_stride,
            n_groups * sizeof(*to->s));
-    memcpy(to->sum16 + 2 * row * to->g_stride, from->sum16 + 2 * source * from->g_stride,
-           2 * n_groups * sizeof(*to->sum16));
+    memcpy(to->minus_sum + 2 * row * to->g_stride, from->minus_sum + 2 * source * from->g_stride,
+           2 * n_groups * sizeof(*to->minus_sum));
 }
 
 /* The sum over a row's choices, in the order of its choices. */

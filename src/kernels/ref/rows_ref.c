@@ -34,8 +34,8 @@ static void quantize_row_ref(const float *x, uint32_t n, const sl_act8 *act, uin
         }
         act->d[g0 + g] = d;
         act->s[g0 + g] = d * (float)(sum[0] + sum[1]);
-        act->sum16[2 * (g0 + g)] = sum[0];
-        act->sum16[2 * (g0 + g) + 1] = sum[1];
+        act->minus_sum[2 * (g0 + g)] = -(sum[0] + sum[1]);
+        act->minus_sum[2 * (g0 + g) + 1] = -sum[0];
     }
 }
 

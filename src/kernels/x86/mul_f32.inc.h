@@ -13,19 +13,16 @@
  * SL_MUL_F32_ROWS rows pass; their sums wait in scratch for the next part, unrounded, so that the
  * chain is the same. */
 #include "kernels/levels.h"
+#include "kernels/x86/tile_float.inc.h"
 
 #if VEC_INSTRUMENTED
-#undef TILE_ROWS
-#undef TILE_CASES
 #undef DIRECT_ROWS
 #undef DIRECT_CASES
-#define TILE_ROWS 3
-#define TILE_CASES(X) X(1) X(2) X(3)
 #define DIRECT_ROWS 2
 #define DIRECT_CASES(X) X(1) X(2)
 #endif
 
-enum { PANEL_PARTS = SL_PANEL_ROWS / VL, PREFETCH_BYTES = 512 };
+enum { PREFETCH_BYTES = 512 };
 
 /* VL columns from k of one weight row, as floats; n < VL: the rest reads as zero. */
 INLINE vf plain_load(sl_type type, const uint8_t *row, uint32_t k, uint32_t n) {
@@ -212,46 +209,6 @@ INLINE void tile_direct(uint32_t R, sl_type type, const uint8_t *rows, size_t ro
     }
 }
 
-/* sums [R][16] += R rows of x times the n lines of a panel. */
-INLINE void tile_mul_f32(uint32_t R, const float *panel, uint32_t n, const float *x,
-                         size_t x_stride, float *sums) {
-    vf acc[TILE_ROWS][PANEL_PARTS];
-    UNROLL(16)
-    for (uint32_t r = 0; r < R; r++) {
-        UNROLL(2)
-        for (uint32_t part = 0; part < PANEL_PARTS; part++) {
-            acc[r][part] = vf_load(sums + (size_t)r * SL_PANEL_ROWS + part * VL);
-        }
-    }
-    for (uint32_t k = 0; k < n; k++) {
-        vf w[PANEL_PARTS];
-        UNROLL(2)
-        for (uint32_t part = 0; part < PANEL_PARTS; part++) {
-            w[part] = vf_load(panel + (size_t)k * SL_PANEL_ROWS + part * VL);
-        }
-        UNROLL(16)
-        for (uint32_t r = 0; r < R; r++) {
-            const vf v = vf_set1(x[r * x_stride + k]);
-            UNROLL(2)
-            for (uint32_t part = 0; part < PANEL_PARTS; part++) {
-                acc[r][part] = vf_fma(w[part], v, acc[r][part]);
-            }
-        }
-    }
-    UNROLL(16)
-    for (uint32_t r = 0; r < R; r++) {
-        UNROLL(2)
-        for (uint32_t part = 0; part < PANEL_PARTS; part++) {
-            vf_store(sums + (size_t)r * SL_PANEL_ROWS + part * VL, acc[r][part]);
-        }
-    }
-}
-
-#define TILE_CASE(R)                                                                               \
-    case R:                                                                                        \
-        tile_mul_f32(R, panel, n, x + row * x_stride + k, x_stride,                                \
-                     sums + (size_t)row * SL_PANEL_ROWS);                                          \
-        break;
 #define DIRECT_CASE(R)                                                                             \
     case R:                                                                                        \
         tile_direct(R, type, rows, row_bytes, n_in, n_out, x, x_stride, out + w, out_stride, add,  \
@@ -265,17 +222,7 @@ static void rows_mul(sl_type type, const uint8_t *rows, size_t row_bytes, uint32
     memset(sums, 0, (size_t)n_rows * SL_PANEL_ROWS * sizeof(float));
     for (uint32_t k = 0; k < n_in; k += SL_MUL_F32_COLUMNS) {
         const uint32_t n = panel_decode(type, rows, row_bytes, n_out, n_in, k, panel, buffer);
-        uint32_t height;
-        for (uint32_t row = 0; row < n_rows; row += height) {
-            const uint32_t left = n_rows - row;
-            const uint32_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
-            height = (left + tiles - 1) / tiles;
-            switch (height) {
-                TILE_CASES(TILE_CASE)
-            default:
-                break;
-            }
-        }
+        rows_mul_float(SL_TYPE_F32, 0, (const uint8_t *)panel, n, x + k, x_stride, n_rows, sums);
     }
 }
 

@@ -125,6 +125,9 @@ static void pack_unit_scales(const packing *p, const sl_group *group, uint32_t l
         put_levels(p, unit + panel_levels_at(p->form.scales));
         return;
     case SCALES_K_MIN:
+        put_half(unit, lane, group->scale[0], p->info->factor);
+        put_half(unit + 32, lane, group->minimum, 1.0f);
+        return;
     case SCALES_K16_MIN:
         put_half(unit, lane, group->scale[0], p->info->factor);
         put_half(unit + 32, lane, -group->minimum, 1.0f);

@@ -23,7 +23,7 @@
  *   HALF_16   64 of 1 group    0 half d[2][16], of the two halves of the group
  *   EXPONENT  64 of 4 groups   0 uint8 e[4][16]: d = 2^(e - 128)
  *   K        192 of 8 groups   0 half d[16] | 32 int8 scale[8][16] | 160 levels
- *   K_MIN    320 of 8 groups   0 half d[16] | 32 half dmin[16] | 64 {uint8 scale[16], min[16]}[8]
+ *   K_MIN    320 of 8 groups   0 half d[16] | 32 half -dmin[16] | 64 {uint8 scale[16], min[16]}[8]
  *   K16      320 of 8 groups   0 half d[16] | 32 levels | 64 {int8 scale[2][16]}[8]
  *   K16_MIN  320 of 8 groups   0 half d[16] | 32 half dmin[16] | 64 {uint8 both[2][16]}[8], low
  *                              nibble the scale, high nibble the minimum of a half group

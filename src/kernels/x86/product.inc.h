@@ -18,8 +18,9 @@
 #define TILE_CASES(X) X(1) X(2) X(3)
 #endif
 
-/* ahead in the panels' stream, when a panel is read for the first time */
-#define PREFETCH_BYTES 4096
+/* ahead in the panels' stream, when a panel is read once: with one row, with more */
+#define PREFETCH_BYTES_ONE 4096
+#define PREFETCH_BYTES 6144
 
 /* Without VNNI, codes of eight bits are taken as signed weights: their pair sums would not fit. */
 INLINE bool signed_weights(panel_form form) {
@@ -27,12 +28,17 @@ INLINE bool signed_weights(panel_form form) {
 }
 
 /* Without VNNI: steps whose pair sums fit 16 bits: 8 x 2 x 15 x 127, 4 x 2 x 31 x 127, 2 x 2 x 63 x
- * 127, 2 x 128 x 127; at most the steps that a call has. */
+ * 127, 2 x 128 x 127; at most the steps that a call has. Levels go up to 12 in the FP4 formats, the
+ * only ones with their scales, and up to 43 in those with SCALES_K16. */
 INLINE uint32_t flush_steps(panel_form form) {
     switch (form.codes) {
     case CODES_BYTES:
-    case CODES_LEVELS:
         return 1;
+    case CODES_LEVELS:
+        return form.scales == SCALES_EXPONENT  ? 8
+               : form.scales == SCALES_HALF_16 ? 4
+               : form.scales == SCALES_K16     ? 2
+                                               : 1;
     case CODES_SIX:
         return 2;
     case CODES_FIVE:
@@ -92,32 +98,29 @@ INLINE void tile_dot(panel_form form, vi levels, uint32_t R, const uint8_t *grou
 #endif
 }
 
-/* Pairs of 16-bit numbers: the same one in every lane. */
-INLINE vi pair_set1(int first, int second) {
-    return vi_set1((int32_t)((uint32_t)(uint16_t)first | (uint32_t)(uint16_t)second << 16));
-}
-INLINE vi sums_set1(const int16_t *sum16) {
-    int32_t both;
-    memcpy(&both, sum16, 4);
-    return vi_set1(both);
+/* Minus the sum of q over the halves of a group that a dot covers. */
+INLINE vi minus_sum(const int32_t *sums, bool first, bool second) {
+    if (first) {
+        return vi_set1(sums[second ? 0 : 1]);
+    }
+    return vi_sub(vi_set1(sums[0]), vi_set1(sums[1]));
 }
 
-/* What the offset of the codes adds too much in the halves that a dot covers is taken off at the
- * start: -offset * sum of q. */
-INLINE vi dot_start(panel_form form, const int16_t *sum16, bool first, bool second) {
-    const int offset = signed_weights(form) ? 0 : form.offset;
-    if (offset == 0) {
+/* A dot starts with what the offset of its codes, a power of two, adds too much. A shift: of
+ * multipliers a tile has too few. */
+INLINE vi dot_start(panel_form form, const int32_t *sums, bool first, bool second) {
+    if (form.offset == 0 || signed_weights(form)) {
         return vi_zero();
     }
-    return vi_madd(sums_set1(sum16), pair_set1(first ? -offset : 0, second ? -offset : 0));
+    return vi_shl(minus_sum(sums, first, second), (unsigned)__builtin_ctz((unsigned)form.offset));
 }
 
 /* The rows of activations of a tile, at a group. */
 typedef struct tile_rows {
     const int8_t *q;
-    const int16_t *sum16;
+    const int32_t *minus_sum;
     const float *d, *s;
-    size_t q_stride, g_stride; /* of sum16: 2 * g_stride */
+    size_t q_stride, g_stride; /* of minus_sum: 2 * g_stride */
 } tile_rows;
 
 /* Half h of the group alone, as floats. */
@@ -126,7 +129,7 @@ INLINE void tile_half(panel_form form, vi levels, uint32_t R, tile_place at, til
     vi dot[TILE_ROWS];
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
-        dot[r] = dot_start(form, rows.sum16 + r * 2 * rows.g_stride, h == 0, h == 1);
+        dot[r] = dot_start(form, rows.minus_sum + r * 2 * rows.g_stride, h == 0, h == 1);
     }
     tile_dot(form, levels, R, at.group, 4 * h, 4 * h + 4, rows.q, rows.q_stride, dot);
     UNROLL(16)
@@ -162,7 +165,7 @@ INLINE void tile_group(panel_form form, vi levels, uint32_t R, tile_place at, ti
     vi dot[TILE_ROWS];
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
-        dot[r] = dot_start(form, rows.sum16 + r * 2 * rows.g_stride, true, true);
+        dot[r] = dot_start(form, rows.minus_sum + r * 2 * rows.g_stride, true, true);
     }
     tile_dot(form, levels, R, at.group, 0, 8, rows.q, rows.q_stride, dot);
     UNROLL(16)
@@ -186,11 +189,17 @@ INLINE void tile_add_halves(panel_form form, vi levels, uint32_t R, tile_place a
     }
 }
 
-/* SCALES_K16_MIN: the minimums of both halves, pairs of 16 bits. */
+/* 16-bit pairs of the low halves of two integers. */
+INLINE vi pairs_of(vi first, vi second) {
+    return vi_and_or(first, vi_set1(0xffff), vi_shl(second, 16));
+}
+
+/* SCALES_K16_MIN: of the minimums m0 and m1 of the halves, (m0 - m1, m1), to be multiplied with the
+ * sums of the first half and of the group. */
 INLINE vi tile_minimums(tile_place at) {
     const uint8_t *bytes = at.unit + 64 + 32 * (size_t)at.g + at.lane;
-    return vi_and_or(vi_shl(vi_load_u8(bytes + 16), 12), vi_set1(15 << 16),
-                     vi_shr(vi_load_u8(bytes), 4));
+    const vi first = vi_shr(vi_load_u8(bytes), 4), second = vi_shr(vi_load_u8(bytes + 16), 4);
+    return pairs_of(vi_sub(first, second), second);
 }
 
 INLINE void tile_add_group(panel_form form, vi levels, uint32_t R, tile_place at, tile_rows rows,
@@ -204,25 +213,71 @@ INLINE void tile_add_group(panel_form form, vi levels, uint32_t R, tile_place at
         const vf d = vf_set1(rows.d[r * rows.g_stride]);
         acc[r] = vf_fma(vf_mul(scale, d), value[r], acc[r]);
         if (form.scales == SCALES_K16_MIN) {
-            const vi sum = vi_madd(minimums, sums_set1(rows.sum16 + r * 2 * rows.g_stride));
-            acc[r] = vf_fma(vf_mul(minimum, d), vf_of_int(sum), acc[r]);
+            const int32_t *sums = rows.minus_sum + r * 2 * rows.g_stride;
+            const vi both = pairs_of(vi_set1(sums[1]), vi_set1(sums[0]));
+            acc[r] = vf_fma(vf_mul(minimum, d), vf_of_int(vi_madd(minimums, both)), acc[r]);
         } else if (has_minimum(form)) {
             acc[r] = vf_fma(minimum, vf_set1(rows.s[r * rows.g_stride]), acc[r]);
         }
     }
 }
 
+/* What a tile fetches on its way: `lines` cache lines from `at` on with each group. While the memory
+ * is the limit, into the second-level cache, which can wait for more lines at a time. */
+typedef struct tile_fetch {
+    const uint8_t *at;
+    uint32_t lines;
+    bool second_level;
+} tile_fetch;
+
+/* Bytes of a group, with its share of the header. */
+INLINE uint32_t group_share(panel_shape shape) {
+    return (uint32_t)panel_unit_bytes(shape) / shape.unit_groups;
+}
+
+/* For n_passes of tiles through a panel. Of more than one, each fetches its part of the next panel,
+ * so that the memory is busy all the time. */
+INLINE tile_fetch tile_fetch_of(panel_shape shape, const uint8_t *panel, size_t panel_stride,
+                                uint32_t n_passes) {
+    const uint32_t n = (group_share(shape) + 63) / 64, lines = (n + n_passes - 1) / n_passes;
+    return (tile_fetch){.at = panel + (n_passes == 1 ? PREFETCH_BYTES : panel_stride),
+                        .lines = lines,
+                        .second_level = n_passes == 1 || lines > 4};
+}
+
+/* With group g of a unit. A tile of one row is hardly ever one of many, and too short to count. */
+INLINE void tile_prefetch(uint32_t R, panel_shape shape, tile_fetch *fetch, const uint8_t *unit,
+                          uint32_t g) {
+    if (R == 1) {
+        const uint8_t *from = unit + g * group_share(shape) + PREFETCH_BYTES_ONE;
+        for (uint32_t at = 0; at < group_share(shape); at += 64) {
+            if (shape.group_bytes >= 512) { /* more lines than the first level waits for */
+                _mm_prefetch((const char *)from + at, _MM_HINT_T1);
+            } else {
+                _mm_prefetch((const char *)from + at, _MM_HINT_T0);
+            }
+        }
+        return;
+    }
+    for (uint32_t line = 0; line < fetch->lines; line++, fetch->at += 64) {
+        if (fetch->second_level) {
+            _mm_prefetch((const char *)fetch->at, _MM_HINT_T1);
+        } else {
+            _mm_prefetch((const char *)fetch->at, _MM_HINT_T0);
+        }
+    }
+}
+
 /* Rows [row, row + R) of act times VL weight rows, from row `lane` of the panel; o is the place of
- * the first. What lies `ahead` bytes of the weights in use is fetched (0: nothing to fetch, the
- * panel is in the cache). */
-INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *panel,
+ * the first. */
+INLINE void tile_mul(sl_type type, uint32_t R, tile_fetch fetch, const uint8_t *panel,
                      uint32_t n_groups, uint32_t lane, const sl_act8 *act, uint32_t row, float *o,
                      size_t out_stride, bool add) {
     const panel_form form = panel_form_of(type);
     const panel_shape shape = panel_shape_of(form);
     const vi levels = tile_levels(type, form, panel);
     const tile_rows first = {.q = act->q + row * act->q_stride,
-                             .sum16 = act->sum16 + 2 * (size_t)row * act->g_stride,
+                             .minus_sum = act->minus_sum + 2 * (size_t)row * act->g_stride,
                              .d = act->d + row * act->g_stride,
                              .s = act->s + row * act->g_stride,
                              .q_stride = act->q_stride,
@@ -231,6 +286,7 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
     UNROLL(16)
     for (uint32_t r = 0; r < R; r++) {
         acc[r] = vf_zero();
+        _mm_prefetch((const char *)(o + r * out_stride), _MM_HINT_T0);
     }
     /* One flat loop: with a loop over the groups of a unit inside, compilers set up all row
      * pointers anew. */
@@ -238,13 +294,11 @@ INLINE void tile_mul(sl_type type, uint32_t R, size_t ahead, const uint8_t *pane
     uint32_t in_unit = 0;
     for (uint32_t g = 0; g < n_groups; g++) {
         const uint8_t *group = unit + shape.header_bytes + (size_t)in_unit * shape.group_bytes;
-        for (uint32_t at = 0; at < shape.group_bytes + 64; at += 64) {
-            _mm_prefetch((const char *)group + ahead + at, _MM_HINT_T0);
-        }
+        tile_prefetch(R, shape, &fetch, unit, in_unit);
         const tile_place place = {unit, group + 4 * (size_t)lane, in_unit, lane};
         tile_rows rows = first;
         rows.q += (size_t)g * 32;
-        rows.sum16 += 2 * (size_t)g;
+        rows.minus_sum += 2 * (size_t)g;
         rows.d += g;
         rows.s += g;
         if (form.scales == SCALES_HALF_16) {
@@ -276,7 +330,7 @@ INLINE uint32_t tile_height(uint32_t n, uint32_t max) {
 #define TILE_CASE(R)                                                                               \
     case R:                                                                                        \
         if (R <= max_rows) {                                                                       \
-            tile_mul(type, R, ahead, panel, n_groups, lane, act, row, o, out_stride, add);         \
+            tile_mul(type, R, fetch, panel, n_groups, lane, act, row, o, out_stride, add);         \
         }                                                                                          \
         break;
 
@@ -284,19 +338,21 @@ INLINE void product_mul(sl_type type, const uint8_t *panels, uint32_t n_in, uint
                         uint32_t panel_end, const sl_act8 *act, uint32_t row_begin,
                         uint32_t row_end, float *out, size_t out_stride, bool add) {
     const panel_form form = panel_form_of(type);
+    const panel_shape shape = panel_shape_of(form);
     const bool halves = form.scales == SCALES_K16 || form.scales == SCALES_K16_MIN;
     const uint32_t max_rows = halves ? TILE_ROWS * 2 / 3 : TILE_ROWS; /* they need registers */
-    const size_t panel_stride = panel_size(panel_shape_of(form), n_in);
+    const size_t panel_stride = panel_size(shape, n_in);
     const uint32_t n_groups = n_in / 32;
     const uint32_t tiles_in_block = ROW_BLOCK_BYTES / (max_rows * n_in) + 1;
     for (uint32_t block = row_begin; block < row_end;) {
         const uint32_t left = row_end - block;
         const uint32_t rows = left < tiles_in_block * max_rows ? left : tiles_in_block * max_rows;
+        const uint32_t n_passes = (rows + max_rows - 1) / max_rows * (SL_PANEL_ROWS / VL);
         for (uint32_t p = panel_begin; p < panel_end; p++) {
             const uint8_t *panel = panels + p * panel_stride;
+            tile_fetch fetch = tile_fetch_of(shape, panel, panel_stride, n_passes);
             uint32_t height;
             for (uint32_t row = block; row < block + rows; row += height) {
-                const size_t ahead = row == block ? PREFETCH_BYTES : 0;
                 height = tile_height(block + rows - row, max_rows);
                 for (uint32_t lane = 0; lane < SL_PANEL_ROWS; lane += VL) {
                     float *o = out + row * out_stride + (size_t)p * SL_PANEL_ROWS + lane;
@@ -305,6 +361,7 @@ INLINE void product_mul(sl_type type, const uint8_t *panels, uint32_t n_in, uint
                     default:
                         break;
                     }
+                    fetch.at += (size_t)n_groups * fetch.lines * 64;
                 }
             }
         }

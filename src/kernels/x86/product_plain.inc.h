@@ -9,24 +9,13 @@
  * are worked on in parts, as in mul_f32; if more than one tile of rows passes, a part is turned
  * into floats once for all of them. */
 #include "kernels/levels.h"
-
-#if VEC_INSTRUMENTED
-#undef TILE_ROWS
-#undef TILE_CASES
-#define TILE_ROWS 3
-#define TILE_CASES(X) X(1) X(2) X(3)
-#endif
+#include "kernels/x86/tile_float.inc.h"
 
 enum {
-    PANEL_PARTS = SL_PANEL_ROWS / VL,
     PART_COLUMNS = 256,   /* 16 KB as floats */
     BLOCK_ROWS = 96,      /* activation rows whose sums are held, 6 KB */
     PREFETCH_BYTES = 4096 /* ahead in the panels' stream, when a panel is read for the first time */
 };
-
-INLINE size_t plain_size(sl_type type) {
-    return type == SL_TYPE_F32 ? sizeof(float) : sizeof(uint16_t);
-}
 
 static size_t LEVEL(panel_bytes_plain)(sl_type type, uint32_t n_in) {
     return (n_in * SL_PANEL_ROWS * plain_size(type) + 63) & ~(size_t)63;
@@ -54,73 +43,6 @@ static void LEVEL(pack_plain)(sl_type type, const uint8_t *rows, size_t row_byte
     }
 }
 
-/* VL elements at p. */
-INLINE vf plain_lanes(sl_type type, const uint8_t *p) {
-    const void *elems = p;
-    return type == SL_TYPE_F32   ? vf_load(elems)
-           : type == SL_TYPE_F16 ? vf_load_half(elems)
-                                 : vf_load_bfloat(elems);
-}
-
-/* sums [R][16] += R rows of x times the n lines of a panel. */
-INLINE void tile_mul_plain(sl_type type, uint32_t R, size_t ahead, const uint8_t *panel, uint32_t n,
-                           const float *x, size_t x_stride, float *sums) {
-    vf acc[TILE_ROWS][PANEL_PARTS];
-    UNROLL(16)
-    for (uint32_t r = 0; r < R; r++) {
-        UNROLL(2)
-        for (uint32_t part = 0; part < PANEL_PARTS; part++) {
-            acc[r][part] = vf_load(sums + (size_t)r * SL_PANEL_ROWS + part * VL);
-        }
-    }
-    for (uint32_t k = 0; k < n; k++) {
-        const uint8_t *line = panel + k * SL_PANEL_ROWS * plain_size(type);
-        _mm_prefetch((const char *)line + ahead, _MM_HINT_T0);
-        vf w[PANEL_PARTS];
-        UNROLL(2)
-        for (uint32_t part = 0; part < PANEL_PARTS; part++) {
-            w[part] = plain_lanes(type, line + part * VL * plain_size(type));
-        }
-        UNROLL(16)
-        for (uint32_t r = 0; r < R; r++) {
-            const vf v = vf_set1(x[r * x_stride + k]);
-            UNROLL(2)
-            for (uint32_t part = 0; part < PANEL_PARTS; part++) {
-                acc[r][part] = vf_fma(w[part], v, acc[r][part]);
-            }
-        }
-    }
-    UNROLL(16)
-    for (uint32_t r = 0; r < R; r++) {
-        UNROLL(2)
-        for (uint32_t part = 0; part < PANEL_PARTS; part++) {
-            vf_store(sums + (size_t)r * SL_PANEL_ROWS + part * VL, acc[r][part]);
-        }
-    }
-}
-
-#define TILE_CASE(R)                                                                               \
-    case R:                                                                                        \
-        tile_mul_plain(type, R, ahead, lines, n, x + row * x_stride, x_stride,                     \
-                       sums + (size_t)row * SL_PANEL_ROWS);                                        \
-        break;
-
-/* sums [n_rows][16] += n_rows rows of x times the n lines of a part, in tiles. */
-INLINE void rows_mul_plain(sl_type type, size_t ahead, const uint8_t *lines, uint32_t n,
-                           const float *x, size_t x_stride, uint32_t n_rows, float *sums) {
-    uint32_t height;
-    for (uint32_t row = 0; row < n_rows; row += height) {
-        const uint32_t left = n_rows - row;
-        const uint32_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
-        height = (left + tiles - 1) / tiles;
-        switch (height) {
-            TILE_CASES(TILE_CASE)
-        default:
-            break;
-        }
-    }
-}
-
 /* The rows of a block times one panel: sums [n_rows][16]. */
 INLINE void panel_mul_plain(sl_type type, const uint8_t *panel, uint32_t n_in, const float *x,
                             size_t x_stride, uint32_t n_rows, float *sums, float *floats) {
@@ -130,14 +52,14 @@ INLINE void panel_mul_plain(sl_type type, const uint8_t *panel, uint32_t n_in, c
         const uint32_t n = n_in - k < PART_COLUMNS ? n_in - k : PART_COLUMNS;
         const uint8_t *lines = panel + k * line_bytes;
         if (n_rows <= TILE_ROWS) {
-            rows_mul_plain(type, PREFETCH_BYTES, lines, n, x + k, x_stride, n_rows, sums);
+            rows_mul_float(type, PREFETCH_BYTES, lines, n, x + k, x_stride, n_rows, sums);
             continue;
         }
         for (uint32_t i = 0; i < n * SL_PANEL_ROWS; i += VL) {
             _mm_prefetch((const char *)lines + i * plain_size(type) + PREFETCH_BYTES, _MM_HINT_T0);
             vf_store(floats + i, plain_lanes(type, lines + i * plain_size(type)));
         }
-        rows_mul_plain(SL_TYPE_F32, 0, (const uint8_t *)floats, n, x + k, x_stride, n_rows, sums);
+        rows_mul_float(SL_TYPE_F32, 0, (const uint8_t *)floats, n, x + k, x_stride, n_rows, sums);
     }
 }
 

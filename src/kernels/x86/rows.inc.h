@@ -36,8 +36,8 @@ static void LEVEL(quantize_row)(const float *x, uint32_t n, const sl_act8 *act, 
         const int32_t sum_1 = vi_sum(sum[1]);
         act->d[g0 + g] = d;
         act->s[g0 + g] = d * (float)(sum_0 + sum_1);
-        act->sum16[2 * (g0 + g)] = (int16_t)sum_0;
-        act->sum16[2 * (g0 + g) + 1] = (int16_t)sum_1;
+        act->minus_sum[2 * (g0 + g)] = -(sum_0 + sum_1);
+        act->minus_sum[2 * (g0 + g) + 1] = -sum_0;
     }
 }
 

@@ -96,7 +96,6 @@ INLINE void tile_scales(panel_form form, tile_place at, vf *scale, vf *minimum) 
     case SCALES_K_MIN:
         *scale = vf_mul(vf_load_half(halves), vf_of_int(vi_load_u8(bytes)));
         *minimum = vf_mul(vf_load_half(halves + 16), vf_of_int(vi_load_u8(bytes + 16)));
-        *minimum = vf_mul(*minimum, vf_set1(-1.0f));
         break;
     case SCALES_K16:
         *scale = vf_load_half(halves);
@@ -107,7 +106,7 @@ INLINE void tile_scales(panel_form form, tile_place at, vf *scale, vf *minimum) 
         break;
     case SCALES_K16_MIN:
         *scale = vf_load_half(halves);
-        *minimum = vf_mul(vf_load_half(halves + 16), vf_set1(-1.0f));
+        *minimum = vf_load_half(halves + 16); /* times minus the sums */
         break;
     case SCALES_HALF_16: /* of both halves */
         *scale = vf_load_half(halves);

@@ -160,6 +160,9 @@ INLINE vi vi_and_or(vi a, vi mask, vi b) {
 INLINE vi vi_add(vi a, vi b) {
     return _mm512_add_epi32(a, b);
 }
+INLINE vi vi_sub(vi a, vi b) {
+    return _mm512_sub_epi32(a, b);
+}
 INLINE vi vi_add16(vi a, vi b) {
     return _mm512_add_epi16(a, b);
 }
