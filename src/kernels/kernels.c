@@ -92,6 +92,7 @@ static const struct {
     ENTRY("attend f32", attend[SL_KV_F32]),
     ENTRY("attend merge", attend_merge),
     ENTRY("argmax", argmax),
+    ENTRY("not below", not_below),
     ENTRY("sum exp", sum_exp),
 };
 #undef ENTRY

@@ -317,6 +317,9 @@ static sl_status segment_build(sl_program *p, cpu_segment *seg, uint32_t first, 
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the program of %" PRIu32 " operations",
                        n);
     }
+    for (uint32_t i = 0; i < plan->n_values; i++) {
+        seg->values[i].rows_max = seg->rows_max;
+    }
     phase_builder b = {.p = p, .seg = seg, .fresh = fresh};
     for (uint32_t i = 0; i < plan->n_ropes && !is_head; i++) {
         builder_row_op(&b, 0, (cpu_row_op){.kind = CPU_ROW_ROPE_ANGLES, .i_rope = i});
@@ -337,5 +340,6 @@ sl_status sl_cpu_phases_build(sl_program *p, sl_error *err) {
     p->head.rows_max = p->options.rows_max < SL_LOGITS_BLOCK ? p->options.rows_max
                                                              : SL_LOGITS_BLOCK;
     SL_TRY(segment_build(p, &p->body, 0, p->plan->n_body, false, err));
-    return segment_build(p, &p->head, p->plan->n_body, p->plan->n_ops, true, err);
+    SL_TRY(segment_build(p, &p->head, p->plan->n_body, p->plan->n_ops, true, err));
+    return p->plan->is_encoder ? SL_OK : sl_cpu_top_build(p, err);
 }

@@ -40,7 +40,7 @@ static void layout_values(const sl_plan *plan, cpu_segment *seg, carver *c) {
         cpu_value *v = &seg->values[i];
         v->width = plan->values[i].width;
         v->n_choices = plan->values[i].n_choices;
-        size_t rows = (size_t)seg->rows_max * (v->n_choices == 0 ? 1 : v->n_choices);
+        size_t rows = (size_t)v->rows_max * (v->n_choices == 0 ? 1 : v->n_choices);
         if (v->written) {
             v->stride = (v->width + 15u) & ~(size_t)15;
             if (v->stride % 1024 == 0) {
@@ -129,6 +129,14 @@ static void layout_attend(sl_program *p, carver *c) {
     p->done = carve(c, p->done_max, sizeof(*p->done));
 }
 
+static void layout_top(sl_program *p, carver *c) {
+    cpu_top *t = &p->top;
+    size_t n = (size_t)p->device->n_threads * t->rows_max;
+    t->columns = carve(c, n * CPU_TOP_STRIDE, sizeof(*t->columns));
+    t->found = carve(c, n, sizeof(*t->found));
+    t->sums = carve(c, (size_t)t->rows_max * t->n_blocks, sizeof(*t->sums));
+}
+
 static void layout_step(sl_program *p, carver *c) {
     layout_values(p->plan, &p->body, c);
     layout_values(p->plan, &p->head, c);
@@ -140,6 +148,8 @@ static void layout_step(sl_program *p, carver *c) {
     p->scratch = carve(c, p->scratch_floats * p->device->n_threads, sizeof(float));
     p->row_run = carve(c, p->options.rows_max, sizeof(uint32_t));
     p->gather = carve(c, p->options.rows_max, sizeof(uint32_t));
+    p->asked = carve(c, p->options.rows_max, sizeof(uint32_t));
+    layout_top(p, c);
     layout_choices(p, c);
     layout_attend(p, c);
 }

@@ -23,6 +23,7 @@
 #include <stdatomic.h>
 
 #include "device/device.h"
+#include "kernels/top.h"
 
 #define CPU_LINEAR_MAX 4   /* weights of one linear phase */
 #define CPU_ATTEND_ROWS 16 /* query rows of one attention task */
@@ -52,6 +53,7 @@ typedef struct cpu_value {
     float *x; /* [rows][stride], 64-byte aligned; NULL unless written */
     uint32_t width;
     uint32_t n_choices;         /* 0: a row per token; else so many, in the order of the experts */
+    uint32_t rows_max;          /* room for so many tokens */
     size_t stride;              /* floats, a multiple of 16 with room for a padded panel */
     bool wants[CPU_FORM_COUNT]; /* some product reads it in this form */
     bool written;               /* some operation of this segment writes the float rows */
@@ -171,6 +173,18 @@ typedef struct cpu_segment {
     uint32_t rows_max;
 } cpu_segment;
 
+/* The head where only the largest logits of a row are wanted: its last product is done a block of
+ * SL_TOP_BLOCK columns at a time, which never leave the worker's cache. */
+typedef struct cpu_top {
+    uint32_t i_product; /* phase of the head; what follows it works on each logit alone */
+    uint32_t rows_max;  /* logits rows at a time */
+    uint32_t n_blocks;
+    float *columns;   /* [n_threads][rows_max][CPU_TOP_STRIDE] */
+    sl_top *found;    /* [n_threads][rows_max] */
+    sl_exp_sum *sums; /* [rows_max][n_blocks] */
+} cpu_top;
+#define CPU_TOP_STRIDE (SL_TOP_BLOCK + 16) /* rows do not share cache sets */
+
 /* Inside a page of a layer group, layer `slot` begins at slot * n_kv_head * head_bytes, KV head h
  * at + h * head_bytes: K block, then V block. */
 typedef struct cpu_group {
@@ -213,6 +227,7 @@ struct sl_program {
     cpu_weight *weights; /* [plan->n_weights] */
     uint32_t tiles_rows; /* so many rows are multiplied on tiles; UINT32_MAX: never */
     cpu_segment body, head;
+    cpu_top top;
     cpu_group groups[SL_PLAN_GROUPS_MAX];
     uint8_t *packed; /* one region for all panels */
     size_t packed_bytes;
@@ -231,7 +246,9 @@ struct sl_program {
     size_t parts_floats;
     _Atomic uint32_t *done; /* [done_max] ranges that are ready, 0 between phases */
     uint32_t done_max;
-    uint32_t *gather; /* [rows_max] row of each logits row */
+    uint32_t *gather; /* [rows_max] row of each logits row: whole ones first, then the others */
+    uint32_t *asked;  /* [rows_max] of the others, their places in step->tops */
+    uint32_t n_whole, n_tops;
     cpu_choices choices;
     uint32_t head_first; /* first logits row of the present block */
 };
@@ -247,12 +264,30 @@ sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn
                              sl_error *err);
 void sl_cpu_program_copy_page(sl_program *p, int32_t from, int32_t to);
 
-/* Parts of compile. Phases: fills the segments from the plan's operations. */
+/* Parts of compile. Finds the head's product of all logits. */
+sl_status sl_cpu_top_build(sl_program *p, sl_error *err);
+/* Phases: fills the segments from the plan's operations. */
 sl_status sl_cpu_phases_build(sl_program *p, sl_error *err);
 /* Packs all weights that are not read from the file's rows, in parallel. */
 sl_status sl_cpu_weights_pack(sl_program *p, sl_error *err);
 
-/* Parts of run. Rows [begin, end) through the operations of a rows phase; rows of a phase of
+/* Rows of a segment on their way. */
+typedef struct segment_job {
+    sl_program *p;
+    cpu_segment *seg;
+    uint32_t n_rows;
+} segment_job;
+
+/* Parts of run. One worker's share of phases [0, end) of the segment. */
+void sl_cpu_phases_run(const segment_job *job, uint32_t end, uint32_t ith, uint32_t nth);
+/* One weight's matrix `mat`, panels [p0, p1), with rows [r0, r1) of the input: row r goes to out + r
+ * * out_stride, which begins with the first column of panel p0. */
+void sl_cpu_product_run(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
+                        uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0, uint32_t r1,
+                        float *out, size_t out_stride, uint32_t ith);
+/* The head for those rows of the step of which the largest logits are wanted. */
+void sl_cpu_tops_run(sl_program *p);
+/* Rows [begin, end) through the operations of a rows phase; rows of a phase of
  * choices are sorted choices. n_rows: of the segment. */
 void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t n_rows,
                      uint32_t begin, uint32_t end);
