@@ -87,6 +87,20 @@ static size_t scratch_floats_needed(const sl_program *p) {
     return (most + 15) & ~(size_t)15;
 }
 
+static size_t columns_floats_needed(const sl_program *p) {
+    size_t most = (size_t)p->top.rows_max * CPU_TOP_STRIDE;
+    size_t rows = p->options.rows_max < CPU_GATED_ROWS ? p->options.rows_max : CPU_GATED_ROWS;
+    for (uint32_t i = 0; i < p->body.n_phases; i++) {
+        const cpu_phase *phase = &p->body.phases[i];
+        if ((phase->kind == CPU_PHASE_LINEAR || phase->kind == CPU_PHASE_EXPERTS) &&
+            phase->u.linear.act != NULL) {
+            size_t n = phase->u.linear.n * rows * CPU_GATED_STRIDE;
+            most = n > most ? n : most;
+        }
+    }
+    return most;
+}
+
 static void layout_choices(sl_program *p, carver *c) {
     size_t n_used = 0, n_expert = 0;
     for (uint32_t i = 0; i < p->plan->n_body; i++) {
@@ -132,7 +146,6 @@ static void layout_attend(sl_program *p, carver *c) {
 static void layout_top(sl_program *p, carver *c) {
     cpu_top *t = &p->top;
     size_t n = (size_t)p->device->n_threads * t->rows_max;
-    t->columns = carve(c, n * CPU_TOP_STRIDE, sizeof(*t->columns));
     t->found = carve(c, n, sizeof(*t->found));
     t->sums = carve(c, (size_t)t->rows_max * t->n_blocks, sizeof(*t->sums));
 }
@@ -146,6 +159,8 @@ static void layout_step(sl_program *p, carver *c) {
     }
     p->scratch_floats = scratch_floats_needed(p);
     p->scratch = carve(c, p->scratch_floats * p->device->n_threads, sizeof(float));
+    p->columns_floats = columns_floats_needed(p);
+    p->columns = carve(c, p->columns_floats * p->device->n_threads, sizeof(float));
     p->row_run = carve(c, p->options.rows_max, sizeof(uint32_t));
     p->gather = carve(c, p->options.rows_max, sizeof(uint32_t));
     p->asked = carve(c, p->options.rows_max, sizeof(uint32_t));

@@ -140,7 +140,11 @@ typedef struct cpu_phase {
             bool tiles;    /* of all weights */
             uint32_t n;
             cpu_linear l[CPU_LINEAR_MAX];
-        } linear; /* and experts */
+            /* NULL, or the activation that takes the products' outputs, which nothing else reads:
+             * they stay in the worker's cache, and only its own output is stored. */
+            const sl_plan_op *act;
+            cpu_form act_form; /* in which that is stored: rounded, or as float rows */
+        } linear;              /* and experts */
         struct {
             const sl_plan_op *op;
             const cpu_weight *w;
@@ -179,11 +183,15 @@ typedef struct cpu_top {
     uint32_t i_product; /* phase of the head; what follows it works on each logit alone */
     uint32_t rows_max;  /* logits rows at a time */
     uint32_t n_blocks;
-    float *columns;   /* [n_threads][rows_max][CPU_TOP_STRIDE] */
     sl_top *found;    /* [n_threads][rows_max] */
     sl_exp_sum *sums; /* [rows_max][n_blocks] */
 } cpu_top;
 #define CPU_TOP_STRIDE (SL_TOP_BLOCK + 16) /* rows do not share cache sets */
+
+/* Products whose outputs an activation takes: so many rows and columns of them are held at once. */
+#define CPU_GATED_ROWS 256
+#define CPU_GATED_PANELS 4
+#define CPU_GATED_STRIDE (CPU_GATED_PANELS * SL_PANEL_ROWS + 16)
 
 /* Inside a page of a layer group, layer `slot` begins at slot * n_kv_head * head_bytes, KV head h
  * at + h * head_bytes: K block, then V block. */
@@ -236,8 +244,9 @@ struct sl_program {
     uint8_t *step; /* one region for values, angles and scratch */
     size_t step_bytes;
     float *angles[SL_PLAN_ROPES_MAX]; /* [rows_max][n_rot] cos, sin pairs of each row */
-    float *scratch;                   /* [n_threads][scratch_floats] */
-    size_t scratch_floats;
+    float *scratch;                   /* [n_threads][scratch_floats] of kernels */
+    float *columns; /* [n_threads][columns_floats] outputs of products that are not stored */
+    size_t scratch_floats, columns_floats;
     /* of the step that runs */
     const sl_step *now;
     uint32_t *row_run; /* [rows_max] run of each row */
@@ -280,11 +289,13 @@ typedef struct segment_job {
 
 /* Parts of run. One worker's share of phases [0, end) of the segment. */
 void sl_cpu_phases_run(const segment_job *job, uint32_t end, uint32_t ith, uint32_t nth);
-/* One weight's matrix `mat`, panels [p0, p1), with rows [r0, r1) of the input: row r goes to out + r
- * * out_stride, which begins with the first column of panel p0. */
+/* One weight's matrix `mat`, panels [p0, p1), with rows [r0, r1) of the input. out: place of row r0's
+ * first column of panel p0. */
 void sl_cpu_product_run(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
                         uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0, uint32_t r1,
                         float *out, size_t out_stride, uint32_t ith);
+/* One worker's share of a phase of products with an activation behind them. */
+void sl_cpu_gated_run(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth);
 /* The head for those rows of the step of which the largest logits are wanted. */
 void sl_cpu_tops_run(sl_program *p);
 /* Rows [begin, end) through the operations of a rows phase; rows of a phase of
@@ -312,6 +323,16 @@ static inline const sl_step_run *sl_cpu_row_run(const sl_program *p, uint32_t ro
     const sl_step_run *run = &p->now->runs[p->row_run[row]];
     *pos_out = run->pos0 + (row - run->row_begin);
     return run;
+}
+/* Rounded rows from row `row` and column `column` on, a multiple of SL_ACT_GROUP. */
+static inline sl_act8 sl_cpu_act8_from(const sl_act8 *a, size_t row, size_t column) {
+    const size_t group = row * a->g_stride + column / SL_ACT_GROUP;
+    return (sl_act8){.q = a->q + row * a->q_stride + column,
+                     .d = a->d + group,
+                     .s = a->s + group,
+                     .sum16 = a->sum16 + 2 * group,
+                     .q_stride = a->q_stride,
+                     .g_stride = a->g_stride};
 }
 /* The floats of a vector of the plan; NULL for -1. */
 static inline const float *sl_cpu_vector(const sl_plan *plan, int32_t weight) {

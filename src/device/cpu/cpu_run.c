@@ -103,25 +103,26 @@ void sl_cpu_product_run(const segment_job *job, sl_value_id in_id, const cpu_lin
         return;
     }
     if (w->form == CPU_FORM_PLAIN) {
-        k->plain.mul(w->w->type, panels, w->w->n_in, 0, n, in->x, in->stride, r0, r1, out,
-                     out_stride, l->add);
+        k->plain.mul(w->w->type, panels, w->w->n_in, 0, n, in->x + r0 * in->stride, in->stride, 0,
+                     r1 - r0, out, out_stride, l->add);
         return;
     }
     if (w->form == CPU_FORM_INT8) {
-        k->product[w->w->type].mul(panels, w->w->n_in, 0, n, &in->q, r0, r1, out, out_stride,
+        const sl_act8 rows = sl_cpu_act8_from(&in->q, r0, 0);
+        k->product[w->w->type].mul(panels, w->w->n_in, 0, n, &rows, 0, r1 - r0, out, out_stride,
                                    l->add);
         return;
     }
     if (w->form == CPU_FORM_BF16) {
-        k->bf16.mul(panels, w->w->n_in, 0, n, in->bf16, in->bf16_stride, r0, r1, out, out_stride,
-                    l->add);
+        k->bf16.mul(panels, w->w->n_in, 0, n, in->bf16 + r0 * in->bf16_stride, in->bf16_stride, 0,
+                    r1 - r0, out, out_stride, l->add);
         return;
     }
     uint32_t w0 = p0 * SL_PANEL_ROWS, left = w->w->n_out - w0;
     k->mul_f32(w->w->type, w->w->data + mat * w->w->mat_bytes + w0 * w->w->row_bytes,
                w->w->row_bytes, w->w->n_in, 0, n * SL_PANEL_ROWS < left ? n * SL_PANEL_ROWS : left,
-               in->x + r0 * in->stride, in->stride, r1 - r0, out + r0 * out_stride, out_stride,
-               l->add, p->scratch + ith * p->scratch_floats);
+               in->x + r0 * in->stride, in->stride, r1 - r0, out, out_stride, l->add,
+               p->scratch + ith * p->scratch_floats);
 }
 
 /* Share `task` of the panels, of each weight's matrix `mat`, with rows [r0, r1). */
@@ -136,7 +137,8 @@ static void linear_share(const segment_job *job, const cpu_phase *phase, const l
         if (first < p1) {
             const cpu_value *out = &job->seg->values[l->out];
             sl_cpu_product_run(job, phase->u.linear.in, l, mat, first, p1, r0, r1,
-                               out->x + (size_t)first * SL_PANEL_ROWS, out->stride, ith);
+                               out->x + r0 * out->stride + (size_t)first * SL_PANEL_ROWS,
+                               out->stride, ith);
         }
         first = first > n ? first - n : 0;
         end -= p1;
@@ -205,6 +207,11 @@ static void phase_heads(const segment_job *job, const cpu_phase *phase, uint32_t
 }
 
 static void phase_run(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth) {
+    bool products = phase->kind == CPU_PHASE_LINEAR || phase->kind == CPU_PHASE_EXPERTS;
+    if (products && phase->u.linear.act != NULL) {
+        sl_cpu_gated_run(job, phase, ith, nth);
+        return;
+    }
     switch (phase->kind) {
     case CPU_PHASE_ROWS:
         phase_rows(job, phase, ith, nth);

@@ -80,7 +80,7 @@ static void top_block(const segment_job *job, uint32_t block, uint32_t ith) {
     const sl_kernels *k = &p->device->kernels;
     const cpu_phase *product = &p->head.phases[t->i_product];
     const cpu_linear *l = &product->u.linear.l[0];
-    float *columns = t->columns + (size_t)ith * t->rows_max * CPU_TOP_STRIDE;
+    float *columns = p->columns + ith * p->columns_floats;
     sl_top *found = t->found + (size_t)ith * t->rows_max;
     uint32_t p0 = block * TOP_BLOCK_PANELS, left = l->w->n_panels - p0,
              first = block * SL_TOP_BLOCK;
