@@ -6,14 +6,19 @@
 #include "device/cpu/cpu_program.h"
 
 #define GATED_BLOCK_BYTES ((size_t)256 << 10) /* of the input, in the second-level cache */
-/* At least so many rows make a block: each block unpacks the weights anew. */
-#define GATED_LEAST_ROWS 64
-#define GATED_LEAST_ROWS_FLOAT 128
-#define GATED_FEW_ROWS 16 /* up to here a task is long, for the panels' stream */
+/* Rows of a block: each block unpacks the weights anew. */
+#define GATED_ROWS_MAX 256
+#define GATED_ROWS_LEAST 64
+#define GATED_ROWS_LEAST_FLOAT 128
+/* A task takes so many panels, and more of them with few rows: these are read from memory, in a
+ * stream that should be long. */
+#define GATED_PANELS 4
+#define GATED_PANEL_ROWS 512 /* panels x rows, if they are few */
 
-/* How it is cut: row blocks of `rows`, chunks of CPU_GATED_PANELS panels, n_tasks shares of these. */
+/* How it is cut: row blocks of `rows`, n_tasks shares of `panels` panels each. */
 typedef struct gated_cut {
-    uint32_t rows, n_chunks, n_tasks;
+    uint32_t rows, panels, n_tasks;
+    size_t stride; /* of the outputs that are held */
 } gated_cut;
 
 /* rows_max: of one matrix; n_rows: how many there are for a matrix as a rule. */
@@ -21,21 +26,23 @@ static gated_cut gated_cut_of(const cpu_phase *phase, uint32_t rows_max, uint32_
                               uint32_t nth) {
     const cpu_weight *w = phase->u.linear.l[0].w;
     bool rounded = phase->u.linear.form == CPU_FORM_INT8;
-    uint32_t least = rounded ? GATED_LEAST_ROWS : GATED_LEAST_ROWS_FLOAT;
+    uint32_t least = rounded ? GATED_ROWS_LEAST : GATED_ROWS_LEAST_FLOAT;
     size_t row_bytes = (size_t)w->w->n_in * (rounded ? 1 : sizeof(float));
     uint32_t fit = (uint32_t)(GATED_BLOCK_BYTES / row_bytes) & ~31u;
-    gated_cut cut = {.rows = fit < least            ? least
-                             : fit > CPU_GATED_ROWS ? CPU_GATED_ROWS
-                                                    : fit,
-                     .n_chunks = sl_div_up(w->n_panels, CPU_GATED_PANELS)};
+    gated_cut cut = {.rows = fit < least ? least : fit > GATED_ROWS_MAX ? GATED_ROWS_MAX : fit};
     cut.rows = cut.rows < rows_max ? cut.rows : rows_max;
-    cut.n_tasks = n_rows > GATED_FEW_ROWS || cut.n_chunks < 4 * nth ? cut.n_chunks : 4 * nth;
+    uint32_t many = GATED_PANEL_ROWS / (n_rows > cut.rows ? n_rows : cut.rows);
+    uint32_t share = sl_div_up(w->n_panels, 4 * nth);
+    cut.panels = many < share ? many : share;
+    cut.panels = cut.panels < GATED_PANELS ? GATED_PANELS : (cut.panels + 1) & ~1u;
+    cut.n_tasks = sl_div_up(w->n_panels, cut.panels);
+    cut.stride = (size_t)cut.panels * SL_PANEL_ROWS + 16; /* rows do not share cache sets */
     return cut;
 }
 
 /* Rows [r0, r1) of the activation, columns [column, column + n), from those of the products. */
 static void gated_store(const segment_job *job, const cpu_phase *phase, uint32_t r0, uint32_t r1,
-                        uint32_t column, uint32_t n, float *gate, const float *up) {
+                        uint32_t column, uint32_t n, float *gate, const float *up, size_t stride) {
     const sl_kernels *k = &job->p->device->kernels;
     const sl_plan_op *act = phase->u.linear.act;
     const cpu_value *out = &job->seg->values[act->out];
@@ -49,39 +56,38 @@ static void gated_store(const segment_job *job, const cpu_phase *phase, uint32_t
         } else if (form == CPU_FORM_BF16) {
             k->bf16.round_row(to, n, out->bf16 + r * out->bf16_stride + column);
         }
-        gate += CPU_GATED_STRIDE;
-        up = up == NULL ? NULL : up + CPU_GATED_STRIDE;
+        gate += stride;
+        up = up == NULL ? NULL : up + stride;
     }
 }
 
-/* Chunk `chunk` of each product's matrix `mat`, with rows [r0, r1). */
-static void gated_chunk(const segment_job *job, const cpu_phase *phase, uint32_t chunk,
-                        uint32_t mat, uint32_t r0, uint32_t r1, uint32_t ith) {
+/* Share `task` of each product's matrix `mat`, with rows [r0, r1). */
+static void gated_task(const segment_job *job, const cpu_phase *phase, const gated_cut *cut,
+                       uint32_t task, uint32_t mat, uint32_t r0, uint32_t r1, uint32_t ith) {
     const sl_program *p = job->p;
     const cpu_linear *l = phase->u.linear.l;
     float *gate = p->columns + ith * p->columns_floats;
-    float *up = phase->u.linear.n == 1 ? NULL : gate + (size_t)(r1 - r0) * CPU_GATED_STRIDE;
-    uint32_t p0 = chunk * CPU_GATED_PANELS, column = p0 * SL_PANEL_ROWS;
-    uint32_t p1 = l->w->n_panels - p0 < CPU_GATED_PANELS ? l->w->n_panels : p0 + CPU_GATED_PANELS;
+    float *up = phase->u.linear.n == 1 ? NULL : gate + CPU_GATED_FLOATS;
+    uint32_t p0 = task * cut->panels, column = p0 * SL_PANEL_ROWS;
+    uint32_t p1 = l->w->n_panels - p0 < cut->panels ? l->w->n_panels : p0 + cut->panels;
     uint32_t left = l->w->w->n_out - column, n = (p1 - p0) * SL_PANEL_ROWS;
-    sl_cpu_product_run(job, phase->u.linear.in, &l[0], mat, p0, p1, r0, r1, gate, CPU_GATED_STRIDE,
-                       ith);
+    sl_cpu_product_run(job, phase->u.linear.in, &l[0], mat, p0, p1, r0, r1, gate, cut->stride, ith);
     if (up != NULL) {
-        sl_cpu_product_run(job, phase->u.linear.in, &l[1], mat, p0, p1, r0, r1, up,
-                           CPU_GATED_STRIDE, ith);
+        sl_cpu_product_run(job, phase->u.linear.in, &l[1], mat, p0, p1, r0, r1, up, cut->stride,
+                           ith);
     }
-    gated_store(job, phase, r0, r1, column, n < left ? n : left, gate, up);
+    gated_store(job, phase, r0, r1, column, n < left ? n : left, gate, up, cut->stride);
 }
 
-/* Share `task` of the chunks, with rows [begin, end) in blocks. */
-static void gated_task(const segment_job *job, const cpu_phase *phase, const gated_cut *cut,
-                       uint32_t task, uint32_t mat, uint32_t begin, uint32_t end, uint32_t ith) {
-    uint32_t first = (uint32_t)((uint64_t)cut->n_chunks * task / cut->n_tasks);
-    uint32_t last = (uint32_t)((uint64_t)cut->n_chunks * (task + 1) / cut->n_tasks);
-    for (uint32_t r = begin; r < end; r += cut->rows) {
-        for (uint32_t chunk = first; chunk < last; chunk++) {
-            gated_chunk(job, phase, chunk, mat, r, end - r < cut->rows ? end : r + cut->rows, ith);
-        }
+/* Where the streams of this task and the next one begin, but for the first. */
+static void gated_fetch(const cpu_phase *phase, const gated_cut *cut, uint32_t task,
+                        uint32_t next) {
+    const cpu_linear *l = phase->u.linear.l;
+    if (phase->u.linear.n == 2) {
+        sl_cpu_weight_fetch(l[1].w, task % cut->n_tasks * cut->panels);
+    }
+    if (next < cut->n_tasks) {
+        sl_cpu_weight_fetch(l[0].w, next * cut->panels);
     }
 }
 
@@ -90,7 +96,11 @@ void sl_cpu_gated_run(const segment_job *job, const cpu_phase *phase, uint32_t i
     if (phase->kind == CPU_PHASE_LINEAR) {
         gated_cut cut = gated_cut_of(phase, job->n_rows, job->n_rows, nth);
         uint32_t n_tasks = cut.n_tasks * sl_div_up(job->n_rows, cut.rows);
-        for (uint32_t t; (t = sl_pool_claim(pool, ith, 1)) < n_tasks;) {
+        for (uint32_t next, t = sl_pool_claim(pool, ith, 1); t < n_tasks; t = next) {
+            next = sl_pool_claim(pool, ith, 1);
+            if (job->n_rows <= CPU_FETCH_ROWS) {
+                gated_fetch(phase, &cut, t, next);
+            }
             uint32_t r = t / cut.n_tasks * cut.rows;
             gated_task(job, phase, &cut, t % cut.n_tasks, 0, r,
                        job->n_rows - r < cut.rows ? job->n_rows : r + cut.rows, ith);
@@ -102,7 +112,9 @@ void sl_cpu_gated_run(const segment_job *job, const cpu_phase *phase, uint32_t i
     gated_cut cut = gated_cut_of(phase, job->n_rows, n_rows / c->n_active, nth);
     for (uint32_t t; (t = sl_pool_claim(pool, ith, 1)) < c->n_active * cut.n_tasks;) {
         uint32_t expert = c->active[t / cut.n_tasks];
-        gated_task(job, phase, &cut, t % cut.n_tasks, expert, c->begin[expert],
-                   c->begin[expert + 1], ith);
+        for (uint32_t r = c->begin[expert], end = c->begin[expert + 1]; r < end; r += cut.rows) {
+            gated_task(job, phase, &cut, t % cut.n_tasks, expert, r,
+                       end - r < cut.rows ? end : r + cut.rows, ith);
+        }
     }
 }

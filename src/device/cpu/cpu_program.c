@@ -89,12 +89,11 @@ static size_t scratch_floats_needed(const sl_program *p) {
 
 static size_t columns_floats_needed(const sl_program *p) {
     size_t most = (size_t)p->top.rows_max * CPU_TOP_STRIDE;
-    size_t rows = p->options.rows_max < CPU_GATED_ROWS ? p->options.rows_max : CPU_GATED_ROWS;
     for (uint32_t i = 0; i < p->body.n_phases; i++) {
         const cpu_phase *phase = &p->body.phases[i];
         if ((phase->kind == CPU_PHASE_LINEAR || phase->kind == CPU_PHASE_EXPERTS) &&
             phase->u.linear.act != NULL) {
-            size_t n = phase->u.linear.n * rows * CPU_GATED_STRIDE;
+            size_t n = (size_t)phase->u.linear.n * CPU_GATED_FLOATS;
             most = n > most ? n : most;
         }
     }

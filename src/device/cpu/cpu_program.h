@@ -188,10 +188,8 @@ typedef struct cpu_top {
 } cpu_top;
 #define CPU_TOP_STRIDE (SL_TOP_BLOCK + 16) /* rows do not share cache sets */
 
-/* Products whose outputs an activation takes: so many rows and columns of them are held at once. */
-#define CPU_GATED_ROWS 256
-#define CPU_GATED_PANELS 4
-#define CPU_GATED_STRIDE (CPU_GATED_PANELS * SL_PANEL_ROWS + 16)
+/* Outputs of one product that an activation takes, held at once. */
+#define CPU_GATED_FLOATS (20u << 10)
 
 /* Inside a page of a layer group, layer `slot` begins at slot * n_kv_head * head_bytes, KV head h
  * at + h * head_bytes: K block, then V block. */
@@ -333,6 +331,17 @@ static inline sl_act8 sl_cpu_act8_from(const sl_act8 *a, size_t row, size_t colu
                      .sum16 = a->sum16 + 2 * group,
                      .q_stride = a->q_stride,
                      .g_stride = a->g_stride};
+}
+/* Fetches the beginning of a panel: for a task whose weights come from memory, while the one before it
+ * runs. What follows, the kernels fetch ahead by themselves. */
+#define CPU_FETCH_ROWS 16 /* with more rows, weights are waited for less often */
+static inline void sl_cpu_weight_fetch(const cpu_weight *w, uint32_t panel) {
+    if (w->form != CPU_FORM_F32) {
+        const uint8_t *p = w->panels + panel * w->panel_bytes;
+        for (uint32_t at = 0; at < 4096; at += 64) {
+            __builtin_prefetch(p + at, 0, 2);
+        }
+    }
 }
 /* The floats of a vector of the plan; NULL for -1. */
 static inline const float *sl_cpu_vector(const sl_plan *plan, int32_t weight) {

@@ -152,11 +152,26 @@ static void linear_task(const segment_job *job, const cpu_phase *phase, const li
     linear_share(job, phase, cut, task % cut->n_panel_tasks, 0, r0, r1, ith);
 }
 
+/* The first panel of a task. */
+static void linear_fetch(const cpu_phase *phase, const linear_cut *cut, uint32_t task) {
+    uint32_t panel = (uint32_t)((uint64_t)cut->n_panels * task / cut->n_panel_tasks);
+    const cpu_linear *l = phase->u.linear.l;
+    for (; panel >= l->w->n_panels; l++) {
+        panel -= l->w->n_panels;
+    }
+    sl_cpu_weight_fetch(l->w, panel);
+}
+
 static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_t ith,
                          uint32_t nth) {
     linear_cut cut = linear_cut_of(job, phase, job->n_rows, nth);
     uint32_t n_tasks = cut.n_row_blocks * cut.n_panel_tasks;
-    for (uint32_t t; (t = sl_pool_claim(job->p->device->pool, ith, 1)) < n_tasks;) {
+    sl_pool *pool = job->p->device->pool;
+    for (uint32_t next, t = sl_pool_claim(pool, ith, 1); t < n_tasks; t = next) {
+        next = sl_pool_claim(pool, ith, 1);
+        if (next < n_tasks && job->n_rows <= CPU_FETCH_ROWS) {
+            linear_fetch(phase, &cut, next);
+        }
         linear_task(job, phase, &cut, t, ith);
     }
 }
