@@ -98,8 +98,9 @@ void sl_cpu_product_run(const segment_job *job, sl_value_id in_id, const cpu_lin
         panels = w->panels + ((size_t)mat * w->n_panels + p0) * w->panel_bytes;
     }
     if (w->tiles && r1 - r0 >= p->tiles_rows) {
-        k->amx.mul(w->w->type, panels, w->panel_bytes, w->w->n_in, 0, n, in->bf16, in->bf16_stride,
-                   r0, r1, out, out_stride, l->add, p->scratch + ith * p->scratch_floats);
+        k->amx.mul(w->w->type, panels, w->panel_bytes, w->w->n_in, 0, n,
+                   in->bf16 + r0 * in->bf16_stride, in->bf16_stride, 0, r1 - r0, out, out_stride,
+                   l->add, p->scratch + ith * p->scratch_floats);
         return;
     }
     if (w->form == CPU_FORM_PLAIN) {
@@ -154,7 +155,8 @@ static void linear_task(const segment_job *job, const cpu_phase *phase, const li
 
 /* The first panel of a task. */
 static void linear_fetch(const cpu_phase *phase, const linear_cut *cut, uint32_t task) {
-    uint32_t panel = (uint32_t)((uint64_t)cut->n_panels * task / cut->n_panel_tasks);
+    uint64_t n_units = sl_div_up(cut->n_panels, cut->unit);
+    uint32_t panel = (uint32_t)(n_units * task / cut->n_panel_tasks) * cut->unit;
     const cpu_linear *l = phase->u.linear.l;
     for (; panel >= l->w->n_panels; l++) {
         panel -= l->w->n_panels;
