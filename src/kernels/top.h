@@ -1,11 +1,12 @@
-/* What is left of a row of logits when not all of it is wanted: its largest numbers, and the logarithm
- * of the sum of its exponentials. Both are found piece by piece, so that no whole row need ever be in
- * memory. The largest come out the same in whatever pieces and order they are looked at; the sum is
- * that of blocks of SL_TOP_BLOCK logits at fixed places, added in their order.
+/* What is left of a row of logits when not all of it is wanted: its largest numbers, and the
+ * logarithm of the sum of its exponentials. Both are found piece by piece, so that no whole row
+ * need ever be in memory. The largest come out the same in whatever pieces and order they are
+ * looked at; the sum is that of blocks of SL_TOP_BLOCK logits at fixed places, added in their
+ * order.
  *
- * A key orders logits: the upper half is a float mapped so that unsigned order is the float's order,
- * the lower half the complement of the id. So a larger key means a larger logit, then a lower id; keys
- * of distinct tokens differ. */
+ * A key orders logits: the upper half is a float mapped so that unsigned order is the float's
+ * order, the lower half the complement of the id. So a larger key means a larger logit, then a
+ * lower id; keys of distinct tokens differ. */
 #ifndef SL_KERNELS_TOP_H
 #define SL_KERNELS_TOP_H
 

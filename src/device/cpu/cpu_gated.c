@@ -1,7 +1,7 @@
-/* Products with an activation behind them: gate, up, act(gate) * up. A worker computes some columns of
- * the products for a block of rows into memory of its own, applies the activation there while they are
- * in its cache, and stores the result in the form in which the next product reads it. So the wide
- * values between the products are never in memory, nor read by another core. */
+/* Products with an activation behind them: gate, up, act(gate) * up. A worker computes some
+ * columns of the products for a block of rows into memory of its own, applies the activation there
+ * while they are in its cache, and stores the result in the form in which the next product reads
+ * it. So the wide values between the products are never in memory, nor read by another core. */
 #include "base/bytes.h"
 #include "device/cpu/cpu_program.h"
 

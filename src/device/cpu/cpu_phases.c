@@ -168,8 +168,8 @@ static uint32_t gated_products(const phase_builder *b, uint32_t i, uint32_t end)
     return n;
 }
 
-/* Appends products and the activation of their outputs as one phase, if they can be; returns how many
- * operations of the plan it covers. */
+/* Appends products and the activation of their outputs as one phase, if they can be; returns how
+ * many operations of the plan it covers. */
 static uint32_t builder_gated(phase_builder *b, uint32_t i, uint32_t end) {
     const sl_plan *plan = b->p->plan;
     const sl_plan_op *op = &plan->ops[i];

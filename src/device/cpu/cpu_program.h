@@ -13,7 +13,7 @@
  *   experts  products as in linear, of each expert with the rows that chose it: tasks are experts x
  *            panels
  *
- * So a Llama layer takes ten phases (nine with --exact) whatever the batch is. A rows phase of few
+ * So a Llama layer takes nine phases (eight with --exact) whatever the batch is. A rows phase of few
  * rows, and a sort, need no barrier of their own: see cpu_run.c. Values that exist once per choice
  * lie in the order of the experts. Private to src/device/cpu.
  */
@@ -287,8 +287,8 @@ typedef struct segment_job {
 
 /* Parts of run. One worker's share of phases [0, end) of the segment. */
 void sl_cpu_phases_run(const segment_job *job, uint32_t end, uint32_t ith, uint32_t nth);
-/* One weight's matrix `mat`, panels [p0, p1), with rows [r0, r1) of the input. out: place of row r0's
- * first column of panel p0. */
+/* One weight's matrix `mat`, panels [p0, p1), with rows [r0, r1) of the input. out: place of row
+ * r0's first column of panel p0. */
 void sl_cpu_product_run(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
                         uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0, uint32_t r1,
                         float *out, size_t out_stride, uint32_t ith);
@@ -332,8 +332,8 @@ static inline sl_act8 sl_cpu_act8_from(const sl_act8 *a, size_t row, size_t colu
                      .q_stride = a->q_stride,
                      .g_stride = a->g_stride};
 }
-/* Fetches the beginning of a panel: for a task whose weights come from memory, while the one before it
- * runs. What follows, the kernels fetch ahead by themselves. */
+/* Fetches the beginning of a panel: for a task whose weights come from memory, while the one
+ * before it runs. What follows, the kernels fetch ahead by themselves. */
 #define CPU_FETCH_ROWS 16 /* with more rows, weights are waited for less often */
 static inline void sl_cpu_weight_fetch(const cpu_weight *w, uint32_t panel) {
     if (w->form != CPU_FORM_F32) {

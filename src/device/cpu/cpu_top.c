@@ -1,8 +1,9 @@
-/* The head for rows of which only the largest logits are wanted. The product of all logits is cut into
- * blocks of columns; a worker computes a block for all rows into memory of its own, small enough to
- * stay in its cache, looks for the largest there and forgets the rest. What the workers found is put
- * together at the end. The largest are the same whoever finds them, and sums of exponentials are taken
- * block by block and added in their order, so neither depends on the number of threads. */
+/* The head for rows of which only the largest logits are wanted. The product of all logits is cut
+ * into blocks of columns; a worker computes a block for all rows into memory of its own, small
+ * enough to stay in its cache, looks for the largest there and forgets the rest. What the workers
+ * found is put together at the end. The largest are the same whoever finds them, and sums of
+ * exponentials are taken block by block and added in their order, so neither depends on the number
+ * of threads. */
 #include "base/bytes.h"
 #include "base/error.h"
 #include "device/cpu/cpu_program.h"
