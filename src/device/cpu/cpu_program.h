@@ -13,9 +13,9 @@
  *   experts  products as in linear, of each expert with the rows that chose it: tasks are experts x
  *            panels
  *
- * So a Llama layer takes nine phases (eight with --exact) whatever the batch is. A rows phase of few
- * rows, and a sort, need no barrier of their own: see cpu_run.c. Values that exist once per choice
- * lie in the order of the experts. Private to src/device/cpu.
+ * So a Llama layer takes nine phases (eight with --exact) whatever the batch is. A rows phase of
+ * few rows, and a sort, need no barrier of their own: see cpu_run.c. Values that exist once per
+ * choice lie in the order of the experts. Private to src/device/cpu.
  */
 #ifndef SL_DEVICE_CPU_CPU_PROGRAM_H
 #define SL_DEVICE_CPU_CPU_PROGRAM_H
