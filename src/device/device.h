@@ -19,9 +19,9 @@
 #define SL_LOGITS_BLOCK 64 /* full rows of logits held at a time */
 
 /* Called with consecutive blocks of at most SL_LOGITS_BLOCK logits rows, on the calling thread
- * while the device is idle: rows [first, first + n) of the step's logits rows, row first + i at
- * logits + i * stride, n_vocab floats each. The rows may be overwritten. A status other than SL_OK
- * ends the step with it. */
+ * while the device is idle: rows [first, first + n) of the step's whole logits rows, row first + i
+ * at logits + i * stride, n_vocab floats each. The rows may be overwritten. A status other than
+ * SL_OK ends the step with it. */
 typedef sl_status (*sl_logits_fn)(void *user, uint32_t first, uint32_t n, float *logits,
                                   size_t stride, sl_error *err);
 

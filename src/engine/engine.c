@@ -255,9 +255,26 @@ static sl_status run_check(const sl_engine *e, const sl_step_run *run, uint32_t 
     return SL_OK;
 }
 
+/* Rows of logits of which more than the largest are wanted. */
+static sl_status step_check_tops(const sl_engine *e, const sl_step *step, uint32_t *n_whole,
+                                 sl_error *err) {
+    *n_whole = step->n_logits;
+    for (uint32_t i = 0; i < step->n_logits && step->tops != NULL; i++) {
+        uint32_t n = step->tops[i].top.n_wanted;
+        if (n > SL_TOP_MAX || (n > 0 && e->model->plan.is_encoder)) {
+            return SL_FAIL(err, SL_ERR_ARGUMENT,
+                           "step: the %" PRIu32 " largest logits of a row are wanted; at most %d "
+                           "are found, and none of an encoder",
+                           n, SL_TOP_MAX);
+        }
+        *n_whole -= n > 0;
+    }
+    return SL_OK;
+}
+
 static sl_status step_check(const sl_engine *e, const sl_step *step, sl_logits_fn fn,
                             sl_error *err) {
-    uint32_t rows = 0, logits = 0;
+    uint32_t rows = 0, logits = 0, n_whole;
     if (step->n_rows == 0 || step->n_rows > e->options.rows_max ||
         step->n_runs > e->options.runs_max) {
         return SL_FAIL(err, SL_ERR_ARGUMENT,
@@ -270,8 +287,12 @@ static sl_status step_check(const sl_engine *e, const sl_step *step, sl_logits_f
         rows += step->runs[i].n_rows;
         logits += step->runs[i].n_logits;
     }
-    if (rows != step->n_rows || logits != step->n_logits || (logits > 0 && fn == NULL)) {
+    if (rows != step->n_rows || logits != step->n_logits) {
         return SL_FAIL(err, SL_ERR_ARGUMENT, "step: its runs do not add up to its rows or logits");
+    }
+    SL_TRY(step_check_tops(e, step, &n_whole, err));
+    if (n_whole > 0 && fn == NULL) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT, "step: nobody takes its logits");
     }
     for (uint32_t i = 0; i < step->n_rows; i++) {
         if ((uint32_t)step->ids[i] >= e->model->plan.n_vocab) {

@@ -62,9 +62,11 @@ bool sl_engine_wants_all(const sl_engine *e);
 /* How much of the packed weights is ready; any thread. */
 uint64_t sl_engine_ready_bytes(const sl_engine *e);
 
-/* Runs one pass. fn may be NULL when step->n_logits is 0. Errors: SL_ERR_ARGUMENT for a step that
- * breaks its rules (too many rows, id or page out of range), SL_ERR_IO when the weights' file
- * failed underneath (then the engine is of no further use). */
+/* Runs one pass. fn gets the rows of logits that are wanted whole, in the order of the step, and
+ * may be NULL when there are none; the others are in step->tops when the step has succeeded.
+ * Errors: SL_ERR_ARGUMENT for a step that breaks its rules (too many rows, id or page out of
+ * range), SL_ERR_IO when the weights' file failed underneath (then the engine is of no further
+ * use). */
 SL_NODISCARD sl_status sl_engine_step(sl_engine *e, const sl_step *step, sl_logits_fn fn,
                                       void *user, sl_error *err);
 

@@ -98,6 +98,7 @@ static const struct {
     ENTRY("attend int4", attend[SL_KV_INT4]),
     ENTRY("attend merge", attend_merge),
     ENTRY("argmax", argmax),
+    ENTRY("not below", not_below),
     ENTRY("sum exp", sum_exp),
 };
 #undef ENTRY

@@ -267,6 +267,8 @@ typedef struct sl_kernels {
 
     /* Index of the largest element, lowest index on ties; NaN anywhere gives UINT32_MAX. n >= 1. */
     uint32_t (*argmax)(const float *x, uint32_t n);
+    /* Index of the first element that is not below `least`, NaN included; n if all are. */
+    uint32_t (*not_below)(const float *x, uint32_t n, float least);
     /* Sum over i of exp((x[i] - max) * scale), in double. */
     double (*sum_exp)(const float *x, uint32_t n, float max, float scale);
 

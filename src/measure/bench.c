@@ -23,21 +23,6 @@ uint32_t sl_bench_tokens(const sl_bench_case *c) {
     return c->n_depth + c->n_prompt + c->n_gen;
 }
 
-/* Greedy choice of the next tokens, as a serving step would do it. */
-static sl_status bench_sample(void *user, uint32_t first, uint32_t n, float *logits, size_t stride,
-                              sl_error *err) {
-    bench_state *s = user;
-    uint32_t n_vocab = sl_engine_plan(s->e)->n_vocab;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t id = sl_engine_kernels(s->e)->argmax(logits + i * stride, n_vocab);
-        if (id >= n_vocab) {
-            return SL_FAIL(err, SL_ERR_NUMERIC, "the model's logits are not numbers");
-        }
-        s->next[first + i] = (int32_t)id;
-    }
-    return SL_OK;
-}
-
 /* The same tokens for every repetition. */
 static void bench_random_ids(bench_state *s, int32_t *ids, uint64_t n, uint64_t stream) {
     uint32_t n_vocab = sl_engine_plan(s->e)->n_vocab;
@@ -71,13 +56,11 @@ static sl_status bench_rep(bench_state *s, uint32_t rep, sl_error *err) {
     }
     uint64_t t0 = sl_clock_mono_ns();
     if (c->n_prompt > 0) {
-        SL_TRY(sl_feed_tokens(&s->feed, s->ids, c->n_prompt, c->n_depth, SL_FEED_LAST, bench_sample,
-                              s, err));
+        SL_TRY(sl_feed_greedy(&s->feed, s->ids, c->n_prompt, c->n_depth, s->next, err));
     }
     uint64_t t1 = sl_clock_mono_ns();
     for (uint32_t i = 0; i < c->n_gen; i++) {
-        SL_TRY(sl_feed_tokens(&s->feed, s->next, 1, c->n_depth + c->n_prompt + i, SL_FEED_LAST,
-                              bench_sample, s, err));
+        SL_TRY(sl_feed_greedy(&s->feed, s->next, 1, c->n_depth + c->n_prompt + i, s->next, err));
     }
     uint64_t t2 = sl_clock_mono_ns();
     s->prompt_s[rep] = (double)(t1 - t0) * 1e-9;

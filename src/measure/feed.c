@@ -38,7 +38,8 @@ sl_status sl_feed_init(sl_feed *f, sl_engine *engine, uint32_t n_seq, uint32_t t
     sl_status status = feed_open_seqs(f, tokens_max, err);
     f->ids = sl_alloc_zero(sl_engine_rows_max(engine), sizeof(*f->ids));
     f->runs = sl_alloc_zero(sl_engine_runs_max(engine), sizeof(*f->runs));
-    if (status == SL_OK && (f->ids == NULL || f->runs == NULL)) {
+    f->tops = sl_alloc_zero(sl_engine_runs_max(engine), sizeof(*f->tops));
+    if (status == SL_OK && (f->ids == NULL || f->runs == NULL || f->tops == NULL)) {
         status = SL_FAIL(err, SL_ERR_MEMORY, "no memory for %" PRIu32 " sequences", n_seq);
     }
     if (status != SL_OK) {
@@ -51,6 +52,7 @@ void sl_feed_deinit(sl_feed *f) {
     sl_kv_free(f->kv);
     sl_free(f->ids);
     sl_free(f->runs);
+    sl_free(f->tops);
     *f = (sl_feed){0};
 }
 
@@ -131,6 +133,39 @@ sl_status sl_feed_tokens(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t po
         SL_TRY(feed_fill(f, ids, n, pos0, logits, &at, &step, err));
         SL_TRY(sl_engine_step(f->engine, &step, feed_pass_on, &rows, err));
         rows.base += step.n_logits;
+    }
+    return SL_OK;
+}
+
+/* The tokens that a step chose. */
+static sl_status feed_take_greedy(const sl_feed *f, const sl_step *step, int32_t *next,
+                                  sl_error *err) {
+    const sl_step_top *t = f->tops;
+    for (uint32_t i = 0; i < step->n_runs; i++) {
+        if (step->runs[i].n_logits == 0) {
+            continue;
+        }
+        if (t->top.has_nan || t->top.n == 0) {
+            return SL_FAIL(err, SL_ERR_NUMERIC, "the model's logits are not numbers");
+        }
+        next[step->runs[i].owner] = (int32_t)sl_top_key_id(t->top.keys[0]);
+        t++;
+    }
+    return SL_OK;
+}
+
+sl_status sl_feed_greedy(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0, int32_t *next,
+                         sl_error *err) {
+    feed_cursor at = {0};
+    while (at.s < f->n_seq) {
+        sl_step step;
+        SL_TRY(feed_fill(f, ids, n, pos0, SL_FEED_LAST, &at, &step, err));
+        for (uint32_t i = 0; i < step.n_logits; i++) {
+            f->tops[i] = (sl_step_top){.top = {.n_wanted = 1}};
+        }
+        step.tops = f->tops;
+        SL_TRY(sl_engine_step(f->engine, &step, NULL, NULL, err));
+        SL_TRY(feed_take_greedy(f, &step, next, err));
     }
     return SL_OK;
 }

@@ -14,6 +14,7 @@ typedef struct sl_feed {
     sl_kv *kv;         /* its sequences are 0 .. n_seq - 1 */
     int32_t *ids;      /* [rows_max] of the step being built */
     sl_step_run *runs; /* [runs_max] */
+    sl_step_top *tops; /* [runs_max] */
 } sl_feed;
 
 /* Room for n_seq sequences of at most tokens_max tokens. SL_ERR_ARGUMENT if the pool is too
@@ -30,6 +31,10 @@ void sl_feed_deinit(sl_feed *f);
 SL_NODISCARD sl_status sl_feed_tokens(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0,
                                       sl_feed_logits logits, sl_logits_fn fn, void *user,
                                       sl_error *err);
+
+/* The same without logits rows: next[s] becomes the likeliest token after those of sequence s. */
+SL_NODISCARD sl_status sl_feed_greedy(sl_feed *f, const int32_t *ids, uint32_t n, uint32_t pos0,
+                                      int32_t *next, sl_error *err);
 
 /* For steps that a caller fills itself: gives the run, whose pos0 and n_rows are set, the pages and
  * block tables of sequence s. pos0 0 begins the sequence anew. Once per sequence and step, in the

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "kernels/page.h"
+#include "kernels/top.h"
 #include "plan/plan.h"
 
 /* Consecutive tokens of one sequence: a prefill chunk, or a decode (n_rows == 1). */
@@ -23,12 +24,22 @@ typedef struct sl_step_run {
     uint32_t owner; /* the caller's own mark (slot number); not looked at */
 } sl_step_run;
 
+/* What a logits row is wanted for: all of it, or only its largest numbers. The latter are left here
+ * by the step, together with the logarithm of the sum of exponentials if it is wanted. */
+typedef struct sl_step_top {
+    sl_top top; /* n_wanted 0: the whole row */
+    bool wants_log_sum;
+    double log_sum;
+} sl_step_top;
+
 typedef struct sl_step {
     const int32_t *ids; /* [n_rows] token ids */
     uint32_t n_rows;
     const sl_step_run *runs;
     uint32_t n_runs;
     uint32_t n_logits; /* sum over the runs; logits rows are numbered in the order of the runs */
+    /* [n_logits] or NULL: all rows are wanted whole. Whole rows are numbered among themselves. */
+    sl_step_top *tops;
 } sl_step;
 
 #endif

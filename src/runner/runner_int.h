@@ -86,6 +86,8 @@ struct sl_runner {
     sl_sampler **samplers; /* [n_workers] */
     uint32_t n_workers;
     uint32_t *logits_slots;  /* [runs_max] slot of each logits row of the step */
+    sl_step_top *tops;       /* [runs_max] what is wanted of each logits row, and came out */
+    uint32_t *sample_rows;   /* [runs_max] logits rows that are wanted whole, then the others */
     runner_sampled *sampled; /* [runs_max] */
     pthread_t thread;
     bool has_thread;

@@ -1,6 +1,6 @@
-/* One step on the engine thread: run it, sample its logits rows on all workers, give every token to
- * its request and end those that are done. Allocates nothing. Owner: the engine thread; the
- * sampling jobs run on the pool while it waits for them. */
+/* One step on the engine thread: run it, sample its rows on all workers (from their largest logits
+ * where these are enough), give every token to its request and end those that are done. Allocates
+ * nothing. Owner: the engine thread; the sampling jobs run on the pool while it waits for them. */
 #include <inttypes.h>
 #include <math.h>
 
@@ -8,27 +8,34 @@
 #include "base/error.h"
 #include "runner/runner_int.h"
 
-/* A block of logits rows, for the workers. */
+/* Logits rows that can be sampled, for the workers. */
 typedef struct step_block {
     sl_runner *r;
     sl_pool *pool; /* NULL: one thread does it all */
-    uint32_t first, n;
-    float *logits;
+    const uint32_t *rows;
+    uint32_t n;
+    float *logits; /* of these rows; NULL: they were not wanted whole */
     size_t stride;
 } step_block;
 
-/* Row `row` of the step's logits -> the next token of its request, written to the slot's arrays but
- * not yet published. */
-static void step_sample_row(const step_block *b, uint32_t row, sl_sampler *sampler) {
+/* The i-th row of the block -> the next token of its request, written to the slot's arrays but not
+ * yet published. */
+static void step_sample_row(const step_block *b, uint32_t i_row, sl_sampler *sampler) {
     sl_runner *r = b->r;
+    const uint32_t row = b->rows[i_row];
     const runner_active *a = &r->active[r->logits_slots[row]];
     sl_request *q = a->request;
     runner_sampled *out = &r->sampled[row];
-    float *logits = b->logits + (row - b->first) * b->stride;
     const uint32_t i = a->n_out;
+    const uint64_t position = (uint64_t)q->n_prompt + i;
     sl_sample_out chosen;
-    out->status = sl_sample_row(sampler, logits, &q->sample, q->history, q->choice,
-                                (uint64_t)q->n_prompt + i, &chosen, &out->error);
+    if (b->logits != NULL) {
+        out->status = sl_sample_row(sampler, b->logits + i_row * b->stride, &q->sample, q->history,
+                                    q->choice, position, &chosen, &out->error);
+    } else {
+        out->status = sl_sample_largest(sampler, &r->tops[row].top, r->tops[row].log_sum,
+                                        &q->sample, q->choice, position, &chosen, &out->error);
+    }
     if (out->status != SL_OK) {
         return;
     }
@@ -47,7 +54,19 @@ static void step_sample_job(void *arg, uint32_t ith, uint32_t nth) {
     (void)nth;
     const step_block *b = arg;
     for (uint32_t i; (i = sl_pool_claim(b->pool, ith, 1)) < b->n;) {
-        step_sample_row(b, b->first + i, b->r->samplers[ith]);
+        step_sample_row(b, i, b->r->samplers[ith]);
+    }
+}
+
+static void step_sample(step_block *b) {
+    sl_runner *r = b->r;
+    if (b->n <= 1 || r->n_workers == 1) { /* not worth waking the others */
+        for (uint32_t i = 0; i < b->n; i++) {
+            step_sample_row(b, i, r->samplers[0]);
+        }
+    } else {
+        b->pool = sl_engine_pool(r->engine);
+        sl_pool_run(b->pool, step_sample_job, b);
     }
 }
 
@@ -55,15 +74,8 @@ static sl_status step_on_logits(void *user, uint32_t first, uint32_t n, float *l
                                 size_t stride, sl_error *err) {
     (void)err; /* a row that fails ends its own request only */
     sl_runner *r = user;
-    step_block b = {.r = r, .first = first, .n = n, .logits = logits, .stride = stride};
-    if (n == 1 || r->n_workers == 1) { /* not worth waking the others */
-        for (uint32_t i = 0; i < n; i++) {
-            step_sample_row(&b, first + i, r->samplers[0]);
-        }
-    } else {
-        b.pool = sl_engine_pool(r->engine);
-        sl_pool_run(b.pool, step_sample_job, &b);
-    }
+    step_sample(&(step_block){
+        .r = r, .rows = r->sample_rows + first, .n = n, .logits = logits, .stride = stride});
     return SL_OK;
 }
 
@@ -147,25 +159,46 @@ static void step_fail(sl_runner *r, const sl_step *step, const sl_error *err) {
     }
 }
 
-void sl_runner_step(sl_runner *r, const sl_step *step, uint64_t now_ns) {
-    uint32_t n_logits = 0;
+/* Which slots get a token, and what of their logits that takes; returns how many rows are wanted
+ * whole. */
+static uint32_t step_ask(sl_runner *r, const sl_step *step) {
+    uint32_t n_logits = 0, n_whole = 0, n_tops = 0;
     for (uint32_t i = 0; i < step->n_runs; i++) {
-        if (step->runs[i].n_logits > 0) {
-            r->logits_slots[n_logits++] = step->runs[i].owner;
+        if (step->runs[i].n_logits == 0) {
+            continue;
         }
+        const uint32_t slot = step->runs[i].owner;
+        const sl_sample_options *o = &r->active[slot].request->sample;
+        sl_step_top *t = &r->tops[n_logits];
+        t->top.n_wanted = sl_sample_n_largest(o, r->n_vocab);
+        t->wants_log_sum = o->want_logprob || o->n_top > 0;
+        r->logits_slots[n_logits] = slot;
+        n_whole += t->top.n_wanted == 0;
+        n_logits++;
     }
+    for (uint32_t i = 0, whole = 0; i < n_logits; i++) {
+        r->sample_rows[r->tops[i].top.n_wanted == 0 ? whole++ : n_whole + n_tops++] = i;
+    }
+    return n_whole;
+}
+
+void sl_runner_step(sl_runner *r, const sl_step *planned, uint64_t now_ns) {
+    const uint32_t n_whole = step_ask(r, planned);
+    sl_step step = *planned;
+    step.tops = r->tops;
     sl_error err = {0};
-    const sl_status status = sl_engine_step(r->engine, step, n_logits > 0 ? step_on_logits : NULL,
-                                            r, &err);
-    const uint64_t end_ns = sl_clock_mono_ns();
+    const sl_status status = sl_engine_step(r->engine, &step, step_on_logits, r, &err);
     if (status != SL_OK) {
         err.code = status;
-        step_fail(r, step, &err);
+        step_fail(r, &step, &err);
         return;
     }
-    step_count(r, step, now_ns, end_ns);
+    step_sample(
+        &(step_block){.r = r, .rows = r->sample_rows + n_whole, .n = step.n_logits - n_whole});
+    const uint64_t end_ns = sl_clock_mono_ns();
+    step_count(r, &step, now_ns, end_ns);
     sl_sched_commit(r->sched);
-    for (uint32_t i = 0; i < n_logits; i++) {
+    for (uint32_t i = 0; i < step.n_logits; i++) {
         step_give(r, i, end_ns);
     }
 }

@@ -185,7 +185,7 @@ static void sampler_collect(sl_sampler *s, const float *logits, float least) {
         uint32_t end = begin + (left < SAMPLE_BLOCK ? left : SAMPLE_BLOCK);
         for (uint32_t i = begin; i < end; i++) {
             if (logits[i] >= least) {
-                s->keys[n++] = sl_sample_key(logits[i], i);
+                s->keys[n++] = sl_top_key(logits[i], i);
             }
         }
     }
@@ -197,11 +197,11 @@ static void sampler_collect_top(sl_sampler *s, const float *logits, uint32_t k) 
     float least = -FLT_MAX;
     if (k <= s->n_blocks) {
         for (uint32_t b = 0; b < s->n_blocks; b++) {
-            s->keys[b] = sl_sample_key(s->block_max[b], b);
+            s->keys[b] = sl_top_key(s->block_max[b], b);
         }
         uint64_t cut = sl_sample_cut(s->keys, NULL, s->n_blocks, k, s->select_keys,
                                      s->select_weights);
-        float kth = s->block_max[sl_sample_key_id(cut)];
+        float kth = s->block_max[sl_top_key_id(cut)];
         least = kth > least ? kth : least;
     }
     sampler_collect(s, logits, least);
@@ -219,10 +219,10 @@ static void sampler_collect_top(sl_sampler *s, const float *logits, uint32_t k) 
 }
 
 /* Gives the candidates their weights, relative to the row's maximum; returns the sum. */
-static double sampler_weigh(sl_sampler *s, const float *logits, float inv_t) {
+static double sampler_weigh(sl_sampler *s, float inv_t) {
     double sum = 0;
     for (size_t i = 0; i < s->n; i++) {
-        s->weights[i] = expf((logits[sl_sample_key_id(s->keys[i])] - s->max) * inv_t);
+        s->weights[i] = expf((sl_top_key_logit(s->keys[i]) - s->max) * inv_t);
         sum += s->weights[i];
     }
     return sum;
@@ -252,7 +252,7 @@ static double sampler_collect_mass(sl_sampler *s, const float *logits, float inv
     for (float depth = 4;; depth *= 2) {
         float least = s->max - depth / inv_t;
         sampler_collect(s, logits, least > -FLT_MAX ? least : -FLT_MAX);
-        if (sampler_weigh(s, logits, inv_t) >= (double)top_p * whole || depth >= SAMPLE_DEPTH_MAX) {
+        if (sampler_weigh(s, inv_t) >= (double)top_p * whole || depth >= SAMPLE_DEPTH_MAX) {
             return whole;
         }
     }
@@ -260,21 +260,18 @@ static double sampler_collect_mass(sl_sampler *s, const float *logits, float inv
 
 /* Locally typical: the tokens whose surprise is nearest to the mean surprise, up to the mass `p`.
  * `sum`: of all weights; returns that of the survivors. */
-static double sampler_typical(sl_sampler *s, const float *logits, float inv_t, float p,
-                              double sum) {
+static double sampler_typical(sl_sampler *s, float inv_t, float p, double sum) {
     double mean =
         0; /* of (logit - max) / T; the entropy is log(sum) - mean, the surprise log(sum) - that */
     for (size_t i = 0; i < s->n; i++) {
         if (s->weights[i] > 0) {
-            mean += s->weights[i] *
-                    (double)((logits[sl_sample_key_id(s->keys[i])] - s->max) * inv_t);
+            mean += s->weights[i] * (double)((sl_top_key_logit(s->keys[i]) - s->max) * inv_t);
         }
     }
     mean /= sum;
     for (size_t i = 0; i < s->n; i++) {
-        uint32_t id = sl_sample_key_id(s->keys[i]);
-        double off = (double)((logits[id] - s->max) * inv_t) - mean;
-        s->keys_typical[i] = sl_sample_key((float)-fabs(off), id);
+        double off = (double)((sl_top_key_logit(s->keys[i]) - s->max) * inv_t) - mean;
+        s->keys_typical[i] = sl_top_key((float)-fabs(off), sl_top_key_id(s->keys[i]));
     }
     uint64_t cut = sl_sample_cut(s->keys_typical, s->weights, s->n, (double)p * sum, s->select_keys,
                                  s->select_weights);
@@ -337,42 +334,29 @@ static uint32_t sampler_draw_candidates(const sl_sampler *s, double u) {
         sum += s->weights[i];
     }
     double target = u * sum;
-    uint32_t id = sl_sample_key_id(s->keys[0]);
+    uint32_t id = sl_top_key_id(s->keys[0]);
     for (size_t i = 0; i < s->n && acc <= target; i++) {
         acc += s->weights[i];
-        id = s->weights[i] > 0 ? sl_sample_key_id(s->keys[i]) : id;
+        id = s->weights[i] > 0 ? sl_top_key_id(s->keys[i]) : id;
     }
     return id;
 }
 
-/* Filters and draw. The row is scanned. */
-static uint32_t sampler_draw(sl_sampler *s, const float *logits, const sl_sample_options *o,
-                             double u) {
-    const float inv_t = 1 / o->temperature;
-    const bool by_k = o->top_k > 0 && o->top_k < s->n_vocab;
-    const bool by_typical = o->typical_p > 0 && o->typical_p < 1;
-    const bool by_p = o->top_p < 1;
-    if (!by_k && !by_typical && !by_p && o->min_p <= 0) {
-        return sampler_draw_row(s, logits, inv_t, u);
+static bool options_by_k(const sl_sample_options *o, uint32_t n_vocab) {
+    return o->top_k > 0 && o->top_k < n_vocab;
+}
+
+static bool options_by_typical(const sl_sample_options *o) {
+    return o->typical_p > 0 && o->typical_p < 1;
+}
+
+/* The filters behind top-k and the draw, from candidates whose weights sum to `sum`. */
+static uint32_t sampler_draw_filtered(sl_sampler *s, const sl_sample_options *o, double sum,
+                                      double u) {
+    if (options_by_typical(o)) {
+        sum = sampler_typical(s, 1 / o->temperature, o->typical_p, sum);
     }
-    double sum;
-    if (by_k) {
-        sampler_collect_top(s, logits, o->top_k);
-        sum = sampler_weigh(s, logits, inv_t);
-    } else if (by_typical) {
-        sampler_collect(s, logits, -FLT_MAX);
-        sum = sampler_weigh(s, logits, inv_t);
-    } else if (by_p) {
-        sum = sampler_collect_mass(s, logits, inv_t, o->top_p);
-    } else { /* a little deeper than needed; the weights decide */
-        float least = s->max + (logf(o->min_p) - 0.01f) / inv_t;
-        sampler_collect(s, logits, least > -FLT_MAX ? least : -FLT_MAX);
-        sum = sampler_weigh(s, logits, inv_t);
-    }
-    if (by_typical) {
-        sum = sampler_typical(s, logits, inv_t, o->typical_p, sum);
-    }
-    if (by_p) {
+    if (o->top_p < 1) {
         (void)sampler_keep(s, s->keys,
                            sl_sample_cut(s->keys, s->weights, s->n, (double)o->top_p * sum,
                                          s->select_keys, s->select_weights));
@@ -383,22 +367,59 @@ static uint32_t sampler_draw(sl_sampler *s, const float *logits, const sl_sample
     return sampler_draw_candidates(s, u);
 }
 
+/* Filters and draw. The row is scanned. */
+static uint32_t sampler_draw(sl_sampler *s, const float *logits, const sl_sample_options *o,
+                             double u) {
+    const float inv_t = 1 / o->temperature;
+    const bool by_k = options_by_k(o, s->n_vocab);
+    const bool by_typical = options_by_typical(o);
+    const bool by_p = o->top_p < 1;
+    if (!by_k && !by_typical && !by_p && o->min_p <= 0) {
+        return sampler_draw_row(s, logits, inv_t, u);
+    }
+    double sum;
+    if (by_k) {
+        sampler_collect_top(s, logits, o->top_k);
+        sum = sampler_weigh(s, inv_t);
+    } else if (by_typical) {
+        sampler_collect(s, logits, -FLT_MAX);
+        sum = sampler_weigh(s, inv_t);
+    } else if (by_p) {
+        sum = sampler_collect_mass(s, logits, inv_t, o->top_p);
+    } else { /* a little deeper than needed; the weights decide */
+        float least = s->max + (logf(o->min_p) - 0.01f) / inv_t;
+        sampler_collect(s, logits, least > -FLT_MAX ? least : -FLT_MAX);
+        sum = sampler_weigh(s, inv_t);
+    }
+    return sampler_draw_filtered(s, o, sum, u);
+}
+
 /* --- log-probabilities --- */
 
-/* Logarithm of the sum of exponentials of the scanned row. */
+/* Logarithm of the sum of exponentials of the row. */
 static double sampler_log_sum(const sl_sampler *s, const float *logits) {
-    return (double)s->max + log(s->k->sum_exp(logits, s->n_vocab, s->max, 1));
+    sl_exp_sum sum = SL_EXP_SUM_NONE;
+    for (uint32_t i = 0; i < s->n_vocab; i += SL_TOP_BLOCK) {
+        const uint32_t n = s->n_vocab - i < SL_TOP_BLOCK ? s->n_vocab - i : SL_TOP_BLOCK;
+        sl_exp_sum_add(&sum, sl_exp_sum_of(s->k, logits + i, n));
+    }
+    return sl_exp_sum_log(sum);
+}
+
+/* Of the keys, likeliest first. */
+static void list_top(const uint64_t *keys, size_t n, double log_sum, sl_sample_out *out) {
+    out->n_top = (uint32_t)n;
+    for (size_t i = 0; i < n; i++) {
+        out->top[i] = (sl_sample_top){(int32_t)sl_top_key_id(keys[i]),
+                                      (float)((double)sl_top_key_logit(keys[i]) - log_sum)};
+    }
 }
 
 static void sampler_list_top(sl_sampler *s, const float *logits, uint32_t n_top, double log_sum,
                              sl_sample_out *out) {
     sampler_collect_top(s, logits, n_top);
     sl_sample_sort(s->keys, s->n);
-    out->n_top = (uint32_t)s->n;
-    for (uint32_t i = 0; i < out->n_top; i++) {
-        uint32_t id = sl_sample_key_id(s->keys[i]);
-        out->top[i] = (sl_sample_top){(int32_t)id, (float)((double)logits[id] - log_sum)};
-    }
+    list_top(s->keys, s->n, log_sum, out);
 }
 
 sl_status sl_sample_row(sl_sampler *s, float *logits, const sl_sample_options *o,
@@ -434,6 +455,59 @@ sl_status sl_sample_row(sl_sampler *s, float *logits, const sl_sample_options *o
     }
     if (wanted) {
         result.logprob = (float)((double)sampler_original(s, logits, result.id) - log_sum);
+    }
+    *out = result;
+    return SL_OK;
+}
+
+/* --- from the largest logits alone --- */
+
+uint32_t sl_sample_n_largest(const sl_sample_options *o, uint32_t n_vocab) {
+    if (o->n_bias > 0 || sl_sample_needs_history(o)) {
+        return 0;
+    }
+    const bool greedy = o->temperature < SAMPLE_GREEDY_BELOW;
+    if (!greedy && (!options_by_k(o, n_vocab) || o->top_k > SL_TOP_MAX)) {
+        return 0;
+    }
+    const uint32_t n = greedy ? 1 : o->top_k;
+    return n > o->n_top ? n : o->n_top;
+}
+
+/* The candidates are the top_k largest, in the order of their ids. */
+static void sampler_take_largest(sl_sampler *s, const sl_top *largest, uint32_t top_k) {
+    s->n = largest->n < top_k ? largest->n : top_k;
+    for (size_t i = 0; i < s->n; i++) {
+        const uint64_t key = largest->keys[i];
+        size_t j = i;
+        for (; j > 0 && sl_top_key_id(s->keys[j - 1]) > sl_top_key_id(key); j--) {
+            s->keys[j] = s->keys[j - 1];
+        }
+        s->keys[j] = key;
+    }
+}
+
+sl_status sl_sample_largest(sl_sampler *s, const sl_top *largest, double log_sum,
+                            const sl_sample_options *o, uint32_t choice, uint64_t position,
+                            sl_sample_out *out, sl_error *err) {
+    if (largest->has_nan || largest->n == 0 || !isfinite(sl_top_key_logit(largest->keys[0]))) {
+        return sampler_numeric(position, err);
+    }
+    sl_sample_out result = {.id = (int32_t)sl_top_key_id(largest->keys[0])};
+    if (o->temperature >= SAMPLE_GREEDY_BELOW) {
+        s->max = sl_top_key_logit(largest->keys[0]);
+        sampler_take_largest(s, largest, o->top_k);
+        const double sum = sampler_weigh(s, 1 / o->temperature);
+        result.id = (int32_t)sampler_draw_filtered(s, o, sum,
+                                                   sl_rng_double(o->seed, choice, position));
+    }
+    if (o->want_logprob || o->n_top > 0) {
+        list_top(largest->keys, largest->n < o->n_top ? largest->n : o->n_top, log_sum, &result);
+        uint32_t i = 0;
+        while ((int32_t)sl_top_key_id(largest->keys[i]) != result.id) {
+            i++; /* it is one of them */
+        }
+        result.logprob = (float)((double)sl_top_key_logit(largest->keys[i]) - log_sum);
     }
     *out = result;
     return SL_OK;

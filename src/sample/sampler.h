@@ -23,7 +23,7 @@
 
 #include <sluice/status.h>
 
-#include "kernels/kernels.h"
+#include "kernels/top.h"
 
 #define SL_SAMPLE_BIAS_MAX 1024
 #define SL_SAMPLE_TOP_MAX 20
@@ -107,5 +107,16 @@ void sl_sampler_free(sl_sampler *s); /* NULL is fine */
 SL_NODISCARD sl_status sl_sample_row(sl_sampler *s, float *logits, const sl_sample_options *o,
                                      const sl_sample_history *h, uint32_t choice, uint64_t position,
                                      sl_sample_out *out, sl_error *err);
+
+/* How many of a row's largest logits are enough to sample by these options; 0: the row is needed.
+ * No row is for greedy choices and for those among the top_k likeliest, unless bias or penalties
+ * change logits. */
+uint32_t sl_sample_n_largest(const sl_sample_options *o, uint32_t n_vocab);
+/* The same token and log-probabilities as from the whole row, from as many of its largest logits
+ * as sl_sample_n_largest says, or all. log_sum: logarithm of the sum of the row's exponentials
+ * (top.h); only looked at where log-probabilities are wanted. */
+SL_NODISCARD sl_status sl_sample_largest(sl_sampler *s, const sl_top *largest, double log_sum,
+                                         const sl_sample_options *o, uint32_t choice,
+                                         uint64_t position, sl_sample_out *out, sl_error *err);
 
 #endif

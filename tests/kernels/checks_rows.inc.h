@@ -342,6 +342,12 @@ static void check_reductions(void) {
                 const uint32_t want = state.ref.argmax(b.x, n);
                 CHECK(k->argmax(b.x, n) == want, "argmax at %s: n %u kind %d", sl_isa_name(k->isa),
                       n, kind);
+                for (uint32_t at = 0; at < n; at += 1 + n / 9) {
+                    const float least = b.x[(at * 7 + 3) % n];
+                    const uint32_t first = state.ref.not_below(b.x + at, n - at, least);
+                    CHECK(k->not_below(b.x + at, n - at, least) == first,
+                          "not_below at %s: n %u kind %d", sl_isa_name(k->isa), n - at, kind);
+                }
                 if (want != UINT32_MAX && isfinite(b.x[want])) {
                     const double a = state.ref.sum_exp(b.x, n, b.x[want], 1.7f);
                     const double e = k->sum_exp(b.x, n, b.x[want], 1.7f);
@@ -359,6 +365,10 @@ static void check_reductions(void) {
         }
         CHECK(state.level[l].argmax(x, 40) == 0, "argmax of -infinities at %s",
               sl_isa_name(state.level[l].isa));
+        CHECK(state.level[l].not_below(x, 40, -1e30f) == 40 &&
+                  state.level[l].not_below(x, 40, -INFINITY) == 0 &&
+                  state.level[l].not_below(x, 0, -INFINITY) == 0,
+              "not_below of -infinities at %s", sl_isa_name(state.level[l].isa));
         CHECK(state.level[l].sum_exp(x, 40, 0.0f, 1.0f) == 0.0, "sum_exp of -infinities at %s",
               sl_isa_name(state.level[l].isa));
     }

@@ -77,7 +77,7 @@ static cpu_phase *linear_joined(const cpu_segment *s, cpu_phase_kind kind, sl_va
     cpu_phase *last = s->n_phases == 0 ? NULL : &s->phases[s->n_phases - 1];
     if (last == NULL || last->kind != kind || last->u.linear.in != in ||
         last->u.linear.form != w->form || last->u.linear.tiles != w->tiles ||
-        last->u.linear.n == CPU_LINEAR_MAX) {
+        last->u.linear.n == CPU_LINEAR_MAX || last->u.linear.act != NULL) {
         return NULL;
     }
     for (uint32_t j = 0; j < last->u.linear.n; j++) {
@@ -112,6 +112,99 @@ static void builder_round_for(phase_builder *b, sl_value_id v, const cpu_weight 
     builder_round(b, v, CPU_FORM_BF16, many | (w->form == CPU_FORM_BF16 ? others : 0));
 }
 
+/* True if value v is read from operation i of the segment on, up to where it is written again, and
+ * only by products that read it in this form. */
+static bool value_only_read_as(const phase_builder *b, uint32_t i, uint32_t end, sl_value_id v,
+                               cpu_form form) {
+    const sl_plan *plan = b->p->plan;
+    bool is_read = false;
+    for (; i < end; i++) {
+        const sl_plan_op *op = &plan->ops[i];
+        bool product = op->kind == SL_OP_EXPERTS ||
+                       (op->kind == SL_OP_LINEAR && op->u.linear.n_head == 0);
+        for (uint32_t k = 0; k < sl_plan_op_n_in(op); k++) {
+            if (op->in[k] != v) {
+                continue;
+            }
+            if (!product || k > 0 || b->p->weights[op->weight].tiles ||
+                b->p->weights[op->weight].form != form) {
+                return false;
+            }
+            is_read = true;
+        }
+        if (op->out == v) {
+            return is_read && !op_writes_part(op);
+        }
+    }
+    return is_read && v != plan->hidden;
+}
+
+/* The operations i, i + 1 .. i + n - 1 are products with one input, and the next one is the
+ * activation that alone takes their outputs: returns n, or 0. */
+static uint32_t gated_products(const phase_builder *b, uint32_t i, uint32_t end) {
+    const sl_plan *plan = b->p->plan;
+    const sl_plan_op *first = &plan->ops[i];
+    uint32_t n = 1;
+    while (n < 2 && i + n < end && plan->ops[i + n].kind == first->kind) {
+        n++;
+    }
+    const sl_plan_op *act = &plan->ops[i + n];
+    if (i + n >= end || act->kind != SL_OP_ACT || sl_plan_op_n_in(act) != n ||
+        act->out == first->in[0] || plan->values[act->out].width < SL_ACT_GROUP) {
+        return 0;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        const sl_plan_op *op = &plan->ops[i + k];
+        bool taken = op->out == act->in[0] || (n == 2 && op->out == act->in[1]);
+        if (!taken || op->bias >= 0 || op->in[0] != first->in[0] || op->out == op->in[0] ||
+            (k == 1 && op->out == first->out) ||
+            (op->kind == SL_OP_LINEAR && op->u.linear.n_head > 0) ||
+            b->p->weights[op->weight].form != b->p->weights[first->weight].form ||
+            b->p->weights[op->weight].tiles ||
+            (op->out != act->out && value_is_read_from(plan, i + n + 1, end, op->out))) {
+            return 0;
+        }
+    }
+    return n;
+}
+
+/* Appends products and the activation of their outputs as one phase, if they can be; returns how
+ * many operations of the plan it covers. */
+static uint32_t builder_gated(phase_builder *b, uint32_t i, uint32_t end) {
+    const sl_plan *plan = b->p->plan;
+    const sl_plan_op *op = &plan->ops[i];
+    uint32_t n = gated_products(b, i, end);
+    if (n == 0) {
+        return 0;
+    }
+    const sl_plan_op *act = &plan->ops[i + n];
+    cpu_phase *phase = &b->seg->phases[b->seg->n_phases++];
+    phase->kind = op->kind == SL_OP_EXPERTS ? CPU_PHASE_EXPERTS : CPU_PHASE_LINEAR;
+    phase->u.linear.in = op->in[0];
+    phase->u.linear.form = b->p->weights[op->weight].form;
+    phase->u.linear.tiles = false;
+    phase->u.linear.n = n;
+    phase->u.linear.act = act;
+    phase->u.linear.act_form = CPU_FORM_F32;
+    for (uint32_t k = 0; k < n; k++) { /* in the order of the activation's inputs */
+        const sl_plan_op *product = &plan->ops[i + k];
+        phase->u.linear.l[product->out == act->in[0] ? 0 : 1] = (cpu_linear){
+            .w = &b->p->weights[product->weight], .out = product->out};
+    }
+    b->rows_open = false;
+    memset(b->fresh[act->out], 0, sizeof(b->fresh[act->out]));
+    for (cpu_form form = CPU_FORM_INT8; form <= CPU_FORM_BF16; form++) {
+        if (value_only_read_as(b, i + n + 1, end, act->out, form)) {
+            phase->u.linear.act_form = form;
+            b->seg->values[act->out].wants[form] = true;
+            b->fresh[act->out][form] = CPU_FEW | CPU_MANY;
+            return n + 1;
+        }
+    }
+    b->seg->values[act->out].written = true;
+    return n + 1;
+}
+
 /* Appends a product, of experts or not; returns how many operations of the plan it covers. */
 static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
     const sl_plan *plan = b->p->plan;
@@ -119,6 +212,10 @@ static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
     const cpu_weight *w = &b->p->weights[op->weight];
     sl_value_id in = op->in[0];
     builder_round_for(b, in, w);
+    uint32_t gated = builder_gated(b, i, end);
+    if (gated > 0) {
+        return gated;
+    }
     bool folds = linear_folds_add(plan, i, end);
     cpu_linear l = {.w = w, .out = folds ? plan->ops[i + 1].out : op->out, .add = folds};
     cpu_segment *s = b->seg;
@@ -131,6 +228,7 @@ static uint32_t builder_linear(phase_builder *b, uint32_t i, uint32_t end) {
         last->u.linear.form = w->form;
         last->u.linear.tiles = w->tiles;
         last->u.linear.n = 0;
+        last->u.linear.act = NULL;
     }
     last->u.linear.l[last->u.linear.n++] = l;
     b->rows_open = false;
@@ -317,6 +415,9 @@ static sl_status segment_build(sl_program *p, cpu_segment *seg, uint32_t first, 
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the program of %" PRIu32 " operations",
                        n);
     }
+    for (uint32_t i = 0; i < plan->n_values; i++) {
+        seg->values[i].rows_max = seg->rows_max;
+    }
     phase_builder b = {.p = p, .seg = seg, .fresh = fresh};
     for (uint32_t i = 0; i < plan->n_ropes && !is_head; i++) {
         builder_row_op(&b, 0, (cpu_row_op){.kind = CPU_ROW_ROPE_ANGLES, .i_rope = i});
@@ -337,5 +438,6 @@ sl_status sl_cpu_phases_build(sl_program *p, sl_error *err) {
     p->head.rows_max = p->options.rows_max < SL_LOGITS_BLOCK ? p->options.rows_max
                                                              : SL_LOGITS_BLOCK;
     SL_TRY(segment_build(p, &p->body, 0, p->plan->n_body, false, err));
-    return segment_build(p, &p->head, p->plan->n_body, p->plan->n_ops, true, err);
+    SL_TRY(segment_build(p, &p->head, p->plan->n_body, p->plan->n_ops, true, err));
+    return p->plan->is_encoder ? SL_OK : sl_cpu_top_build(p, err);
 }

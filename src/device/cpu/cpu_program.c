@@ -26,7 +26,7 @@ static void layout_values(const sl_plan *plan, cpu_segment *seg, carver *c) {
         cpu_value *v = &seg->values[i];
         v->width = plan->values[i].width;
         v->n_choices = plan->values[i].n_choices;
-        size_t rows = (size_t)seg->rows_max * (v->n_choices == 0 ? 1 : v->n_choices);
+        size_t rows = (size_t)v->rows_max * (v->n_choices == 0 ? 1 : v->n_choices);
         if (v->written) {
             v->stride = sl_row_stride(v->width, sizeof(float));
             v->x = carve(c, v->stride * rows, sizeof(float));
@@ -64,6 +64,19 @@ static size_t scratch_floats_needed(const sl_program *p) {
         most = n > most ? n : most;
     }
     return (most + 15) & ~(size_t)15;
+}
+
+static size_t columns_floats_needed(const sl_program *p) {
+    size_t most = (size_t)p->top.rows_max * CPU_TOP_STRIDE;
+    for (uint32_t i = 0; i < p->body.n_phases; i++) {
+        const cpu_phase *phase = &p->body.phases[i];
+        if ((phase->kind == CPU_PHASE_LINEAR || phase->kind == CPU_PHASE_EXPERTS) &&
+            phase->u.linear.act != NULL) {
+            size_t n = (size_t)phase->u.linear.n * CPU_GATED_FLOATS;
+            most = n > most ? n : most;
+        }
+    }
+    return most;
 }
 
 static void layout_choices(sl_program *p, carver *c) {
@@ -108,6 +121,13 @@ static void layout_attend(sl_program *p, carver *c) {
     p->done = carve(c, p->done_max, sizeof(*p->done));
 }
 
+static void layout_top(sl_program *p, carver *c) {
+    cpu_top *t = &p->top;
+    size_t n = (size_t)p->device->n_threads * t->rows_max;
+    t->found = carve(c, n, sizeof(*t->found));
+    t->sums = carve(c, (size_t)t->rows_max * t->n_blocks, sizeof(*t->sums));
+}
+
 static void layout_step(sl_program *p, carver *c) {
     layout_values(p->plan, &p->body, c);
     layout_values(p->plan, &p->head, c);
@@ -117,8 +137,12 @@ static void layout_step(sl_program *p, carver *c) {
     }
     p->scratch_floats = scratch_floats_needed(p);
     p->scratch = carve(c, p->scratch_floats * p->device->n_threads, sizeof(float));
+    p->columns_floats = columns_floats_needed(p);
+    p->columns = carve(c, p->columns_floats * p->device->n_threads, sizeof(float));
     p->row_run = carve(c, p->options.rows_max, sizeof(uint32_t));
     p->gather = carve(c, p->options.rows_max, sizeof(uint32_t));
+    p->asked = carve(c, p->options.rows_max, sizeof(uint32_t));
+    layout_top(p, c);
     layout_choices(p, c);
     layout_attend(p, c);
     p->packing.state = carve(c, p->packing.n_panels, sizeof(*p->packing.state));

@@ -13,9 +13,9 @@
  *   experts  products as in linear, of each expert with the rows that chose it: tasks are experts x
  *            panels
  *
- * So a Llama layer takes ten phases (nine with --exact) whatever the batch is. A rows phase of few
- * rows, and a sort, need no barrier of their own: see cpu_run.c. Values that exist once per choice
- * lie in the order of the experts.
+ * So a Llama layer takes nine phases (eight with --exact) whatever the batch is. A rows phase of
+ * few rows, and a sort, need no barrier of their own: see cpu_run.c. Values that exist once per
+ * choice lie in the order of the experts.
  *
  * On a machine of several NUMA nodes each has a share of the panels of every weight, packed by its
  * own workers, and a stretch of the pages. Tasks are a node's whose panels they read, or where the
@@ -29,6 +29,7 @@
 #include <stdatomic.h>
 
 #include "device/device.h"
+#include "kernels/top.h"
 
 #define CPU_LINEAR_MAX 4   /* weights of one linear phase */
 #define CPU_ATTEND_ROWS 16 /* query rows of one attention task */
@@ -58,6 +59,7 @@ typedef struct cpu_value {
     float *x; /* [rows][stride], 64-byte aligned; NULL unless written */
     uint32_t width;
     uint32_t n_choices;         /* 0: a row per token; else so many, in the order of the experts */
+    uint32_t rows_max;          /* room for so many tokens */
     size_t stride;              /* floats, a multiple of 16 with room for a padded panel */
     bool wants[CPU_FORM_COUNT]; /* some product reads it in this form */
     bool written;               /* some operation of this segment writes the float rows */
@@ -175,7 +177,11 @@ typedef struct cpu_phase {
             bool tiles;    /* of all weights */
             uint32_t n;
             cpu_linear l[CPU_LINEAR_MAX];
-        } linear; /* and experts */
+            /* NULL, or the activation that takes the products' outputs, which nothing else reads:
+             * they stay in the worker's cache, and only its own output is stored. */
+            const sl_plan_op *act;
+            cpu_form act_form; /* in which that is stored: rounded, or as float rows */
+        } linear;              /* and experts */
         struct {
             const sl_plan_op *op;
             const cpu_weight *w;
@@ -207,6 +213,20 @@ typedef struct cpu_segment {
     cpu_value *values; /* [plan->n_values] */
     uint32_t rows_max;
 } cpu_segment;
+
+/* The head where only the largest logits of a row are wanted: its last product is done a block of
+ * SL_TOP_BLOCK columns at a time, which never leave the worker's cache. */
+typedef struct cpu_top {
+    uint32_t i_product; /* phase of the head; what follows it works on each logit alone */
+    uint32_t rows_max;  /* logits rows at a time */
+    uint32_t n_blocks;
+    sl_top *found;    /* [n_threads][rows_max] */
+    sl_exp_sum *sums; /* [rows_max][n_blocks] */
+} cpu_top;
+#define CPU_TOP_STRIDE (SL_TOP_BLOCK + 16) /* rows do not share cache sets */
+
+/* Outputs of one product that an activation takes, held at once. */
+#define CPU_GATED_FLOATS (20u << 10)
 
 /* Inside a page of a layer group, layer `slot` begins at slot * n_kv_head * head_bytes, KV head h
  * at + h * head_bytes: K block, then V block. */
@@ -252,6 +272,7 @@ struct sl_program {
     cpu_weight *weights; /* [plan->n_weights] */
     uint32_t tiles_rows; /* so many rows are multiplied on tiles; UINT32_MAX: never */
     cpu_segment body, head;
+    cpu_top top;
     cpu_group groups[SL_PLAN_GROUPS_MAX];
     uint8_t *packed; /* one region for all panels */
     size_t packed_bytes;
@@ -261,8 +282,9 @@ struct sl_program {
     uint8_t *step; /* one region for values, angles and scratch */
     size_t step_bytes;
     float *angles[SL_PLAN_ROPES_MAX]; /* [rows_max][n_rot] cos, sin pairs of each row */
-    float *scratch;                   /* [n_threads][scratch_floats] */
-    size_t scratch_floats;
+    float *scratch;                   /* [n_threads][scratch_floats] of kernels */
+    float *columns; /* [n_threads][columns_floats] outputs of products that are not stored */
+    size_t scratch_floats, columns_floats;
     /* of the step that runs */
     const sl_step *now;
     uint32_t *row_run; /* [rows_max] run of each row */
@@ -271,7 +293,9 @@ struct sl_program {
     size_t parts_floats;
     _Atomic uint32_t *done; /* [done_max] ranges that are ready, 0 between phases */
     uint32_t done_max;
-    uint32_t *gather; /* [rows_max] row of each logits row */
+    uint32_t *gather; /* [rows_max] row of each logits row: whole ones first, then the others */
+    uint32_t *asked;  /* [rows_max] of the others, their places in step->tops */
+    uint32_t n_whole, n_tops;
     cpu_choices choices;
     uint32_t head_first; /* first logits row of the present block */
 };
@@ -287,7 +311,9 @@ sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn
                              sl_error *err);
 void sl_cpu_program_copy_page(sl_program *p, int32_t from, int32_t to);
 
-/* Parts of compile. Phases: fills the segments from the plan's operations. */
+/* Parts of compile. Finds the head's product of all logits. */
+sl_status sl_cpu_top_build(sl_program *p, sl_error *err);
+/* Phases: fills the segments from the plan's operations. */
 sl_status sl_cpu_phases_build(sl_program *p, sl_error *err);
 /* Numbers the panels of all weights. */
 sl_status sl_cpu_weights_count(sl_program *p, sl_error *err);
@@ -302,13 +328,31 @@ uint64_t sl_cpu_weights_ready_bytes(const sl_program *p);
 bool sl_cpu_weights_wants_all(const sl_program *p);
 void sl_cpu_weights_store(sl_program *p, uint64_t stamp);
 
+/* SL_ERR_IO if what panels held is gone. */
+sl_status sl_cpu_weights_check(const sl_program *p, sl_error *err);
+
+/* Rows of a segment on their way. */
+typedef struct segment_job {
+    sl_program *p;
+    cpu_segment *seg;
+    uint32_t n_rows;
+} segment_job;
+
 /* Parts of run. Panels [begin, end) of matrix `mat` of a packed weight are ready on return. Any
  * worker. */
 void sl_cpu_weight_need(sl_program *p, const cpu_weight *w, uint32_t mat, uint32_t begin,
                         uint32_t end);
-/* SL_ERR_IO if what panels held is gone. */
-sl_status sl_cpu_weights_check(const sl_program *p, sl_error *err);
-
+/* One worker's share of phases [0, end) of the segment. */
+void sl_cpu_phases_run(const segment_job *job, uint32_t end, uint32_t ith, uint32_t nth);
+/* One weight's matrix `mat`, panels [p0, p1), with rows [r0, r1) of the input. out: place of row
+ * r0's first column of panel p0. */
+void sl_cpu_product_run(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
+                        uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0, uint32_t r1,
+                        float *out, size_t out_stride, uint32_t ith);
+/* One worker's share of a phase of products with an activation behind them. */
+void sl_cpu_gated_run(const segment_job *job, const cpu_phase *phase, uint32_t ith);
+/* The head for those rows of the step of which the largest logits are wanted. */
+void sl_cpu_tops_run(sl_program *p);
 /* Rows [begin, end) through the operations of a rows phase; rows of a phase of
  * choices are sorted choices. n_rows: of the segment. */
 void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, uint32_t n_rows,
@@ -338,6 +382,31 @@ static inline const sl_step_run *sl_cpu_row_run(const sl_program *p, uint32_t ro
     const sl_step_run *run = &p->now->runs[p->row_run[row]];
     *pos_out = run->pos0 + (row - run->row_begin);
     return run;
+}
+/* Rounded rows from row `row` and column `column` on, a multiple of SL_ACT_GROUP. */
+static inline sl_act8 sl_cpu_act8_from(const sl_act8 *a, size_t row, size_t column) {
+    const size_t group = row * a->g_stride + column / SL_ACT_GROUP;
+    return (sl_act8){.q = a->q + row * a->q_stride + column,
+                     .d = a->d + group,
+                     .s = a->s + group,
+                     .minus_sum = a->minus_sum + 2 * group,
+                     .q_stride = a->q_stride,
+                     .g_stride = a->g_stride};
+}
+/* Fetches the beginning of a panel: for a task whose weights come from memory, while the one
+ * before it runs. What follows, the kernels fetch ahead by themselves. */
+#define CPU_FETCH_ROWS 16 /* with more rows, weights are waited for less often */
+static inline void sl_cpu_weight_fetch(const cpu_weight *w, uint32_t panel) {
+    if (w->form != CPU_FORM_F32) {
+        const cpu_shard *s = w->shards;
+        while (panel >= s->end) {
+            s++;
+        }
+        const uint8_t *p = w->panels + sl_cpu_shard_offset(w, s, 0) + panel * w->panel_bytes;
+        for (uint32_t at = 0; at < 4096; at += 64) {
+            __builtin_prefetch(p + at, 0, 2);
+        }
+    }
 }
 /* The floats of a vector of the plan; NULL for -1. */
 static inline const float *sl_cpu_vector(const sl_plan *plan, int32_t weight) {

@@ -20,12 +20,6 @@
 /* Row operations write so many floats in the time of a barrier. */
 #define BARRIER_FLOATS 2048
 
-typedef struct segment_job {
-    sl_program *p;
-    cpu_segment *seg;
-    uint32_t n_rows;
-} segment_job;
-
 static uint32_t rows_count(const segment_job *job, const cpu_phase *phase) {
     uint32_t n_choices = phase->u.rows.n_choices;
     return n_choices == 0 ? job->n_rows : job->n_rows * n_choices;
@@ -100,52 +94,55 @@ static linear_cut linear_cut_of(const segment_job *job, const cpu_phase *phase, 
 /* Panels [p0, p1) of the shard. */
 static void shard_product(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
                           const cpu_shard *s, uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0,
-                          uint32_t r1, uint32_t ith) {
+                          uint32_t r1, float *out, size_t out_stride, uint32_t ith) {
     sl_program *p = job->p;
     const cpu_weight *w = l->w;
     const cpu_value *in = &job->seg->values[in_id];
-    const cpu_value *out = &job->seg->values[l->out];
     const sl_kernels *k = &p->device->kernels;
-    size_t before = sl_cpu_shard_offset(w, s, mat);
+    uint32_t n = p1 - p0;
+    const uint8_t *panels = NULL;
     if (w->form != CPU_FORM_F32) {
         sl_cpu_weight_need(p, w, mat, p0, p1);
+        panels = w->panels + sl_cpu_shard_offset(w, s, mat) + p0 * w->panel_bytes;
     }
     if (w->tiles && r1 - r0 >= p->tiles_rows) {
-        k->amx.mul(w->w->type, w->panels + before, w->panel_bytes, w->w->n_in, p0, p1, in->bf16,
-                   in->bf16_stride, r0, r1, out->x, out->stride, l->add,
-                   p->scratch + ith * p->scratch_floats);
+        k->amx.mul(w->w->type, panels, w->panel_bytes, w->w->n_in, 0, n,
+                   in->bf16 + r0 * in->bf16_stride, in->bf16_stride, 0, r1 - r0, out, out_stride,
+                   l->add, p->scratch + ith * p->scratch_floats);
         return;
     }
     if (w->form == CPU_FORM_PLAIN) {
-        k->plain.mul(w->w->type, w->panels + before, w->w->n_in, p0, p1, in->x, in->stride, r0, r1,
-                     out->x, out->stride, l->add);
+        k->plain.mul(w->w->type, panels, w->w->n_in, 0, n, in->x + r0 * in->stride, in->stride, 0,
+                     r1 - r0, out, out_stride, l->add);
         return;
     }
     if (w->form == CPU_FORM_INT8) {
-        k->product[w->w->type].mul(w->panels + before, w->w->n_in, p0, p1, &in->q, r0, r1, out->x,
-                                   out->stride, l->add);
+        const sl_act8 rows = sl_cpu_act8_from(&in->q, r0, 0);
+        k->product[w->w->type].mul(panels, w->w->n_in, 0, n, &rows, 0, r1 - r0, out, out_stride,
+                                   l->add);
         return;
     }
     if (w->form == CPU_FORM_BF16) {
-        k->bf16.mul(w->panels + before, w->w->n_in, p0, p1, in->bf16, in->bf16_stride, r0, r1,
-                    out->x, out->stride, l->add);
+        k->bf16.mul(panels, w->w->n_in, 0, n, in->bf16 + r0 * in->bf16_stride, in->bf16_stride, 0,
+                    r1 - r0, out, out_stride, l->add);
         return;
     }
-    uint32_t w1 = p1 * SL_PANEL_ROWS < w->w->n_out ? p1 * SL_PANEL_ROWS : w->w->n_out;
-    k->mul_f32(w->w->type, w->w->data + mat * w->w->mat_bytes, w->w->row_bytes, w->w->n_in,
-               p0 * SL_PANEL_ROWS, w1, in->x + r0 * in->stride, in->stride, r1 - r0,
-               out->x + r0 * out->stride, out->stride, l->add,
+    uint32_t w0 = p0 * SL_PANEL_ROWS, left = w->w->n_out - w0;
+    k->mul_f32(w->w->type, w->w->data + mat * w->w->mat_bytes + w0 * w->w->row_bytes,
+               w->w->row_bytes, w->w->n_in, 0, n * SL_PANEL_ROWS < left ? n * SL_PANEL_ROWS : left,
+               in->x + r0 * in->stride, in->stride, r1 - r0, out, out_stride, l->add,
                p->scratch + ith * p->scratch_floats);
 }
 
-/* One weight's matrix `mat`, panels [p0, p1) of any shards, with rows [r0, r1) of the input. */
-static void linear_product(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
-                           uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0, uint32_t r1,
-                           uint32_t ith) {
+/* The panels may be of any shards. */
+void sl_cpu_product_run(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
+                        uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0, uint32_t r1,
+                        float *out, size_t out_stride, uint32_t ith) {
     for (const cpu_shard *s = l->w->shards; p0 < p1; s++) {
         uint32_t end = p1 < s->end ? p1 : s->end;
         if (p0 < end) {
-            shard_product(job, in_id, l, s, mat, p0, end, r0, r1, ith);
+            shard_product(job, in_id, l, s, mat, p0, end, r0, r1, out, out_stride, ith);
+            out += (size_t)(end - p0) * SL_PANEL_ROWS;
             p0 = end;
         }
     }
@@ -162,8 +159,12 @@ static void linear_share(const segment_job *job, const cpu_phase *phase, const l
         const cpu_shard *s = &l->w->shards[cut->node];
         uint32_t n = s->end - s->first, p1 = end < n ? end : n;
         if (first < p1) {
-            linear_product(job, phase->u.linear.in, l, mat, s->first + first, s->first + p1, r0, r1,
-                           ith);
+            const cpu_value *out = &job->seg->values[l->out];
+            sl_cpu_product_run(job, phase->u.linear.in, l, mat, s->first + first, s->first + p1, r0,
+                               r1,
+                               out->x + r0 * out->stride +
+                                   (size_t)(s->first + first) * SL_PANEL_ROWS,
+                               out->stride, ith);
         }
         first = first > n ? first - n : 0;
         end -= p1;
@@ -177,13 +178,32 @@ static void linear_task(const segment_job *job, const cpu_phase *phase, const li
     linear_share(job, phase, cut, task % cut->n_panel_tasks, 0, r0, r1, ith);
 }
 
+/* The first panel of a task. */
+static void linear_fetch(const cpu_phase *phase, const linear_cut *cut, uint32_t task) {
+    uint64_t n_units = sl_div_up(cut->n_panels, cut->unit);
+    uint32_t panel = (uint32_t)(n_units * task / cut->n_panel_tasks) * cut->unit;
+    for (const cpu_linear *l = phase->u.linear.l;; l++) {
+        const cpu_shard *s = &l->w->shards[cut->node];
+        if (panel < s->end - s->first) {
+            sl_cpu_weight_fetch(l->w, s->first + panel);
+            return;
+        }
+        panel -= s->end - s->first;
+    }
+}
+
 static void phase_linear(const segment_job *job, const cpu_phase *phase, uint32_t ith) {
     sl_pool *pool = job->p->device->pool;
     const sl_nodes *nodes = sl_pool_nodes(pool);
     for (uint32_t i = 0; i < nodes->n; i++) {
         linear_cut cut = linear_cut_of(job, phase, job->n_rows, nodes, sl_pool_turn(pool, ith, i));
-        uint32_t n_tasks = cut.n_row_blocks * cut.n_panel_tasks;
-        for (uint32_t t; sl_pool_take(pool, ith, cut.node, n_tasks, &t);) {
+        uint32_t n_tasks = cut.n_row_blocks * cut.n_panel_tasks, t, next;
+        bool more = sl_pool_take(pool, ith, cut.node, n_tasks, &t);
+        for (; more; t = next) {
+            more = sl_pool_take(pool, ith, cut.node, n_tasks, &next);
+            if (more && job->n_rows <= CPU_FETCH_ROWS) {
+                linear_fetch(phase, &cut, next);
+            }
             linear_task(job, phase, &cut, t, ith);
         }
     }
@@ -237,6 +257,11 @@ static void phase_heads(const segment_job *job, const cpu_phase *phase, uint32_t
 }
 
 static void phase_run(const segment_job *job, const cpu_phase *phase, uint32_t ith, uint32_t nth) {
+    bool products = phase->kind == CPU_PHASE_LINEAR || phase->kind == CPU_PHASE_EXPERTS;
+    if (products && phase->u.linear.act != NULL) {
+        sl_cpu_gated_run(job, phase, ith);
+        return;
+    }
     switch (phase->kind) {
     case CPU_PHASE_ROWS:
         phase_rows(job, phase, ith, nth);
@@ -288,50 +313,75 @@ static void short_phases_run(void *arg) {
     }
 }
 
-static void segment_worker(void *arg, uint32_t ith, uint32_t nth) {
-    const segment_job *job = arg;
+void sl_cpu_phases_run(const segment_job *job, uint32_t end, uint32_t ith, uint32_t nth) {
     const cpu_segment *seg = job->seg;
     sl_pool *pool = job->p->device->pool;
-    for (uint32_t i = 0; i < seg->n_phases;) {
+    for (uint32_t i = 0; i < end;) {
         phase_run(job, &seg->phases[i], ith, nth);
         short_phases s = {.job = job, .next = i + 1, .end = i + 1};
-        while (s.end < seg->n_phases && phase_is_short(job, &seg->phases[s.end], nth)) {
+        while (s.end < end && phase_is_short(job, &seg->phases[s.end], nth)) {
             s.end++;
         }
         if (s.end > s.next) {
             sl_pool_barrier_then(pool, ith, short_phases_run, &s);
-        } else if (s.end < seg->n_phases) {
+        } else if (s.end < end) {
             sl_pool_barrier(pool, ith);
         }
         i = s.end;
     }
 }
 
-/* The step's own small tables: run of each row, tiles of attention, rows that need logits. */
+static void segment_worker(void *arg, uint32_t ith, uint32_t nth) {
+    const segment_job *job = arg;
+    sl_cpu_phases_run(job, job->seg->n_phases, ith, nth);
+}
+
+/* The step's own small tables: run of each row, tiles of attention. */
 static void step_index(sl_program *p, const sl_step *step) {
-    uint32_t n_logits = 0;
     for (uint32_t i = 0; i < step->n_runs; i++) {
         const sl_step_run *run = &step->runs[i];
         for (uint32_t r = 0; r < run->n_rows; r++) {
             p->row_run[run->row_begin + r] = i;
-            if (r >= run->n_rows - run->n_logits) {
-                p->gather[n_logits++] = run->row_begin + r;
-            }
         }
     }
     sl_cpu_attend_cut(p);
+}
+
+/* Which rows need logits: whole rows first, then those of which the largest are wanted. */
+static void step_gather(sl_program *p, const sl_step *step) {
+    p->n_whole = p->n_tops = 0;
+    for (int tops = 0; tops < (step->tops == NULL ? 1 : 2); tops++) {
+        uint32_t i_logits = 0;
+        for (uint32_t i = 0; i < step->n_runs; i++) {
+            const sl_step_run *run = &step->runs[i];
+            for (uint32_t r = run->n_rows - run->n_logits; r < run->n_rows; r++, i_logits++) {
+                bool is_top = step->tops != NULL && step->tops[i_logits].top.n_wanted > 0;
+                if (is_top != (tops == 1)) {
+                    continue;
+                }
+                p->gather[p->n_whole + p->n_tops] = run->row_begin + r;
+                if (is_top) {
+                    p->asked[p->n_tops++] = i_logits;
+                } else {
+                    p->n_whole++;
+                }
+            }
+        }
+    }
 }
 
 sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn, void *user,
                              sl_error *err) {
     p->now = step;
     step_index(p, step);
+    step_gather(p, step);
     segment_job body = {.p = p, .seg = &p->body, .n_rows = step->n_rows};
     sl_pool_run(p->device->pool, segment_worker, &body);
+    sl_cpu_tops_run(p);
     const cpu_value *logits = &p->head.values[p->plan->logits];
-    for (uint32_t first = 0; first < step->n_logits; first += p->head.rows_max) {
+    for (uint32_t first = 0; first < p->n_whole; first += p->head.rows_max) {
         p->head_first = first;
-        uint32_t left = step->n_logits - first;
+        uint32_t left = p->n_whole - first;
         segment_job head = {
             .p = p, .seg = &p->head, .n_rows = left < p->head.rows_max ? left : p->head.rows_max};
         sl_pool_run(p->device->pool, segment_worker, &head);

@@ -125,6 +125,14 @@ static uint32_t argmax_ref(const float *x, uint32_t n) {
     return best;
 }
 
+static uint32_t not_below_ref(const float *x, uint32_t n, float least) {
+    uint32_t i = 0;
+    while (i < n && x[i] < least) {
+        i++;
+    }
+    return i;
+}
+
 static double sum_exp_ref(const float *x, uint32_t n, float max, float scale) {
     double sum = 0.0;
     for (uint32_t i = 0; i < n; i++) {
@@ -144,5 +152,6 @@ void sl_rows_fill_ref(sl_kernels *k) {
     k->scale = scale_ref;
     k->softcap = softcap_ref;
     k->argmax = argmax_ref;
+    k->not_below = not_below_ref;
     k->sum_exp = sum_exp_ref;
 }

@@ -215,6 +215,23 @@ static uint32_t LEVEL(argmax)(const float *x, uint32_t n) {
     return UINT32_MAX;
 }
 
+static uint32_t LEVEL(not_below)(const float *x, uint32_t n, float least) {
+    const uint32_t whole = n / VL * VL;
+    const vf limit = vf_set1(least);
+    for (uint32_t i = 0; i < whole; i += VL) {
+        const uint32_t found = vf_mask_not_below(vf_load(x + i), limit);
+        if (found) {
+            return i + (uint32_t)__builtin_ctz(found);
+        }
+    }
+    for (uint32_t i = whole; i < n; i++) {
+        if (!(x[i] < least)) {
+            return i;
+        }
+    }
+    return n;
+}
+
 static double LEVEL(sum_exp)(const float *x, uint32_t n, float max, float scale) {
     const uint32_t whole = n / VL * VL;
     vd sum = vd_zero();
@@ -240,5 +257,6 @@ void LEVEL(sl_rows_fill)(sl_kernels *k) {
     k->scale = LEVEL(scale);
     k->softcap = LEVEL(softcap);
     k->argmax = LEVEL(argmax);
+    k->not_below = LEVEL(not_below);
     k->sum_exp = LEVEL(sum_exp);
 }

@@ -249,6 +249,9 @@ INLINE uint32_t vf_mask_nan(vf x) {
 INLINE uint32_t vf_mask_eq(vf a, vf b) {
     return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
 }
+INLINE uint32_t vf_mask_not_below(vf a, vf b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
+}
 
 /* (x0, x1), (x2, x3) ... are pairs, cs the matching (cos, sin): the rotated pairs. */
 INLINE vf vf_rotate_pairs(vf x, vf cs) {

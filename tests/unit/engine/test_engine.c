@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -301,6 +302,36 @@ static void test_a_step_allocates_nothing(void **state) {
     close_model(&m);
 }
 
+static long page_faults(void) {
+    struct rusage use;
+    assert_int_equal(getrusage(RUSAGE_SELF, &use), 0);
+    return use.ru_minflt + use.ru_majflt;
+}
+
+/* Once everything was touched, steps take no page faults: fewer than one each, for what the system
+ * does on its own. */
+static void test_steps_touch_no_new_memory(void **state) {
+    (void)state;
+    enum { STEPS = 64 };
+    opened m = open_model(MODELS[1], (sl_engine_options){.n_threads = 2});
+    int32_t ids[40], table[2] = {3, 1};
+    fill_ids(ids, 40, 4);
+    const sl_step_run run = {.n_rows = 40, .n_logits = 2, .n_known = 40, .tables = {table}};
+    sl_step_top tops[2] = {{.top = {.n_wanted = 40}, .wants_log_sum = true},
+                           {.wants_log_sum = false}};
+    const sl_step step = {
+        .ids = ids, .n_rows = 40, .runs = &run, .n_runs = 1, .n_logits = 2, .tops = tops};
+    rows_kept kept;
+    sl_error err;
+    long before = 0;
+    for (int i = 0; i < 2 * STEPS; i++) {
+        before = i == STEPS ? page_faults() : before;
+        assert_int_equal(sl_engine_step(m.engine, &step, keep, &kept, &err), SL_OK);
+    }
+    assert_true(page_faults() - before < STEPS);
+    close_model(&m);
+}
+
 static void test_copied_page_holds_the_same(void **state) {
     (void)state;
     opened m = open_model(MODELS[1], (sl_engine_options){.n_threads = 2});
@@ -407,6 +438,7 @@ int main(void) {
         cmocka_unit_test(test_wrong_steps_are_refused),
         cmocka_unit_test(test_logits_come_in_blocks),
         cmocka_unit_test(test_a_step_allocates_nothing),
+        cmocka_unit_test(test_steps_touch_no_new_memory),
         cmocka_unit_test(test_copied_page_holds_the_same),
         cmocka_unit_test(test_estimate_is_what_is_taken),
         cmocka_unit_test(test_context_fits_the_pool),

@@ -697,7 +697,7 @@ static void test_cut_equals_sorting(void **state) {
     for (uint32_t round = 0; round < 300; round++) {
         uint32_t n = 1 + rnd_below(round % 3 == 0 ? N : 60), spread = 1 + rnd_below(2000);
         for (uint32_t i = 0; i < n; i++) {
-            keys[i] = sl_sample_key((float)rnd_below(spread) / 7 - 50, i);
+            keys[i] = sl_top_key((float)rnd_below(spread) / 7 - 50, i);
             weights[i] = 0.25f; /* exact sums */
         }
         memcpy(sorted, keys, n * 8);
@@ -776,6 +776,111 @@ static void test_create_fails_cleanly(void **state) {
     sl_sampler_free(NULL);
 }
 
+/* --- from the largest logits --- */
+
+static void largest_of(const sl_kernels *k, const float *logits, uint32_t n, uint32_t n_wanted,
+                       sl_top *t, double *log_sum) {
+    sl_exp_sum sum = SL_EXP_SUM_NONE;
+    sl_top_begin(t, n_wanted);
+    for (uint32_t i = 0; i < n; i += SL_TOP_BLOCK) {
+        const uint32_t m = n - i < SL_TOP_BLOCK ? n - i : SL_TOP_BLOCK;
+        sl_top_look(k, t, logits + i, m, i);
+        sl_exp_sum_add(&sum, sl_exp_sum_of(k, logits + i, m));
+    }
+    *log_sum = sl_exp_sum_log(sum);
+}
+
+static sl_sample_options options_of_largest(void) {
+    sl_sample_options o = sl_sample_options_default();
+    o.temperature = rnd_below(4) == 0 ? 0 : (float)(0.2 + 2 * rnd());
+    o.top_k = 1 + rnd_below(SL_TOP_MAX);
+    o.top_p = rnd_below(2) == 0 ? 1 : (float)rnd();
+    o.min_p = rnd_below(3) == 0 ? (float)rnd() * 0.3f : 0;
+    o.typical_p = rnd_below(3) == 0 ? (float)rnd() : 1;
+    o.n_top = rnd_below(3) == 0 ? rnd_below(SL_SAMPLE_TOP_MAX + 1) : 0;
+    o.want_logprob = rnd_below(2) == 0;
+    o.seed = rnd_below(1000);
+    return o;
+}
+
+static void same_from_largest(const sl_kernels *k) {
+    static float logits[N_MAX];
+    for (int round = 0; round < 400; round++) {
+        const uint32_t n = SL_TOP_MAX + 1 + rnd_below(N_MAX - SL_TOP_MAX - 1);
+        const uint32_t steps = rnd_below(2) == 0 ? 10 : 100000; /* ties, or none */
+        for (uint32_t i = 0; i < n; i++) {
+            logits[i] = rintf((float)rnd_normal() * 3 * (float)steps) / (float)steps;
+            logits[i] = round % 5 == 0 && rnd_below(20) != 0 ? -INFINITY : logits[i];
+        }
+        logits[rnd_below(n)] = 1; /* one is possible */
+        const sl_sample_options o = options_of_largest();
+        const uint32_t wanted = sl_sample_n_largest(&o, n);
+        assert_true(wanted > 0 && wanted <= SL_TOP_MAX);
+        sl_top t;
+        double log_sum;
+        largest_of(k, logits, n, rnd_below(2) == 0 ? wanted : SL_TOP_MAX, &t, &log_sum);
+        sl_sampler *s = make_sampler(k, n);
+        sl_sample_out row = {0}, largest = {0};
+        sl_error err;
+        (void)sample(s, logits, n, &o, NULL, 40 + (uint64_t)round, &row);
+        assert_int_equal(
+            sl_sample_largest(s, &t, log_sum, &o, 3, 40 + (uint64_t)round, &largest, &err), SL_OK);
+        assert_int_equal(row.id, largest.id);
+        assert_true(row.logprob == largest.logprob);
+        assert_int_equal(row.n_top, largest.n_top);
+        for (uint32_t i = 0; i < row.n_top; i++) {
+            assert_int_equal(row.top[i].id, largest.top[i].id);
+            assert_true(row.top[i].logprob == largest.top[i].logprob);
+        }
+        sl_sampler_free(s);
+    }
+}
+
+static void test_the_largest_give_the_same(void **state) {
+    (void)state;
+    each_level(same_from_largest);
+}
+
+static void test_when_the_largest_are_enough(void **state) {
+    (void)state;
+    const sl_logit_bias bias = {.id = 1, .bias = 1};
+    sl_sample_options o = {.temperature = 0};
+    assert_int_equal(sl_sample_n_largest(&o, 1000), 1);
+    o.n_top = 5;
+    assert_int_equal(sl_sample_n_largest(&o, 1000), 5);
+    o.repetition_penalty = 1.1f;
+    assert_int_equal(sl_sample_n_largest(&o, 1000), 0);
+    o = (sl_sample_options){.bias = &bias, .n_bias = 1};
+    assert_int_equal(sl_sample_n_largest(&o, 1000), 0);
+    o = sl_sample_options_default();
+    assert_int_equal(sl_sample_n_largest(&o, 1000), 0);
+    o.top_p = 0.9f;
+    assert_int_equal(sl_sample_n_largest(&o, 1000), 0);
+    o.top_k = 40;
+    assert_int_equal(sl_sample_n_largest(&o, 1000), 40);
+    assert_int_equal(sl_sample_n_largest(&o, 40), 0); /* filters nothing */
+    o.top_k = SL_TOP_MAX + 1;
+    assert_int_equal(sl_sample_n_largest(&o, 1000), 0);
+}
+
+static void test_broken_largest(void **state) {
+    (void)state;
+    static sl_kernels k;
+    sl_kernels_init(&k, SL_ISA_REF);
+    sl_sampler *s = make_sampler(&k, 100);
+    const float rows[3][2] = {{1, NAN}, {1, INFINITY}, {-INFINITY, -INFINITY}};
+    for (int i = 0; i < 3; i++) {
+        const sl_sample_options o = {.temperature = i == 1 ? 1.0f : 0.0f, .top_p = 1, .top_k = 2};
+        sl_top t;
+        double log_sum;
+        sl_sample_out out;
+        sl_error err;
+        largest_of(&k, rows[i], 2, 2, &t, &log_sum);
+        assert_int_equal(sl_sample_largest(s, &t, log_sum, &o, 0, 0, &out, &err), SL_ERR_NUMERIC);
+    }
+    sl_sampler_free(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_matches_the_reference),
@@ -793,6 +898,9 @@ int main(void) {
         cmocka_unit_test(test_row_allocates_nothing),
         cmocka_unit_test(test_cut_equals_sorting),
         cmocka_unit_test(test_options_are_checked),
+        cmocka_unit_test(test_the_largest_give_the_same),
+        cmocka_unit_test(test_when_the_largest_are_enough),
+        cmocka_unit_test(test_broken_largest),
         cmocka_unit_test(test_create_fails_cleanly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
