@@ -48,8 +48,8 @@ typedef struct sl_act8 {
     int8_t *q; /* [row][n_in] */
     float *d;  /* [row][n_in / 32] scale */
     float *s;  /* [row][n_in / 32] d * (sum of q) */
-    /* [row][n_in / 32][2] minus the sum of q: over the group, over its first half. What an offset of
-     * the weights adds too much is this times the offset. */
+    /* [row][n_in / 32][2] minus the sum of q: over the group, over its first half. Times the offset
+     * of weights, it takes off what that adds. */
     int32_t *minus_sum;
     size_t q_stride, g_stride;
 } sl_act8;

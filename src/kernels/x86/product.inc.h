@@ -222,8 +222,8 @@ INLINE void tile_add_group(panel_form form, vi levels, uint32_t R, tile_place at
     }
 }
 
-/* What a tile fetches on its way: `lines` cache lines from `at` on with each group. While the memory
- * is the limit, into the second-level cache, which can wait for more lines at a time. */
+/* What a tile fetches on its way: `lines` cache lines from `at` on with each group. While memory is
+ * the limit, into the second-level cache, which can wait for more lines at a time. */
 typedef struct tile_fetch {
     const uint8_t *at;
     uint32_t lines;

@@ -1,6 +1,6 @@
-/* The register tile of the float products: rows of x times the lines of a panel [n][16], each output
- * one chain of fused multiply-adds. Included by product_plain.inc.h and mul_f32.inc.h, with what they
- * are given (vec_*.h, TILE_ROWS, TILE_CASES).
+/* The register tile of the float products: rows of x times the lines of a panel [n][16], each
+ * output one chain of fused multiply-adds. Included by product_plain.inc.h and mul_f32.inc.h, with
+ * what they are given (vec_*.h, TILE_ROWS, TILE_CASES).
  *
  * A panel has F32, F16 or BF16 elements; sums wait in memory, unrounded, for the next part of the
  * columns. */
