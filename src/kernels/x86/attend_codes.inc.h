@@ -48,8 +48,8 @@ INLINE vi weights_dot(vi acc, vi values, vi weights) {
 
 #include "kernels/x86/kv_codes.inc.h"
 
-/* As PAGES_AHEAD; these pages are smaller. */
-#define CODES_AHEAD 6
+/* As PAGES_AHEAD, but of smaller pages: a whole block, whose scales are read first of all. */
+#define CODES_AHEAD (SL_ATTEND_BLOCK / SL_PAGE_TOKENS)
 
 /* Scale and minimum of VL groups. */
 INLINE vf group_scales(vi scales) {
@@ -220,6 +220,7 @@ INLINE void values_part_int8(uint32_t P, uint32_t W, const attend_chunk *c,
     for (uint32_t page = 0; page < pages->n; page++) {
         const uint8_t *values = stream_at(a, pages, pages->n + page) + (size_t)at * 2;
         const uint8_t *next = stream_at(a, pages, pages->n + page + CODES_AHEAD) + (size_t)at * 2;
+        kv_prefetch(next + (size_t)a->d_v * PAGE, PAGE * sizeof(float));               /* scales */
         const float *weights = c->scores + (size_t)(pages->begin + page) * (PAGE / 2); /* pairs */
         for (uint32_t i = 0; i < PAGE / 2; i++, values += (size_t)a->d_v * 2) {
             vi v[CHUNK];
