@@ -74,7 +74,8 @@ class Sluice:
 
 def best_settings(choices, speed, say):
     """(best settings, what was tried). choices: name -> values, the first ones to begin with; each name
-    in turn takes the value that is fastest beside what the others have by then."""
+    in turn takes the value that is fastest beside what the others have by then. A value with which
+    the rival does not run is passed over; the first ones must."""
     best = {name: values[0] for name, values in choices.items()}
     top = speed(best)
     tried = [{**best, "tps": top}]
@@ -82,7 +83,12 @@ def best_settings(choices, speed, say):
     for name, values in choices.items():
         for value in values[1:]:
             one = {**best, name: value}
-            tps = speed(one)
+            try:
+                tps = speed(one)
+            except RuntimeError as error:
+                tried.append({**one, "error": str(error)})
+                say(f"{one}: {error}")
+                continue
             tried.append({**one, "tps": tps})
             say(f"{one}: {tps:.1f} tokens/s")
             if tps > top:
@@ -187,8 +193,12 @@ class Worker:
                                         timeout=RUN_TIMEOUT_S).decode().strip()
         except RuntimeError as error:
             raise showlib.NotHere(f"{name} could not be installed: {error}") from error
-        self.settings, self.tried = best_settings(
-            self.CHOICES[name], self.speed, lambda text: showlib.say(f"{work.name}: {name} {text}"))
+        try:
+            self.settings, self.tried = best_settings(
+                self.CHOICES[name], self.speed, lambda text: showlib.say(f"{work.name}: {name} {text}"))
+        except BaseException:
+            self.close()
+            raise
         self.command = [f"rival_{name}.py", model, json.dumps(self.settings)]
 
     def start(self, settings):

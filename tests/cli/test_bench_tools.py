@@ -264,10 +264,16 @@ def test_settings_are_tried_one_after_the_other():
 
     def speed(settings):
         asked.append(tuple(settings.values()))
+        if asked[-1] not in speeds:
+            raise RuntimeError("no such y")
         return speeds[asked[-1]]
-    best, tried = rivals.best_settings({"x": ("a", "b"), "y": (1, 2, 3)}, speed, lambda text: None)
-    assert best == {"x": "b", "y": 3} and asked == [("a", 1), ("b", 1), ("b", 2), ("b", 3)]
-    assert [one["tps"] for one in tried] == [1.0, 3.0, 2.0, 5.0]
+    best, tried = rivals.best_settings({"x": ("a", "b"), "y": (1, 2, 3, 4)}, speed, lambda text: None)
+    assert best == {"x": "b", "y": 3}
+    assert asked == [("a", 1), ("b", 1), ("b", 2), ("b", 3), ("b", 4)]
+    assert [one.get("tps") for one in tried] == [1.0, 3.0, 2.0, 5.0, None]
+    assert tried[-1]["error"] == "no such y"
+    with pytest.raises(RuntimeError):
+        rivals.best_settings({"x": ("c",)}, speed, lambda text: None)
 
 
 WORKER = """
