@@ -17,11 +17,22 @@ import transformers  # noqa: E402
 import vllm          # noqa: E402
 
 
+def write_out(path, folder):
+    """The decoded weights as a model of their own: one that came from GGUF cannot be saved."""
+    read = transformers.AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.bfloat16)
+    config = read.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    plain.load_state_dict(read.state_dict())
+    plain.save_pretrained(folder)
+
+
 def main():
     path = pathlib.Path(MODEL)
     with tempfile.TemporaryDirectory(prefix="sluice-vllm-") as folder:
-        transformers.AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=torch.bfloat16).save_pretrained(folder)
+        write_out(path, folder)
         model = vllm.LLM(folder, dtype="bfloat16", skip_tokenizer_init=True, max_model_len=TOKENS + 16,
                          max_num_seqs=SEQUENCES, max_num_batched_tokens=SETTINGS["batched_tokens"],
                          enable_prefix_caching=False)
