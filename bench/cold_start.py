@@ -23,6 +23,8 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [str(BENCH), str(BENCH.parent / "tools" / "show.d")]
 
 import compare  # noqa: E402
+import pairs    # noqa: E402
+import rows     # noqa: E402
 import showlib  # noqa: E402
 
 NAME = "first-token"
@@ -69,7 +71,7 @@ def best_settings(model, threads):
     return min(tried, key=lambda one: one[0])[1]
 
 
-def measure(n_pairs=compare.PAIRS, model=None, threads=None, with_cache=True):
+def measure(n_pairs=rows.PAIRS, model=None, threads=None, with_cache=True):
     """The pairs' summary; ours and theirs are starts per second, so that more is better as in all rows."""
     threads, model = threads or showlib.n_cpus(), model or showlib.smollm2()
     settings = best_settings(model, threads)
@@ -77,10 +79,9 @@ def measure(n_pairs=compare.PAIRS, model=None, threads=None, with_cache=True):
     with tempfile.TemporaryDirectory() as cache:
         ours = ours_command(model, threads, cache if with_cache else "off")
         first_byte_s(ours)  # leaves the cache file
-        work = compare.row(NAME, TITLE, model, "gen", target=TARGET)
-        pairs = compare.measure_pairs(work, {"A": lambda: 1 / first_byte_s(ours),
-                                             "B": lambda: 1 / first_byte_s(theirs)}, n_pairs)
-    return {**compare.summary(pairs), "rival_settings": settings, "all_pairs": pairs}
+        measured = pairs.measure_pairs(NAME, {"A": lambda: 1 / first_byte_s(ours),
+                                              "B": lambda: 1 / first_byte_s(theirs)}, n_pairs)
+    return {**pairs.summary(measured), "rival_settings": settings, "all_pairs": measured}
 
 
 def figure(result):
@@ -96,7 +97,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model")
-    parser.add_argument("--pairs", type=int, default=compare.PAIRS)
+    parser.add_argument("--pairs", type=int, default=rows.PAIRS)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--without-cache", action="store_true")
     arguments = parser.parse_args()

@@ -12,7 +12,7 @@ beside their place and renamed into it: a file that is there is whole. Standard 
 
 Weights are taken in turn from a pool of random blocks for each type; the number of its blocks is
 prime and at least the number of rows, so that no two rows of a matrix are equal.
-Formats: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, src/quant/blocks.h.
+Formats: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, src/quant/types.h.
 """
 
 import argparse
@@ -39,16 +39,26 @@ POOL_FLOATS = 1048573  # the same for types without blocks
 SCALES = 4093          # prime; different block scales of a pool
 
 # number in the file, weights and bytes of a block, offset of its float16 scale, deviation of a
-# weight for a scale of 1 (a type without blocks has none of the last two)
-Type = collections.namedtuple("Type", "number elems bytes scale_at deviation")
+# weight for a scale of 1 (the last two only where the weights have to be of a certain size)
+Type = collections.namedtuple("Type", "number elems bytes scale_at deviation", defaults=(None, None))
 TYPES = {
-    "f32": Type(0, 1, 4, None, None),
-    "bf16": Type(30, 1, 2, None, None),
+    "f32": Type(0, 1, 4),
+    "bf16": Type(30, 1, 2),
     "q4_0": Type(2, 32, 18, 0, 4.64),    # scale x (0..15 - 8)
     "q8_0": Type(8, 32, 34, 0, 73.9),    # scale x int8
     "q4_k": Type(12, 256, 144, 0, 258),  # scale x 0..63 x 0..15 - 7.5 x scale x 0..63
     "q6_k": Type(14, 256, 210, 208, 1367),  # scale x int8 x (0..63 - 32)
+    # Only in the model `formats`, whose numbers mean nothing.
+    "f16": Type(1, 1, 2), "q4_1": Type(3, 32, 20), "q5_0": Type(6, 32, 22), "q5_1": Type(7, 32, 24),
+    "q2_k": Type(10, 256, 84), "q3_k": Type(11, 256, 110), "q5_k": Type(13, 256, 176),
+    "iq2_xxs": Type(16, 256, 66), "iq2_xs": Type(17, 256, 74), "iq3_xxs": Type(18, 256, 98),
+    "iq1_s": Type(19, 256, 50), "iq4_nl": Type(20, 32, 18), "iq3_s": Type(21, 256, 110),
+    "iq2_s": Type(22, 256, 82), "iq4_xs": Type(23, 256, 136), "iq1_m": Type(29, 256, 56),
+    "tq1_0": Type(34, 256, 54), "tq2_0": Type(35, 256, 66), "mxfp4": Type(39, 32, 17),
+    "nvfp4": Type(40, 64, 36), "q1_0": Type(41, 128, 18), "q2_0": Type(42, 64, 18),
 }
+FLOATS = ("f32", "bf16")  # those of them without blocks that hold weights of a certain size
+FINITE = bytes(byte & 0x3f for byte in range(256))  # no half float of such bytes is over 2
 Q4_K_MIN_RATIO = 7.5  # of the scale of minima to the scale: the mean of a weight becomes 0
 
 
@@ -69,6 +79,8 @@ def next_prime(n):
 def make_pool(name, n_in, n_blocks, rng):
     """Random whole blocks of a type, for matrices of n_in inputs."""
     form, deviation = TYPES[name], 1 / math.sqrt(n_in)
+    if form.scale_at is None and name not in FLOATS:
+        return rng.randbytes(n_blocks * form.bytes).translate(FINITE)
     if form.scale_at is None:
         values = array.array("f", (rng.gauss(0, deviation) for _ in range(n_blocks)))
         if sys.byteorder == "big":
@@ -103,7 +115,7 @@ class Weights:
             return
         key = tensor.type, tensor.dims[0]
         if key not in self.pools:
-            most = POOL_FLOATS if TYPES[tensor.type].scale_at is None else POOL_BLOCKS
+            most = POOL_FLOATS if TYPES[tensor.type].elems == 1 else POOL_BLOCKS
             n_blocks = min(next_prime(self.n_blocks[key]), most)
             self.pools[key] = make_pool(*key, n_blocks, self.rng)
         pool, block = self.pools[key], TYPES[tensor.type].bytes
@@ -131,9 +143,16 @@ SHAPES = {
     "tiny-moe": Shape("qwen3moe", None, 2, 256, 4, 2, 64, 256, 1024, 1e4, 1e-6, 8, 2, True),
 }
 MATRIX_TYPES = ("q4_0", "q4_k", "q8_0", "bf16")
-NAMES = [f"{shape}-{kind}" for shape in SHAPES for kind in MATRIX_TYPES]
+# One square matrix shape in every type, a layer for each: for bench/kernel_table.py.
+ALL_TYPES = "formats-all"
+FORMATS = Shape("llama", None, len(TYPES), 1536, 24, 24, 64, 1536, 1024, 1e4, 1e-5, 0, 0, False)
+NAMES = [*(f"{shape}-{kind}" for shape in SHAPES for kind in MATRIX_TYPES), ALL_TYPES]
 
 Tensor = collections.namedtuple("Tensor", "name dims type is_norm")
+
+
+def shape_of(name):
+    return FORMATS if name == ALL_TYPES else SHAPES[name.rsplit("-", 1)[0]]
 
 
 def tensor_blocks(tensor):
@@ -145,15 +164,17 @@ def tensor_bytes(tensor):
 
 
 def tensors_of(shape, kind, n_vocab):
-    tensors = []
+    """kind: the type of all matrices, or "all": each layer has the next one."""
+    tensors, kinds = [], list(TYPES) if kind == "all" else [kind]
 
-    def add(name, *dims, form=kind, is_norm=False):
-        tensors.append(Tensor(name + ".weight", dims, form, is_norm))
+    def add(name, *dims, form=None, is_norm=False):
+        layer = int(name.split(".")[1]) if name.startswith("blk.") else 0
+        tensors.append(Tensor(name + ".weight", dims, form or kinds[layer % len(kinds)], is_norm))
 
     def add_norm(name, n):
         add(name, n, form="f32", is_norm=True)
     n_embd, n_ff, d_head = shape.n_embd, shape.n_ff, shape.d_head
-    add("token_embd", n_embd, n_vocab, form="q6_k" if kind in ("q4_0", "q4_k") else kind)
+    add("token_embd", n_embd, n_vocab, form="q6_k" if kind in ("q4_0", "q4_k") else None)
     for layer in range(shape.n_layer):
         at = f"blk.{layer}."
         add_norm(at + "attn_norm", n_embd)
@@ -275,8 +296,7 @@ def padding(n):
 
 
 def write_model(path, name, vocab_folder=None):
-    shape_name, kind = name.rsplit("-", 1)
-    shape = SHAPES[shape_name]
+    shape, kind = shape_of(name), name.rsplit("-", 1)[1]
     vocab, n_vocab = byte_vocabulary() if shape.vocab is None else \
         copied_vocabulary(pathlib.Path(vocab_folder, f"ggml-vocab-{shape.vocab}.gguf"))
     entries = metadata(shape, name, n_vocab) + vocab
@@ -309,18 +329,22 @@ def cache_folder():
     return pathlib.Path(base).resolve() / "models-random"
 
 
+def file_name(name):
+    return f"{name}.v{RECIPE}.gguf"
+
+
 def model(name, folder=None):
     """Path of the model, made if it is not there."""
     if name not in NAMES:
         raise ValueError(f"there is no model {name}; --list shows the names")
     folder = folder or cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.v{RECIPE}.gguf"
+    path = folder / file_name(name)
     if not path.exists():
         print(f"make_model: {path.name} (once)", file=sys.stderr, flush=True)
         part = path.with_name(f"{path.name}.part{os.getpid()}")
         try:
-            needs_fetch = SHAPES[name.rsplit("-", 1)[0]].vocab is not None
+            needs_fetch = shape_of(name).vocab is not None
             write_model(part, name, fetched("vocab") if needs_fetch else None)
             os.replace(part, path)
         finally:

@@ -83,7 +83,7 @@ def venv_python(root, name):
     run_quietly([sys.executable, "-m", "venv", str(place)],
                 "python3 -m venv (on Debian: apt-get install python3-venv)")
     run_quietly([str(python), "-m", "pip", "install", "--disable-pip-version-check",
-                 "--no-input", "--require-hashes", "-r", str(wanted)],
+                 "--no-input", "--no-deps", "--require-hashes", "-r", str(wanted)],
                 f"pip install of tools/requirements/{name}.txt")
     ready.touch()
     return python
@@ -203,7 +203,9 @@ def main(arguments):
         return 2
     try:
         root = cache_root()
-        with open(root / "lock", "w") as lock:
+        # A large environment keeps nobody waiting who wants something else; "fetch" serves downloads.
+        own = wants_venv and arguments[1] != "fetch" and arguments[1].isidentifier()
+        with open(root / (f"lock-{arguments[1]}" if own else "lock"), "w") as lock:
             # Two builds may start at once: the second waits and then finds all done.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if wants_venv:

@@ -3,10 +3,11 @@
 import json
 import os
 import pathlib
+import subprocess
 
 import pytest
 
-from conftest import refused, sluice
+from conftest import BINARY, WAIT_S, one_sentence, refused, sluice
 
 TEXTS = ["", "a", "Hello, world!\n", " leading and trailing ", "line\r\n\ttab\0nul", "héllo wörld ñ",
          "日本語 한국어 🙂👍🏽", "<|im_start|>user\n<|im_end|>", "x" * 5000, "\u2028\ufeff\ufffd"]
@@ -75,11 +76,58 @@ def test_detokenize_outside_vocabulary(tiny, id):
     refused(sluice("detokenize", tiny, text=f"[1, {id}]"), str(id))
 
 
+def json_lines(command, model, values, *flags):
+    text = "".join(json.dumps(value) + "\n" for value in values)
+    r = sluice(command, model, "--jsonl", *flags, text=text, check=0)
+    assert not r.err
+    return [json.loads(line) for line in r.out.splitlines()]
+
+
+def test_many_lines_are_as_one_each(tiny):
+    texts = [*TEXTS, "<|im_start|>a<|im_end|>"]
+    for flags in ([], ["--parse-special"], ["--add-special", "--parse-special"]):
+        assert json_lines("tokenize", tiny, texts, *flags) == [ids_of(tiny, text, *flags)
+                                                               for text in texts]
+    ids = json_lines("tokenize", tiny, texts, "--parse-special")
+    assert json_lines("detokenize", tiny, ids) == texts
+    assert json_lines("detokenize", tiny, ids[-1:], "--skip-special") == ["a"]
+    assert json_lines("detokenize", tiny, [ids_of(tiny, b"a\xffb")]) == ["a\ufffdb"]
+    assert json_lines("tokenize", tiny, []) == json_lines("detokenize", tiny, []) == []
+    # The last line needs no end, and may have the end of another system.
+    r = sluice("tokenize", tiny, "--jsonl", text='"a"\r\n"a"', check=0)
+    assert r.out.splitlines() == [json.dumps(ids_of(tiny, "a")).encode()] * 2
+
+
+def test_lines_are_answered_one_by_one(tiny):
+    with subprocess.Popen([BINARY, "tokenize", tiny, "--jsonl"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as process:
+        for text in ("a", "bc"):
+            process.stdin.write(json.dumps(text).encode() + b"\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline()) == ids_of(tiny, text)
+        process.stdin.close()
+        assert process.wait(WAIT_S) == 0 and process.stdout.read() == b""
+
+
+@pytest.mark.parametrize("command, line, part", [
+    ("tokenize", "", "empty"), ("tokenize", "a", "JSON string"), ("tokenize", "[1]", "JSON string"),
+    ("tokenize", '"a', "JSON string"), ("tokenize", '"a" "b"', "JSON string"),
+    ("tokenize", b'"\xff"', "JSON string"), ("detokenize", "", "JSON array"),
+    ("detokenize", '"a"', "JSON array"), ("detokenize", "[2000000]", "2000000")])
+def test_a_wrong_line_is_named(tiny, command, line, part):
+    good = b'"a"' if command == "tokenize" else b"[1]"
+    line = line.encode() if isinstance(line, str) else line
+    r = sluice(command, tiny, "--jsonl", text=b"\n".join([good, line, good]))
+    assert r.code == 1 and r.out.count(b"\n") == 1
+    one_sentence(r.err, "line 2", part)
+
+
 def test_standard_input_is_a_directory(tiny, tmp_path):
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
         for command in ("tokenize", "detokenize"):
             refused(sluice(command, tiny, stdin=folder), "standard input", "directory")
+            refused(sluice(command, tiny, "--jsonl", stdin=folder), "standard input", "directory")
     finally:
         os.close(folder)
 

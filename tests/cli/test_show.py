@@ -55,6 +55,48 @@ def test_children_end_with_it(number):
         time.sleep(0.02)
 
 
+# Items that are still being handed in: an executor left to itself would run all of them first.
+WAITS = """
+import subprocess, sys, time
+sys.path.insert(0, sys.argv[1])
+import showlib
+showlib.end_children_with_us()
+def items():
+    for i in range(10000):
+        if i == 1000:
+            print("begun", flush=True)
+            time.sleep(300)
+        yield i
+showlib.parallel(lambda i: showlib.check(["sleep", "0.2"]), items())
+"""
+
+
+def test_signal_does_not_wait_for_items_handed_in():
+    with subprocess.Popen([sys.executable, "-c", WAITS, str(ROOT / "tools" / "show.d")],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == 128 + signal.SIGTERM
+
+
+def test_lines_are_selected_by_name_or_word():
+    show = load_show()
+    lines = [show.showlib.Line(name, "", None, None) for name in ("a", "ab", "abc@x", "d@x")]
+
+    def names(*words):
+        return [line.name for line in show.selected(lines, words)]
+    assert names() == ["a", "ab", "abc@x", "d@x"]
+    assert names("ab") == ["ab"] and names("@x") == ["abc@x", "d@x"] and names("bc", "a") == ["a", "abc@x"]
+
+
+@pytest.mark.parametrize("passed, word", [(True, "pass"), (False, "fail"), (None, "shown")])
+def test_verdict_of_a_line(passed, word, capsys):
+    show = load_show()
+    line = show.showlib.Line("a", "title", lambda: ("a | b", passed), None)
+    assert show.run(line) == ("a / b", word)
+    assert capsys.readouterr().out == f"title | a / b | {word}\n"
+
+
 PAGE = """# Status
 
 Text above.

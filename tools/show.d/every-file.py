@@ -1,7 +1,6 @@
 """What issue "Every file" said must be shown."""
 
 import calendar
-import concurrent.futures
 import json
 import math
 import pathlib
@@ -206,8 +205,7 @@ def templates():
     for path in sorted((folder / "cases").glob("*.json")):
         data = json.loads(path.read_text())
         cases += [(path.stem, data, case) for case in data["cases"]]
-    with concurrent.futures.ThreadPoolExecutor(showlib.n_cpus()) as pool:
-        right = list(pool.map(lambda c: template_right(folder / "jinja", c[1], c[2]), cases))
+    right = showlib.parallel(lambda case: template_right(folder / "jinja", *case[1:]), cases)
     wrong = [f"{name}/{case['id']}" for (name, _, case), ok in zip(cases, right) if not ok]
     figure = f"{sum(right)} of {len(cases)} cases"
     return figure + (f"; wrong: {some(wrong, 5)}" if wrong else ""), bool(cases) and not wrong

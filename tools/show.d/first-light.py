@@ -294,11 +294,10 @@ def batched():
                      "--reps", 3)[0]
     total = STREAMS * (128 + 64)
     ours = total / (STREAMS * 128 / row["prompt_tps"] + STREAMS * 64 / row["gen_tps"])
-    text = showlib.check(
+    theirs = showlib.batched_bench(
         [rival / "llama-batched-bench", "-m", model, "-t", threads, "-c", STREAMS * 256, "-b", 2048,
          "-ub", 512, "-npp", 128, "-ntg", 64, "-npl", STREAMS, "-fa", "on", "--output-format",
-         "jsonl"], timeout=900).decode()
-    theirs = json.loads([x for x in text.splitlines() if x.startswith("{")][-1])["speed"]
+         "jsonl"], 1)[0]["speed"]
     return (f"ours {ours:.0f}, llama.cpp {theirs:.0f} tokens/s: {ours / theirs:.2f} x",
             ours >= USERS_RATIO * theirs)
 

@@ -32,18 +32,23 @@ FIRST_TOKEN_GAP = 0.02    # and greedy tokens before the first smaller gap
 DEFAULT_RATIO = 1.1       # default mode against llama.cpp's own error
 FUZZ_SECONDS = 600
 
-Line = collections.namedtuple("Line", "name title function")
+# minutes: that a line takes, about; None for less than one
+Line = collections.namedtuple("Line", "name title function minutes")
 LINES = []
+# What tools/show was told. again: measure, although a record stands; record: keep what is measured;
+# recorded: show what is recorded and measure nothing.
+ASKED = {"again": False, "record": False, "recorded": False}
 
 
 class NotHere(Exception):
     """This machine lacks what the line needs."""
 
 
-def line(name, title):
-    """Registers a function that returns (figure, passed) as a line."""
+def line(name, title, minutes=None):
+    """Registers a function that returns (figure, passed) as a line; passed is None where nothing is
+    asked of the figure."""
     def register(function):
-        LINES.append(Line(name, title, function))
+        LINES.append(Line(name, title, function, minutes))
         return function
     return register
 
@@ -71,7 +76,10 @@ def cpu_info(key):
 
 
 def cpu_model():
-    return cpu_info("model name") or "an unknown processor"
+    """The processor's name, with the numbers that tell those of one name apart."""
+    name = cpu_info("model name") or "an unknown processor"
+    numbers = [cpu_info(key) for key in ("cpu family", "model\t")]
+    return f"{name} (family {numbers[0]}, model {numbers[1]})" if all(numbers) else name
 
 
 def n_cpus():
@@ -166,6 +174,17 @@ def sluice(*arguments, stdin=b"", level=None, timeout=600):
     return check([SLUICE, *arguments], timeout=timeout, stdin=stdin, env=env)
 
 
+def parallel(function, items):
+    """[function(item), ...], on all processors. A signal or an error ends it with the items begun by
+    then; leaving the executor to itself would wait for every item handed in."""
+    with concurrent.futures.ThreadPoolExecutor(n_cpus()) as pool:
+        try:
+            return list(pool.map(function, items))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def prepare():
     check(["tools/setup.sh", "test"], timeout=1800)
     check(["tools/build.sh", "release"], timeout=1800)
@@ -187,12 +206,29 @@ def gemma():
     return fetched("gemma") / "gemma-3-270m-q4_k_m.gguf"
 
 
-def rival_binaries():
-    """Where llama.cpp's programs are, built if need be."""
+def rival_binaries(level=None):
+    """Where llama.cpp's programs are, for this processor or a level of SLUICE_CPU_MASK; built if need
+    be."""
     try:
-        return pathlib.Path(check(["tools/build_llamacpp.sh"], timeout=3600).decode().strip())
+        return pathlib.Path(check(["tools/build_llamacpp.sh", level or "native"],
+                                  timeout=3600).decode().strip())
     except RuntimeError as error:
         raise NotHere(f"llama.cpp could not be built: {error}") from error
+
+
+RIVAL_TRIES = 5  # of a llama.cpp that LLAMA_CPP_BIN names; our own build does not lose its results
+
+
+def batched_bench(command, n_results):
+    """The results of a run of llama-batched-bench --output-format jsonl. Its log is written by a thread
+    that the end of the program does not wait for, so that the last results may be missing, in one
+    run of ten: such a run is repeated. Nobody knows what it measured."""
+    for _ in range(RIVAL_TRIES):
+        text = check(command, timeout=7200).decode()
+        results = [json.loads(row) for row in text.splitlines() if row.startswith("{")]
+        if len(results) == n_results:
+            return results
+    raise RuntimeError(f"llama-batched-bench gave {len(results)} results in place of {n_results}")
 
 
 def unit_test(name):
@@ -359,27 +395,54 @@ def tokenize(file, text, *options):
     return json.loads(sluice("tokenize", file, *options, stdin=text))
 
 
+Tokenized = collections.namedtuple("Tokenized", "name text options wrong lost")
+
+
+def json_lines(command, file, options, values):
+    """What `sluice COMMAND --jsonl` makes of each value."""
+    text = "".join(json.dumps(value) + "\n" for value in values).encode()
+    results = [json.loads(row) for row in
+               sluice(command, file, "--jsonl", *options, stdin=text).splitlines()]
+    if len(results) != len(values):
+        raise RuntimeError(f"{command} --jsonl gave {len(results)} lines for {len(values)}")
+    return results
+
+
+def tokenizer_group(group):
+    """Verdicts of the cases of one file and one set of options, in one run of the program; of one by
+    one where that fails, which this version may do for a tokenizer that it does not know."""
+    (file, options), cases = group
+    try:
+        got = json_lines("tokenize", file, options, [text.decode() for text, _, _ in cases])
+        right = [i for i, (_, ids, back) in enumerate(cases) if back and got[i] == ids]
+        texts = json_lines("detokenize", file, [], [got[i] for i in right])
+        # In JSON U+FFFD stands for bytes that are no character, too.
+        lost = {i for i, text in zip(right, texts) if text.encode() != cases[i][0]
+                or "\ufffd" in text and not comes_back(file, got[i], cases[i][0])}
+    except RuntimeError:
+        if len(cases) > 1:
+            return [one for case in cases for one in tokenizer_group(((file, options), [case]))]
+        got, lost = [None], set()
+    return [Tokenized(file.name, text, options, got[i] != ids, i in lost)
+            for i, (text, ids, _) in enumerate(cases)]
+
+
+def comes_back(file, ids, text):
+    return sluice("detokenize", file, stdin=json.dumps(ids).encode()) == text
+
+
 def tokenizer_verdict(cases):
     """cases: (file, text, options, ids, must come back); returns (figure, passed)."""
-    def one(case):
-        file, text, options, ids, back = case
-        try:
-            wrong = tokenize(file, text, *options) != ids
-            lost = back and not wrong and sluice(
-                "detokenize", file, stdin=json.dumps(ids).encode()).removesuffix(b"\n") not in \
-                (text, text.removesuffix(b"\n"))
-        except RuntimeError:  # this version does not know the tokenizer
-            wrong, lost = True, False
-        return wrong, lost, file.name, (text, options)
-    with concurrent.futures.ThreadPoolExecutor(n_cpus()) as pool:
-        results = list(pool.map(one, cases))
-    wrong = [(name, case) for bad, _, name, case in results if bad]
-    lost = [(name, case) for _, bad, name, case in results if bad]
-    for name, case in (wrong + lost)[:5]:
-        say(f"differs: {name} {case}")
+    groups = {}
+    for file, text, options, ids, back in cases:
+        groups.setdefault((file, tuple(options)), []).append((text, ids, back))
+    results = [one for group in parallel(tokenizer_group, groups.items()) for one in group]
+    wrong, lost = [one for one in results if one.wrong], [one for one in results if one.lost]
+    for one in (wrong + lost)[:5]:
+        say(f"differs: {one.name} {one.text} {' '.join(one.options)}")
     figure = f"{len(results)} cases, {len(wrong)} wrong, {len(lost)} do not come back"
     if wrong or lost:
-        figure += f" ({some(sorted({name for name, _ in wrong + lost}))})"
+        figure += f" ({some(sorted({one.name for one in wrong + lost}))})"
     return figure, bool(results) and not wrong and not lost
 
 
@@ -483,7 +546,8 @@ def at_once(count, function):
             results[i] = function(i)
         except Exception as error:
             errors.append(error)
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+    # Daemons: a signal must not wait for the answers of a server.
+    threads = [threading.Thread(target=work, args=(i,), daemon=True) for i in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
