@@ -211,10 +211,13 @@ def test_full_disk(tiny, text, tmp_path):
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no shared reference data")
-def test_reference_perplexity(smollm2):
+def test_reference_perplexity(smollm2, tmp_path):
     golden = json.loads((REAL / "smollm2.json").read_text())["perplexity"]
-    text = REAL / golden["text_file"]
-    exact = evaluate(smollm2, "--text", text, "--chunks", "1", "--exact")
-    assert exact["ppl"] == pytest.approx(golden["f32"]["cumulative"][0], rel=1e-4)
-    fast = evaluate(smollm2, "--text", text, "--chunks", "2")
-    assert fast["ppl"] == pytest.approx(golden["f32"]["cumulative"][1], rel=3e-3)
+    text, base = REAL / golden["text_file"], tmp_path / "exact.lp"
+    exact = evaluate(smollm2, "--text", text, "--chunks", "2", "--exact", "--save-logits", base)
+    assert exact["ppl"] == pytest.approx(golden["f32"]["cumulative"][1], rel=1e-4)
+    # Rounded activations move the perplexity of two chunks by some tenths of a percent either way,
+    # whatever the order of a sum is; the divergence does not depend on such luck.
+    fast = evaluate(smollm2, "--text", text, "--chunks", "2", "--kl-base", base)
+    assert fast["ppl"] == pytest.approx(exact["ppl"], rel=0.01)
+    assert fast["kl_mean"] < 0.004
