@@ -99,7 +99,7 @@ static bool execute(const instruction *i) {
 static void on_illegal(int signal_number, siginfo_t *info, void *context) {
     (void)signal_number, (void)info;
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-    instruction i;
+    instruction i = {0};
     emulated_require(decode((const uint8_t *)registers[REG_RIP], registers, &i) && execute(&i),
                      "another illegal instruction");
     registers[REG_RIP] = (greg_t)i.next;

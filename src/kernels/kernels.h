@@ -189,6 +189,11 @@ typedef struct sl_attend {
      * each block that some row sees, the first one's first */
     float *parts;
     uint32_t block_begin, block_end; /* of a call with parts; attend_merge takes all of them */
+    /* What the thread reads after this call: the K blocks at then_offset of n_then pages, fetched
+     * when the call's own are. Changes no number. */
+    const int32_t *then;
+    uint32_t n_then;
+    size_t then_offset;
     /* sl_attend_scratch_floats(...) floats, 64-byte aligned, one per thread */
     float *scratch;
 } sl_attend;

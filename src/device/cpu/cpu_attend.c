@@ -72,6 +72,9 @@ static uint64_t cut_tiles(const sl_program *p, uint32_t i_group, cpu_attend_cut 
 /* The heads of a group share the loads of keys and values, so they are parted only where that fills
  * register tiles all the same, or where threads would be idle. */
 static uint32_t cut_pieces(uint32_t n_whole, uint32_t n_query, uint32_t nth) {
+    if (n_whole == 0) {
+        return 1; /* nothing to part */
+    }
     uint32_t to_fill = sl_div_up(nth, n_whole), to_even = sl_div_up(4 * nth, n_whole);
     uint32_t cheap = n_query / ATTEND_PIECE_HEADS;
     uint32_t pieces = to_even < cheap ? to_even : cheap;
@@ -179,32 +182,68 @@ static sl_attend tile_call(const sl_program *p, const cpu_segment *seg, const cp
     };
 }
 
-static void attend_task(sl_program *p, const cpu_segment *seg, const cpu_attend *a, uint32_t task,
-                        uint32_t ith) {
+/* A task's number taken apart. */
+typedef struct attend_part {
+    const cpu_tile *t;
+    uint32_t unit, kv_head, piece;
+    uint32_t block_begin, block_end;
+} attend_part;
+
+static attend_part task_part(const cpu_attend_cut *cut, uint32_t n_kv_head, uint32_t task) {
+    uint32_t n_units = n_kv_head * cut->n_pieces, range = task / n_units;
+    attend_part part = {.t = range_tile(cut, range), .unit = task % n_units};
+    part.kv_head = part.unit / cut->n_pieces;
+    part.piece = part.unit % cut->n_pieces;
+    const sl_attend_blocks *blocks = &part.t->blocks;
+    uint64_t n_blocks = blocks->end - blocks->begin, i = range - part.t->ranges_before;
+    part.block_begin = blocks->begin + (uint32_t)(n_blocks * i / part.t->n_ranges);
+    part.block_end = blocks->begin + (uint32_t)(n_blocks * (i + 1) / part.t->n_ranges);
+    return part;
+}
+
+/* Tells the call where the task after it begins to read. */
+static void call_then(const sl_program *p, const cpu_attend *a, const attend_part *next,
+                      sl_attend *args) {
+    uint32_t i_group = a->op->u.attend.group;
+    const sl_step_run *run = &p->now->runs[next->t->run];
+    uint32_t pos = run->pos0 + next->t->first, n_keys = tile_keys(p, next->t);
+    uint32_t window = n_keys == 0 ? args->window : 0;
+    uint32_t begin = window != 0 && pos + 1 > window ? pos + 1 - window : 0;
+    uint32_t end = n_keys == 0 ? pos + next->t->n_rows : n_keys;
+    begin = begin < next->block_begin * SL_ATTEND_BLOCK ? next->block_begin * SL_ATTEND_BLOCK
+                                                        : begin;
+    args->then = run->tables[i_group] + begin / SL_PAGE_TOKENS;
+    args->n_then = (end - 1) / SL_PAGE_TOKENS - begin / SL_PAGE_TOKENS + 1;
+    args->then_offset = a->offset + next->kv_head * p->groups[i_group].head_bytes;
+}
+
+/* next: what this worker does then, or NULL. */
+static void attend_task(sl_program *p, const cpu_segment *seg, const cpu_attend *a,
+                        const attend_part *part, const attend_part *next, uint32_t ith) {
     uint32_t i_group = a->op->u.attend.group;
     const sl_plan_group *pg = &p->plan->groups[i_group];
     const cpu_attend_cut *cut = &p->cuts[i_group];
-    uint32_t n_group = a->op->u.attend.n_head / pg->n_kv_head,
-             n_units = pg->n_kv_head * cut->n_pieces;
-    uint32_t unit = task % n_units, piece = unit % cut->n_pieces, range = task / n_units;
-    const cpu_tile *t = range_tile(cut, range);
-    sl_attend args = tile_call(p, seg, a, t, unit / cut->n_pieces, n_group * piece / cut->n_pieces,
-                               n_group * (piece + 1) / cut->n_pieces);
+    const cpu_tile *t = part->t;
+    uint32_t n_group = a->op->u.attend.n_head / pg->n_kv_head;
+    sl_attend args = tile_call(p, seg, a, t, part->kv_head, n_group * part->piece / cut->n_pieces,
+                               n_group * (part->piece + 1) / cut->n_pieces);
     args.scratch = p->scratch + ith * p->scratch_floats;
     if (args.n_group == 0) { /* fewer heads than elsewhere in the layer group */
         return;
+    }
+    if (next != NULL) {
+        call_then(p, a, next, &args);
     }
     if (t->n_ranges == 1) {
         p->device->kernels.attend[p->options.kv_type](&args);
         return;
     }
-    uint32_t n_blocks = t->blocks.end - t->blocks.begin, i = range - t->ranges_before;
     args.parts = p->parts + t->parts +
-                 unit * tile_parts(t, cut, p->groups[i_group].n_query, pg->d_v);
-    args.block_begin = t->blocks.begin + (uint32_t)((uint64_t)n_blocks * i / t->n_ranges);
-    args.block_end = t->blocks.begin + (uint32_t)((uint64_t)n_blocks * (i + 1) / t->n_ranges);
+                 part->unit * tile_parts(t, cut, p->groups[i_group].n_query, pg->d_v);
+    args.block_begin = part->block_begin;
+    args.block_end = part->block_end;
     p->device->kernels.attend[p->options.kv_type](&args);
-    _Atomic uint32_t *done = &p->done[t->done + unit];
+    _Atomic uint32_t *done = &p->done[t->done + part->unit];
     if (atomic_fetch_add_explicit(done, 1, memory_order_acq_rel) + 1 == t->n_ranges) {
         atomic_store_explicit(done, 0, memory_order_relaxed);
         p->device->kernels.attend_merge(&args);
@@ -217,14 +256,25 @@ static uint32_t ranges_before(const cpu_attend_cut *cut, uint32_t tile) {
 
 void sl_cpu_attend_run(sl_program *p, const cpu_segment *seg, const cpu_attend *a, uint32_t ith) {
     const cpu_attend_cut *cut = &p->cuts[a->op->u.attend.group];
-    uint32_t n_units = p->plan->groups[a->op->u.attend.group].n_kv_head * cut->n_pieces;
+    uint32_t n_kv_head = p->plan->groups[a->op->u.attend.group].n_kv_head,
+             n_units = n_kv_head * cut->n_pieces;
     sl_pool *pool = p->device->pool;
     for (uint32_t i = 0; i < sl_pool_nodes(pool)->n; i++) {
         uint32_t node = sl_pool_turn(pool, ith, i);
         uint32_t first = ranges_before(cut, cut->node_tiles[node]) * n_units;
         uint32_t end = ranges_before(cut, cut->node_tiles[node + 1]) * n_units;
-        for (uint32_t t; sl_pool_take(pool, ith, node, end - first, &t);) {
-            attend_task(p, seg, a, end - 1 - t, ith); /* the longest contexts first */
+        uint32_t n;
+        bool more = sl_pool_take(pool, ith, node, end - first, &n);
+        attend_part part, next;
+        if (more) {
+            part = task_part(cut, n_kv_head, end - 1 - n); /* the longest contexts first */
+        }
+        for (; more; part = next) {
+            more = sl_pool_take(pool, ith, node, end - first, &n);
+            if (more) {
+                next = task_part(cut, n_kv_head, end - 1 - n);
+            }
+            attend_task(p, seg, a, &part, more ? &next : NULL, ith);
         }
     }
 }

@@ -148,6 +148,9 @@ void sl_cpu_gated_run(const segment_job *job, const cpu_phase *phase, uint32_t i
     gated_cut cut = gated_cut_of(phase, n_rows, rows_each, nth);
     for (uint32_t i = 0; i < nodes->n; i++) {
         gated_share share = gated_share_of(pool, &cut, ith, i);
+        if (share.n == 0) {
+            continue;
+        }
         if (experts) {
             gated_experts(job, phase, &cut, &share, ith);
         } else {

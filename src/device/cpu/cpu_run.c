@@ -71,7 +71,8 @@ typedef struct linear_cut {
 
 static linear_cut linear_cut_of(const segment_job *job, const cpu_phase *phase, uint32_t n_rows,
                                 const sl_nodes *nodes, uint32_t node) {
-    linear_cut cut = {.node = node, .unit = linear_is_tiled(job, phase, n_rows) ? 2 : 1};
+    linear_cut cut = {
+        .node = node, .unit = linear_is_tiled(job, phase, n_rows) ? 2 : 1, .n_panel_tasks = 1};
     for (uint32_t i = 0; i < phase->u.linear.n; i++) {
         const cpu_shard *s = &phase->u.linear.l[i].w->shards[node];
         cut.n_panels += s->end - s->first;
@@ -160,11 +161,10 @@ static void linear_share(const segment_job *job, const cpu_phase *phase, const l
         uint32_t n = s->end - s->first, p1 = end < n ? end : n;
         if (first < p1) {
             const cpu_value *out = &job->seg->values[l->out];
-            sl_cpu_product_run(job, phase->u.linear.in, l, mat, s->first + first, s->first + p1, r0,
-                               r1,
-                               out->x + r0 * out->stride +
-                                   (size_t)(s->first + first) * SL_PANEL_ROWS,
-                               out->stride, ith);
+            sl_cpu_product_run(
+                job, phase->u.linear.in, l, mat, s->first + first, s->first + p1, r0, r1,
+                out->x + r0 * out->stride + (size_t)(s->first + first) * SL_PANEL_ROWS, out->stride,
+                ith);
         }
         first = first > n ? first - n : 0;
         end -= p1;
@@ -228,7 +228,7 @@ static void phase_experts(const segment_job *job, const cpu_phase *phase, uint32
     uint32_t n_rows = job->n_rows * job->seg->values[phase->u.linear.in].n_choices;
     for (uint32_t i = 0; i < nodes->n; i++) {
         linear_cut cut = linear_cut_of(job, phase, n_rows, nodes, sl_pool_turn(pool, ith, i));
-        uint32_t n_tasks = job->p->choices.n_active * cut.n_panel_tasks;
+        uint32_t n_tasks = cut.n_row_blocks == 0 ? 0 : job->p->choices.n_active * cut.n_panel_tasks;
         for (uint32_t t; sl_pool_take(pool, ith, cut.node, n_tasks, &t);) {
             experts_task(job, phase, &cut, t, ith);
         }

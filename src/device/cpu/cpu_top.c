@@ -126,9 +126,10 @@ static void top_worker(void *arg, uint32_t ith, uint32_t nth) {
         sl_top_begin(&t->found[(size_t)ith * t->rows_max + r], top_asked(p, r)->top.n_wanted);
     }
     sl_pool_barrier(pool, ith);
-    uint32_t chunk = TOP_TASK_BLOCKS / job->n_rows, even = t->n_blocks / (4 * nth);
-    chunk = chunk < even ? chunk : even;
-    chunk = chunk < 1 ? 1 : chunk;
+    uint32_t chunk = TOP_TASK_BLOCKS, even = t->n_blocks / (4 * nth);
+    while (chunk > 1 && (chunk > even || chunk * job->n_rows > TOP_TASK_BLOCKS)) {
+        chunk /= 2;
+    }
     for (uint32_t b; (b = sl_pool_claim(pool, ith, chunk)) < t->n_blocks;) {
         uint32_t end = t->n_blocks - b < chunk ? t->n_blocks : b + chunk;
         for (; b < end; b++) {

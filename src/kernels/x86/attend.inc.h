@@ -105,7 +105,7 @@ typedef struct page_stream {
     uint32_t begin, n, n_next;
 } page_stream;
 
-/* What is read after i pages; the first again where nothing is. */
+/* What is read after i pages, be it by the call after this one; the first again where nothing is. */
 INLINE const uint8_t *stream_at(const sl_attend *a, const page_stream *s, uint32_t i) {
     size_t offset = a->k_offset;
     if (i >= s->n) {
@@ -113,6 +113,10 @@ INLINE const uint8_t *stream_at(const sl_attend *a, const page_stream *s, uint32
         if (i < s->n) {
             offset = a->v_offset;
         } else if (i >= s->n + s->n_next) {
+            i -= s->n + s->n_next;
+            if (i < a->n_then) {
+                return a->store + (size_t)a->then[i] * a->page_bytes + a->then_offset;
+            }
             i = 0;
         }
     }

@@ -237,8 +237,8 @@ INLINE vi vi_load_i8_16(const uint8_t *p) {
 }
 /* VL integers of 16 bits. */
 INLINE void vi_store_i16(int16_t *p, vi x) {
-    _mm_storeu_si128((__m128i *)(void *)p, _mm_packs_epi32(_mm256_castsi256_si128(x),
-                                                           _mm256_extracti128_si256(x, 1)));
+    _mm_storeu_si128((__m128i *)(void *)p,
+                     _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
 }
 /* VL integers in [-128, 127] as bytes. */
 INLINE void vi_store_i8(int8_t *p, vi x) {
