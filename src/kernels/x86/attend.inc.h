@@ -105,7 +105,7 @@ typedef struct page_stream {
     uint32_t begin, n, n_next;
 } page_stream;
 
-/* What is read after i pages, be it by the call after this one; the first again where nothing is. */
+/* What is read after i pages, be it by the next call; the first again where nothing is. */
 INLINE const uint8_t *stream_at(const sl_attend *a, const page_stream *s, uint32_t i) {
     size_t offset = a->k_offset;
     if (i >= s->n) {
