@@ -4,7 +4,6 @@ and whether a recorded row still stands. Standard library only."""
 import json
 import pathlib
 import re
-import subprocess
 
 import rows
 import showlib
@@ -16,7 +15,7 @@ MEASURED = ("src/kernels", "src/device", "src/engine", "src/quant", "src/base", 
 
 
 def git(*arguments):
-    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+    return showlib.git(*arguments, root=ROOT)
 
 
 def measured_commit():

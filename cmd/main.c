@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cpu.h"
@@ -122,6 +123,8 @@ int main(int argc, char **argv) {
     /* A reader that left, or a file that may not grow, is an error of that write. */
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGXFSZ, SIG_IGN);
+    /* Where the system does not show its processors there is one node; nobody need be told. */
+    (void)setenv("HWLOC_HIDE_ERRORS", "2", 0);
     if (argc < 2) {
         (void)fprintf(stderr, "sluice: a command is missing: sluice COMMAND [arguments]\n\n");
         print_commands(stderr);

@@ -86,12 +86,21 @@ def n_cpus():
     return len(os.sched_getaffinity(0))
 
 
+def git(*arguments, root=ROOT):
+    """The finished process; where there is no git, one that failed."""
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", "there is no git")
+
+
 def commit():
-    def git(*arguments):
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+    def said(*arguments):
+        done = git(*arguments)
         return done.stdout.strip() if done.returncode == 0 else ""
-    return (git("rev-parse", "--short=12", "HEAD") or "no commit") + \
-        (" and local changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    return (said("rev-parse", "--short=12", "HEAD") or "no commit") + \
+        (" and local changes" if said("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def isa_levels():
