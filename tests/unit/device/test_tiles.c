@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "amx_table.h"
+#include "check_status.h"
 #include "device/cpu/cpu_device.h"
 #include "device/cpu/cpu_program.h"
 #include "expert_model.h"
@@ -21,14 +22,6 @@
 #define N_VOCAB 512
 #define N_PAGES 16
 #define SEQ_PAGES ((N_TOKENS + SL_PAGE_TOKENS - 1) / SL_PAGE_TOKENS)
-
-/* A status that must be SL_OK. */
-#define CHECK(call)                                                                                \
-    do {                                                                                           \
-        if ((call) != SL_OK) {                                                                     \
-            fail_msg("%s: %s", #call, err.message);                                                \
-        }                                                                                          \
-    } while (0)
 
 static const char *const paths[] = {
     "tests/golden/quant/llama-quant.Q4_1.gguf", "tests/golden/quant/llama-quant.Q4_K_M.gguf",

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "check_status.h"
 #include "expert_model.h"
 #include "measure/feed.h"
 #include "tiny_model.h"
@@ -19,14 +20,6 @@
 #define N_TOKENS 90
 #define N_VOCAB_MAX 512
 #define FILE_BYTES_MAX ((size_t)16 << 20)
-
-/* A status that must be SL_OK. */
-#define CHECK(call)                                                                                \
-    do {                                                                                           \
-        if ((call) != SL_OK) {                                                                     \
-            fail_msg("%s: %s", #call, err.message);                                                \
-        }                                                                                          \
-    } while (0)
 
 typedef struct last_row {
     uint32_t n_vocab;

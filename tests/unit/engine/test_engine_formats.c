@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "check_status.h"
 #include "format/gguf_write.h"
 #include "kernels/kernel_check.h"
 #include "measure/feed.h"
@@ -18,14 +19,6 @@
 
 #define N_TOKENS 19 /* a prompt of several row tiles, then one token */
 #define FILE_BYTES_MAX ((size_t)64 << 20)
-
-/* A status that must be SL_OK. */
-#define CHECK(call)                                                                                \
-    do {                                                                                           \
-        if ((call) != SL_OK) {                                                                     \
-            fail_msg("%s: %s", #call, err.message);                                                \
-        }                                                                                          \
-    } while (0)
 
 static sl_buf tiny_bytes;
 

@@ -8,20 +8,13 @@
 
 #include <cmocka.h>
 
+#include "check_status.h"
 #include "measure/feed.h"
 #include "tiny_engine.h"
 
 #define N_TOKENS 70
 #define N_SEQ 5
 #define N_VOCAB_MAX 512
-
-/* A status that must be SL_OK. */
-#define CHECK(call)                                                                                \
-    do {                                                                                           \
-        if ((call) != SL_OK) {                                                                     \
-            fail_msg("%s: %s", #call, err.message);                                                \
-        }                                                                                          \
-    } while (0)
 
 typedef struct result {
     uint32_t n_vocab;

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "check_status.h"
 #include "measure/feed.h"
 #include "tiny_model.h"
 
@@ -19,14 +20,6 @@
 #define N_STEPS 3 /* after the prompts */
 
 static const uint32_t prompt_tokens[N_SEQUENCES] = {1395, 530, 40};
-
-/* A status that must be SL_OK. */
-#define CHECK(call)                                                                                \
-    do {                                                                                           \
-        if ((call) != SL_OK) {                                                                     \
-            fail_msg("%s: %s", #call, err.message);                                                \
-        }                                                                                          \
-    } while (0)
 
 typedef struct rows {
     float logits[N_SEQUENCES][TINY_N_VOCAB];
