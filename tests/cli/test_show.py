@@ -20,6 +20,8 @@ def load_show():
     return module
 
 
+# Both children wait in short naps: a signal that comes just before a nap is handled after it.
+
 # A child that left our session, as servers do, with a child of its own.
 STARTS = """
 import subprocess, sys, time
@@ -29,7 +31,8 @@ showlib.end_children_with_us()
 child = subprocess.Popen(["sh", "-c", "sleep 300 & echo $! $$; wait"], start_new_session=True,
                          stdout=subprocess.PIPE, text=True)
 print(child.stdout.readline(), end="", flush=True)
-time.sleep(300)
+while True:
+    time.sleep(0.05)
 """
 
 
@@ -65,7 +68,8 @@ def items():
     for i in range(10000):
         if i == 1000:
             print("begun", flush=True)
-            time.sleep(300)
+            while True:
+                time.sleep(0.05)
         yield i
 showlib.parallel(lambda i: showlib.check(["sleep", "0.2"]), items())
 """
