@@ -327,6 +327,10 @@ INLINE uint32_t tile_height(uint32_t n, uint32_t max) {
     return (n + tiles - 1) / tiles;
 }
 
+#if PRODUCT_MANY
+#include "kernels/x86/product_many.inc.h"
+#endif
+
 #define TILE_CASE(R)                                                                               \
     case R:                                                                                        \
         if (R <= max_rows) {                                                                       \
@@ -348,7 +352,18 @@ INLINE void product_mul(sl_type type, const uint8_t *panels, uint32_t n_in, uint
         const uint32_t left = row_end - block;
         const uint32_t rows = left < tiles_in_block * max_rows ? left : tiles_in_block * max_rows;
         const uint32_t n_passes = (rows + max_rows - 1) / max_rows * (SL_PANEL_ROWS / VL);
-        for (uint32_t p = panel_begin; p < panel_end; p++) {
+        uint32_t p = panel_begin;
+#if PRODUCT_MANY
+        for (; many_takes(form) && rows >= MANY_ROWS_MIN && p + 1 < panel_end; p += 2) {
+            for (uint32_t row = block; row < block + rows; row += MANY_BLOCK_ROWS) {
+                many_block(type, panels + p * panel_stride, panel_stride, n_groups, act, row,
+                           block + rows - row < MANY_BLOCK_ROWS ? block + rows
+                                                                : row + MANY_BLOCK_ROWS,
+                           out + (size_t)p * SL_PANEL_ROWS, out_stride, add);
+            }
+        }
+#endif
+        for (; p < panel_end; p++) {
             const uint8_t *panel = panels + p * panel_stride;
             tile_fetch fetch = tile_fetch_of(shape, panel, panel_stride, n_passes);
             uint32_t height;

@@ -3,6 +3,7 @@
 #include "kernels/x86/vec_avx2.h"
 
 #define LEVEL(name) name##_avx2
+#define PRODUCT_MANY 0
 #define PRODUCT_VNNI 0
 #define TILE_ROWS 4
 #define TILE_CASES(X) X(1) X(2) X(3) X(4)
