@@ -170,6 +170,9 @@ static void check_products(void) {
             product_case_run(type, n_in, 1 + rng_below(&state.rng, 24),
                              1 + rng_below(&state.rng, 14), i % 2);
         }
+        /* sums of more rows and columns than a kernel may keep at a time */
+        product_case_run(type, block == 32 ? 49 * 32 : 7 * 256, 33 + rng_below(&state.rng, 40),
+                         97 + rng_below(&state.rng, 8), type % 2);
     }
 }
 
