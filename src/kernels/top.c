@@ -68,6 +68,10 @@ void sl_exp_sum_add(sl_exp_sum *total, sl_exp_sum block) {
     }
 }
 
+void sl_exp_sum_change(sl_exp_sum *sum, float from, float to) {
+    sum->sum += exp((double)to - (double)sum->max) - exp((double)from - (double)sum->max);
+}
+
 double sl_exp_sum_log(sl_exp_sum total) {
     return (double)total.max + log(total.sum);
 }

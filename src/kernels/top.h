@@ -16,7 +16,9 @@
 
 #include "kernels/kernels.h"
 
-#define SL_TOP_MAX 64
+#define SL_TOP_MAX 64 /* that may be wanted of a row */
+/* That may be looked for: those that a device computes again may change places. */
+#define SL_TOP_ROOM (SL_TOP_MAX + 16)
 #define SL_TOP_BLOCK 256 /* a multiple of SL_PANEL_ROWS */
 
 static inline uint64_t sl_top_key(float x, uint32_t id) {
@@ -40,10 +42,10 @@ static inline float sl_top_key_logit(uint64_t key) {
 
 /* The n_wanted largest logits that were looked at so far, -infinity aside. */
 typedef struct sl_top {
-    uint32_t n_wanted; /* 1 .. SL_TOP_MAX */
+    uint32_t n_wanted; /* 1 .. SL_TOP_ROOM */
     uint32_t n;        /* there are */
     bool has_nan;      /* one of those looked at is not a number: the others do not matter */
-    uint64_t keys[SL_TOP_MAX]; /* [n] largest first */
+    uint64_t keys[SL_TOP_ROOM]; /* [n] largest first */
 } sl_top;
 
 static inline void sl_top_begin(sl_top *t, uint32_t n_wanted) {
@@ -68,6 +70,8 @@ typedef struct sl_exp_sum {
 sl_exp_sum sl_exp_sum_of(const sl_kernels *k, const float *x, uint32_t n);
 /* The next block's sum is added. */
 void sl_exp_sum_add(sl_exp_sum *total, sl_exp_sum block);
+/* One term of the sum changes from exp(from) to exp(to). */
+void sl_exp_sum_change(sl_exp_sum *sum, float from, float to);
 double sl_exp_sum_log(sl_exp_sum total);
 
 #endif

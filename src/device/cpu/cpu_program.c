@@ -47,7 +47,7 @@ static void layout_values(const sl_plan *plan, cpu_segment *seg, carver *c) {
 }
 
 static size_t scratch_floats_needed(const sl_program *p) {
-    size_t most = 0;
+    size_t most = p->plan->is_encoder ? 0 : sl_cpu_refine_scratch_floats(p);
     for (uint32_t i = 0; i < p->plan->n_ops; i++) {
         const sl_plan_op *op = &p->plan->ops[i];
         size_t n = 0;
@@ -68,6 +68,8 @@ static size_t scratch_floats_needed(const sl_program *p) {
 
 static size_t columns_floats_needed(const sl_program *p) {
     size_t most = (size_t)p->top.rows_max * CPU_TOP_STRIDE;
+    size_t refine = p->plan->is_encoder ? 0 : sl_cpu_refine_columns_floats(p);
+    most = refine > most ? refine : most;
     for (uint32_t i = 0; i < p->body.n_phases; i++) {
         const cpu_phase *phase = &p->body.phases[i];
         if ((phase->kind == CPU_PHASE_LINEAR || phase->kind == CPU_PHASE_EXPERTS) &&

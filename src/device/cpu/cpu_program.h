@@ -223,6 +223,8 @@ typedef struct cpu_top {
     sl_top *found;    /* [n_threads][rows_max] */
     sl_exp_sum *sums; /* [rows_max][n_blocks] */
 } cpu_top;
+/* So many of the largest logits of a row are computed again from float rows: see cpu_refine.c. */
+#define CPU_REFINED SL_PANEL_ROWS
 #define CPU_TOP_STRIDE (SL_TOP_BLOCK + 16) /* rows do not share cache sets */
 
 /* Outputs of one product that an activation takes, held at once. */
@@ -351,6 +353,18 @@ void sl_cpu_product_run(const segment_job *job, sl_value_id in_id, const cpu_lin
                         float *out, size_t out_stride, uint32_t ith);
 /* One worker's share of a phase of products with an activation behind them. */
 void sl_cpu_gated_run(const segment_job *job, const cpu_phase *phase, uint32_t ith);
+/* What follows the product of the logits, on n of a row from token `first` on. */
+void sl_cpu_top_row_ops(const sl_program *p, float *x, uint32_t first, uint32_t n);
+/* How many of a row's largest logits are refined: 0 where products round nothing. */
+uint32_t sl_cpu_refine_count(const sl_program *p);
+/* Memory that it needs of each worker: of p->scratch, and of p->columns. */
+size_t sl_cpu_refine_scratch_floats(const sl_program *p);
+size_t sl_cpu_refine_columns_floats(const sl_program *p);
+/* Computes the first of a row's largest logits again, in out [CPU_REFINED]; returns how many. */
+uint32_t sl_cpu_refine_row(sl_program *p, uint32_t row, const sl_top *largest, uint32_t ith,
+                           float *out);
+/* In place, of all rows of the head's logits. */
+void sl_cpu_refine_rows(segment_job *job);
 /* The head for those rows of the step of which the largest logits are wanted. */
 void sl_cpu_tops_run(sl_program *p);
 /* Rows [begin, end) through the operations of a rows phase; rows of a phase of

@@ -385,6 +385,7 @@ sl_status sl_cpu_program_run(sl_program *p, const sl_step *step, sl_logits_fn fn
         segment_job head = {
             .p = p, .seg = &p->head, .n_rows = left < p->head.rows_max ? left : p->head.rows_max};
         sl_pool_run(p->device->pool, segment_worker, &head);
+        sl_cpu_refine_rows(&head);
         SL_TRY(sl_cpu_weights_check(p, err));
         SL_TRY(fn(user, first, head.n_rows, logits->x, logits->stride, err));
     }

@@ -55,7 +55,7 @@ sl_status sl_cpu_top_build(sl_program *p, sl_error *err) {
     return SL_OK;
 }
 
-static void top_row_ops(const sl_program *p, float *x, uint32_t first, uint32_t n) {
+void sl_cpu_top_row_ops(const sl_program *p, float *x, uint32_t first, uint32_t n) {
     const sl_kernels *k = &p->device->kernels;
     uint32_t n_ops;
     const cpu_row_op *ops = top_ops(p, &n_ops);
@@ -92,7 +92,7 @@ static void top_block(const segment_job *job, uint32_t block, uint32_t ith) {
                        columns, CPU_TOP_STRIDE, ith);
     for (uint32_t r = 0; r < job->n_rows; r++) {
         float *x = columns + (size_t)r * CPU_TOP_STRIDE;
-        top_row_ops(p, x, first, n);
+        sl_cpu_top_row_ops(p, x, first, n);
         sl_top_look(k, &found[r], x, n, first);
         if (top_asked(p, r)->wants_log_sum) {
             t->sums[(size_t)r * t->n_blocks + block] = sl_exp_sum_of(k, x, n);
@@ -100,13 +100,31 @@ static void top_block(const segment_job *job, uint32_t block, uint32_t ith) {
     }
 }
 
-static void top_finish_row(const sl_program *p, uint32_t row, uint32_t nth) {
+/* So many are looked for that the largest of the row with some of them refined are among them. */
+static uint32_t top_sought(const sl_program *p, uint32_t row) {
+    return top_asked(p, row)->top.n_wanted + sl_cpu_refine_count(p);
+}
+
+static void top_finish_row(sl_program *p, uint32_t row, uint32_t ith, uint32_t nth) {
     const cpu_top *t = &p->top;
     sl_step_top *asked = top_asked(p, row);
-    sl_top_begin(&asked->top, asked->top.n_wanted);
+    sl_top largest;
+    sl_top_begin(&largest, top_sought(p, row));
     for (uint32_t i = 0; i < nth; i++) {
-        sl_top_merge(&asked->top, &t->found[(size_t)i * t->rows_max + row]);
+        sl_top_merge(&largest, &t->found[(size_t)i * t->rows_max + row]);
     }
+    float refined[CPU_REFINED];
+    uint32_t n_refined = sl_cpu_refine_row(p, row, &largest, ith, refined);
+    for (uint32_t i = 0; i < n_refined; i++) {
+        uint32_t id = sl_top_key_id(largest.keys[i]);
+        if (asked->wants_log_sum) {
+            sl_exp_sum_change(&t->sums[(size_t)row * t->n_blocks + id / SL_TOP_BLOCK],
+                              sl_top_key_logit(largest.keys[i]), refined[i]);
+        }
+        largest.keys[i] = sl_top_key(refined[i], id);
+    }
+    sl_top_begin(&asked->top, asked->top.n_wanted);
+    sl_top_merge(&asked->top, &largest);
     if (asked->wants_log_sum) {
         sl_exp_sum sum = SL_EXP_SUM_NONE;
         for (uint32_t i = 0; i < t->n_blocks; i++) {
@@ -123,7 +141,7 @@ static void top_worker(void *arg, uint32_t ith, uint32_t nth) {
     sl_pool *pool = p->device->pool;
     sl_cpu_phases_run(job, t->i_product, ith, nth);
     for (uint32_t r = 0; r < job->n_rows; r++) {
-        sl_top_begin(&t->found[(size_t)ith * t->rows_max + r], top_asked(p, r)->top.n_wanted);
+        sl_top_begin(&t->found[(size_t)ith * t->rows_max + r], top_sought(p, r));
     }
     sl_pool_barrier(pool, ith);
     uint32_t chunk = TOP_TASK_BLOCKS, even = t->n_blocks / (4 * nth);
@@ -138,7 +156,7 @@ static void top_worker(void *arg, uint32_t ith, uint32_t nth) {
     }
     sl_pool_barrier(pool, ith);
     for (uint32_t r; (r = sl_pool_claim(pool, ith, 1)) < job->n_rows;) {
-        top_finish_row(p, r, nth);
+        top_finish_row(p, r, ith, nth);
     }
 }
 

@@ -179,8 +179,7 @@ INLINE void many_tile(panel_form form, uint32_t R, const many_chunk *chunk, uint
     for (uint32_t r = 0; r < R; r++) {
         UNROLL(2)
         for (uint32_t which = 0; which < 2; which++) {
-            acc[r][which] = from == NULL ? vf_zero()
-                                         : vf_load(from + (2 * (size_t)r + which) * VL);
+            acc[r][which] = from == NULL ? vf_zero() : vf_load(from + (2 * (size_t)r + which) * VL);
         }
     }
     rows.q += (size_t)g * 32;
@@ -207,7 +206,7 @@ INLINE void many_tile(panel_form form, uint32_t R, const many_chunk *chunk, uint
 
 #define MANY_CASE(R)                                                                               \
     case R:                                                                                        \
-        many_tile(form, R, &chunk, g, n, rows, &fetch, from, to, add && last);                             \
+        many_tile(form, R, &chunk, g, n, rows, &fetch, from, to, add &&last);                      \
         break;
 
 /* Panels p and p + 1 with rows [begin, end), at most MANY_BLOCK_ROWS; out: as in product_mul. */
@@ -224,8 +223,8 @@ INLINE void many_block(sl_type type, const uint8_t *panel, size_t panel_stride, 
         const bool last = g + n == n_groups;
         many_unpack(type, panel, g, n, 0, &chunk);
         many_unpack(type, panel + panel_stride, g, n, 1, &chunk);
-        many_fetch fetch = many_fetch_of(panel_shape_of(form), panel, panel_stride, n_groups, g + n, n,
-                                         (end - begin + MANY_TILE_ROWS - 1) / MANY_TILE_ROWS);
+        many_fetch fetch = many_fetch_of(panel_shape_of(form), panel, panel_stride, n_groups, g + n,
+                                         n, (end - begin + MANY_TILE_ROWS - 1) / MANY_TILE_ROWS);
         uint32_t height;
         for (uint32_t row = begin; row < end; row += height) {
             height = tile_height(end - row, MANY_TILE_ROWS);
