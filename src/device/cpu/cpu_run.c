@@ -16,6 +16,8 @@
 #define LINEAR_BLOCK_ROWS_TILES 512
 #define LINEAR_BLOCK_ROWS_TILES_MIN 64
 #define LINEAR_TASK_PANELS 64 /* at most */
+/* So many tasks for each thread at least, where there are panels enough: the last ones even out. */
+#define LINEAR_TASKS 3
 #define HEADS_BLOCK_ROWS 64
 /* Row operations write so many floats in the time of a barrier. */
 #define BARRIER_FLOATS 2048
@@ -63,16 +65,31 @@ static uint32_t linear_block_rows(const segment_job *job, const cpu_phase *phase
 }
 
 /* How the products of a phase are cut for a node: row blocks of `rows`, and for each of these
- * n_panel_tasks tasks, even shares of the node's panels of all weights in their order, in units of
- * `unit` panels. */
+ * n_panel_tasks tasks of `panels` panels each, the last one of what is left, of the node's panels of
+ * all weights in their order. */
 typedef struct linear_cut {
-    uint32_t node, rows, n_row_blocks, n_panels, unit, n_panel_tasks;
+    uint32_t node, rows, n_row_blocks, n_panels, panels, n_panel_tasks;
 } linear_cut;
+
+/* How many of n units make a task: the number, up to the one that gives each thread LINEAR_TASKS of
+ * them and down to half of it, with which the threads end most nearly together; of such the
+ * largest. */
+static uint32_t linear_task_units(uint32_t n, uint32_t nth, uint32_t most) {
+    uint32_t largest = n / (nth * LINEAR_TASKS), best = 1, best_end = UINT32_MAX;
+    largest = largest < 1 ? 1 : largest > most ? most : largest;
+    for (uint32_t units = largest; units > 0 && units >= largest / 2; units--) {
+        uint32_t end = sl_div_up(sl_div_up(n, units), nth) * units;
+        if (end < best_end) {
+            best = units;
+            best_end = end;
+        }
+    }
+    return best;
+}
 
 static linear_cut linear_cut_of(const segment_job *job, const cpu_phase *phase, uint32_t n_rows,
                                 const sl_nodes *nodes, uint32_t node) {
-    linear_cut cut = {
-        .node = node, .unit = linear_is_tiled(job, phase, n_rows) ? 2 : 1, .n_panel_tasks = 1};
+    linear_cut cut = {.node = node, .panels = 1, .n_panel_tasks = 1};
     for (uint32_t i = 0; i < phase->u.linear.n; i++) {
         const cpu_shard *s = &phase->u.linear.l[i].w->shards[node];
         cut.n_panels += s->end - s->first;
@@ -80,13 +97,11 @@ static linear_cut linear_cut_of(const segment_job *job, const cpu_phase *phase, 
     if (cut.n_panels == 0) {
         return cut; /* a node without workers, or few panels */
     }
-    /* Enough tasks that the last ones even out, few enough that handing them out costs nothing, and
-     * as many for each thread. */
     uint32_t nth = nodes->before[node + 1] - nodes->before[node];
-    uint32_t per_thread = sl_div_up(cut.n_panels, nth * LINEAR_TASK_PANELS);
-    uint32_t n_units = sl_div_up(cut.n_panels, cut.unit);
-    cut.n_panel_tasks = nth * (per_thread < 4 ? 4 : per_thread);
-    cut.n_panel_tasks = cut.n_panel_tasks < n_units ? cut.n_panel_tasks : n_units;
+    uint32_t unit = n_rows < SL_PAIR_ROWS ? 1 : 2;
+    cut.panels = unit *
+                 linear_task_units(sl_div_up(cut.n_panels, unit), nth, LINEAR_TASK_PANELS / unit);
+    cut.n_panel_tasks = sl_div_up(cut.n_panels, cut.panels);
     cut.rows = linear_block_rows(job, phase, n_rows, sl_div_up(nth, cut.n_panel_tasks));
     cut.n_row_blocks = sl_div_up(n_rows, cut.rows);
     return cut;
@@ -152,10 +167,8 @@ void sl_cpu_product_run(const segment_job *job, sl_value_id in_id, const cpu_lin
 /* Share `task` of the node's panels, of each weight's matrix `mat`, with rows [r0, r1). */
 static void linear_share(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
                          uint32_t task, uint32_t mat, uint32_t r0, uint32_t r1, uint32_t ith) {
-    uint64_t n_units = sl_div_up(cut->n_panels, cut->unit);
-    uint32_t first = (uint32_t)(n_units * task / cut->n_panel_tasks) * cut->unit;
-    uint32_t end = (uint32_t)(n_units * (task + 1) / cut->n_panel_tasks) * cut->unit;
-    end = end < cut->n_panels ? end : cut->n_panels;
+    uint32_t first = task * cut->panels, left = cut->n_panels - first;
+    uint32_t end = left < cut->panels ? cut->n_panels : first + cut->panels;
     for (const cpu_linear *l = phase->u.linear.l; end > 0; l++) {
         const cpu_shard *s = &l->w->shards[cut->node];
         uint32_t n = s->end - s->first, p1 = end < n ? end : n;
@@ -180,8 +193,7 @@ static void linear_task(const segment_job *job, const cpu_phase *phase, const li
 
 /* The first panel of a task. */
 static void linear_fetch(const cpu_phase *phase, const linear_cut *cut, uint32_t task) {
-    uint64_t n_units = sl_div_up(cut->n_panels, cut->unit);
-    uint32_t panel = (uint32_t)(n_units * task / cut->n_panel_tasks) * cut->unit;
+    uint32_t panel = task * cut->panels;
     for (const cpu_linear *l = phase->u.linear.l;; l++) {
         const cpu_shard *s = &l->w->shards[cut->node];
         if (panel < s->end - s->first) {

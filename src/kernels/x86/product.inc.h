@@ -354,7 +354,7 @@ INLINE void product_mul(sl_type type, const uint8_t *panels, uint32_t n_in, uint
         const uint32_t n_passes = (rows + max_rows - 1) / max_rows * (SL_PANEL_ROWS / VL);
         uint32_t p = panel_begin;
 #if PRODUCT_MANY
-        for (; many_takes(form) && rows >= MANY_ROWS_MIN && p + 1 < panel_end; p += 2) {
+        for (; many_takes(form) && rows >= SL_PAIR_ROWS && p + 1 < panel_end; p += 2) {
             for (uint32_t row = block; row < block + rows; row += MANY_BLOCK_ROWS) {
                 many_block(type, panels + p * panel_stride, panel_stride, n_groups, act, row,
                            block + rows - row < MANY_BLOCK_ROWS ? block + rows

@@ -6,7 +6,6 @@
  * activation that a tile of 2 VL lanes x R rows broadcasts is multiplied with both panels: one load
  * for two products, where a tile of one panel needs both load ports for them. */
 
-#define MANY_ROWS_MIN 12 /* from so many rows on it pays */
 #define MANY_TILE_ROWS 6
 #define MANY_GROUPS 24     /* of a chunk */
 #define MANY_BLOCK_ROWS 96 /* whose sums are kept from chunk to chunk */
