@@ -32,8 +32,8 @@
 #include "quant/types.h"
 
 #define SL_PANEL_ROWS 16 /* weight rows packed together */
-/* Of so many rows or more, products take the panels of a call two by two: a call should have an even
- * number of them. */
+/* Of so many rows or more, products take the panels of a call two by two: a call should have an
+ * even number of them. */
 #define SL_PAIR_ROWS 12
 #define SL_ACT_GROUP 32  /* activations that share one scale */
 #define SL_BF16_GROUP 32 /* activations rounded to BF16 come in such groups */

@@ -65,8 +65,8 @@ static uint32_t linear_block_rows(const segment_job *job, const cpu_phase *phase
 }
 
 /* How the products of a phase are cut for a node: row blocks of `rows`, and for each of these
- * n_panel_tasks tasks of `panels` panels each, the last one of what is left, of the node's panels of
- * all weights in their order. */
+ * n_panel_tasks tasks of `panels` panels each, the last one of what is left, of the node's panels
+ * of all weights in their order. */
 typedef struct linear_cut {
     uint32_t node, rows, n_row_blocks, n_panels, panels, n_panel_tasks;
 } linear_cut;
