@@ -76,7 +76,7 @@ def lines(table):
     """A table in Markdown."""
     limits, slow = table["limits"], slow_ones(table)
     return [f"Level {table['level']}, {table['cpus']} threads: reading {limits['read_gbps']:.1f} GB/s, "
-            f"int8 {limits['int8_gops']:,.0f} GOP/s, float32 {limits['f32_gops']:,.0f} GOP/s. "
+            f"int8 {limits['int8_gops']:,.0f} GOP/s ({limits['scaled_gops']:,.0f} with scales), float32 {limits['f32_gops']:,.0f} GOP/s. "
             f"Commit {table['commit']}, {table['date'][:10]}.", "",
             "| format | computed in | " + " | ".join(f"{n} rows" if n > 1 else "1 row" for n in ROWS)
             + " |", "| --- | --- |" + " --- |" * len(ROWS),

@@ -32,15 +32,15 @@ def measure(work, model, threads):
 
 def step(work, facts, machine):
     """The least time of one step of generation that a row times, in the middle of its generation:
-    weights once, keys and values of every sequence, against reading; products of int8 values and
-    attention in float32, against arithmetic. Whichever takes longer bounds it."""
+    weights once, keys and values of every sequence, against reading; products of int8 values with
+    their scales and attention in float32, against arithmetic. Whichever takes longer bounds it."""
     context = work.depth + work.prompt + work.gen / 2
     n_bytes = machine["weight_bytes"] + work.batch * context * facts["kv_bytes_per_token"]
     read_s = n_bytes / (machine["read_gbps"] * 1e9)
     attention = 4 * facts["n_layer"] * facts["n_head"] * facts["d_head"] * context
-    int8_s = 2 * work.batch * machine["weights"] / (machine["int8_gops"] * 1e9)
+    int8_s = 2 * work.batch * machine["weights"] / (machine["scaled_gops"] * 1e9)
     ops_s = int8_s + work.batch * attention / (machine["f32_gops"] * 1e9)
-    return {"read_gbps": machine["read_gbps"], "int8_gops": machine["int8_gops"],
+    return {"read_gbps": machine["read_gbps"], "scaled_gops": machine["scaled_gops"],
             "f32_gops": machine["f32_gops"], "mbytes_per_step": round(n_bytes / 1e6, 1),
             "bound": "memory" if read_s >= ops_s else "arithmetic",
             "tps": work.batch / max(read_s, ops_s)}

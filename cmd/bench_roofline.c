@@ -14,13 +14,14 @@ static void print_limits(const sl_roofline_limits *m, uint32_t n_threads, bool j
     const char *level = sl_isa_name(sl_cpu_isa());
     if (json) {
         (void)printf("{\"level\": \"%s\", \"threads\": %" PRIu32
-                     ", \"read_gbps\": %.2f, \"int8_gops\": %.1f, \"f32_gops\": %.1f}\n",
-                     level, n_threads, m->read_gbps, m->int8_gops, m->f32_gops);
+                     ", \"read_gbps\": %.2f, \"int8_gops\": %.1f, \"scaled_gops\": %.1f"
+                     ", \"f32_gops\": %.1f}\n",
+                     level, n_threads, m->read_gbps, m->int8_gops, m->scaled_gops, m->f32_gops);
         return;
     }
-    (void)printf("limits of %" PRIu32 " threads at level %s: reading %.1f GB/s, int8 %.0f GOP/s, "
-                 "float32 %.0f GOP/s\n\n",
-                 n_threads, level, m->read_gbps, m->int8_gops, m->f32_gops);
+    (void)printf("limits of %" PRIu32 " threads at level %s: reading %.1f GB/s, int8 %.0f GOP/s "
+                 "(%.0f with scales), float32 %.0f GOP/s\n\n",
+                 n_threads, level, m->read_gbps, m->int8_gops, m->scaled_gops, m->f32_gops);
     (void)printf("%-6s %7s %7s %8s %10s %5s %5s %8s %9s %6s  %s\n", "type", "inputs", "outputs",
                  "matrices", "MB", "as", "rows", "GB/s", "GOP/s", "%", "of the limit of");
 }

@@ -281,8 +281,10 @@ typedef struct sl_kernels {
     double (*sum_exp)(const float *x, uint32_t n, float max, float scale);
 
     /* What no product of the level can exceed: multiplies and adds in registers, int8 or float32,
-     * and returns how many operations that were (two per multiply-add). NULL at level ref. */
+     * and returns how many operations that were (two per multiply-add). Scaled: int8, with what it
+     * takes to scale the sums of each group of 32. NULL at level ref. */
     double (*peak_int8)(uint32_t n_rounds);
+    double (*peak_scaled)(uint32_t n_rounds);
     double (*peak_f32)(uint32_t n_rounds);
 } sl_kernels;
 

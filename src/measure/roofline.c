@@ -101,6 +101,7 @@ sl_status sl_roofline_measure(sl_pool *pool, const sl_kernels *k, sl_roofline_li
         double seconds = best_round(pool, read_work, &job, &job.round);
         out->read_gbps = (double)READ_BYTES / READ_PARTS / seconds * 1e-9;
         out->int8_gops = peak_gops(pool, &job, k->peak_int8);
+        out->scaled_gops = peak_gops(pool, &job, k->peak_scaled);
         out->f32_gops = peak_gops(pool, &job, k->peak_f32);
     }
     if (job.data != NULL) {
@@ -297,7 +298,7 @@ sl_status sl_roofline_product(sl_pool *pool, const sl_kernels *k, const sl_roofl
         double seconds = best_round(pool, product_work, &j, &j.round);
         double gbytes = 1e-9 * (double)j.n_part * (double)j.copy_bytes;
         double gops = 2e-9 * w->n_in * w->n_out * n_rows * j.n_part;
-        double peak = j.is_int8 ? limits->int8_gops : limits->f32_gops;
+        double peak = j.is_int8 ? limits->scaled_gops : limits->f32_gops;
         double read_s = gbytes / limits->read_gbps, ops_s = peak > 0.0 ? gops / peak : 0.0;
         bool is_memory_bound = read_s >= ops_s;
         out->gbps = gbytes / seconds;

@@ -135,7 +135,7 @@ def test_kernel_tables_are_kept(desk, monkeypatch):
     monkeypatch.setattr(kernel_table, "BENCH", desk)
     monkeypatch.setattr(kernel_table, "ROOT", desk)
     rate = {"type": "Q4_K", "rows": 1, "share": 0.9, "limit": "memory", "gbps": 1, "as": "int8"}
-    table = {"level": "avx2", "limits": {"read_gbps": 1, "int8_gops": 1, "f32_gops": 1}, "cpus": 2,
+    table = {"level": "avx2", "limits": {"read_gbps": 1, "int8_gops": 1, "scaled_gops": 1, "f32_gops": 1}, "cpus": 2,
              "commit": "abc", "cpu": "A CPU", "date": "2026-01-02T00:00:00", "rates": [rate]}
     kernel_table.keep([table])
     kernel_table.keep([{**table, "level": "avx512"}, {**table, "commit": "def"}])
@@ -330,7 +330,7 @@ def test_limit_of_a_row(models):
     assert facts == {"kv_bytes_per_token": 2 * 2 * 2 * 64 * 2, "n_layer": 2, "n_head": 4, "d_head": 64}
     assert limit["mbytes_per_step"] == round((2 * matrices + 18 * 1024) / 1e6, 1)
     assert limit["tps"] > 0
-    machine = {"read_gbps": 1.0, "int8_gops": 2.0, "f32_gops": 4.0, "weight_bytes": 1e9, "weights": 1e9}
+    machine = {"read_gbps": 1.0, "scaled_gops": 2.0, "f32_gops": 4.0, "weight_bytes": 1e9, "weights": 1e9}
     flat = {"kv_bytes_per_token": 0, "n_layer": 0, "n_head": 1, "d_head": 1}
     assert limits.step(work, flat, machine)["tps"] == pytest.approx(1.0)
     many = limits.step(work._replace(batch=10), flat, machine)

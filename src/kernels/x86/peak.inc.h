@@ -34,6 +34,51 @@ static double LEVEL(peak_int8)(uint32_t n_rounds) {
     return 2.0 * 4 * VL * PEAK_CHAINS * n_rounds;
 }
 
+/* With what formats with scales need beside: the sums of 32 columns become floats, times the scales
+ * of weights and activations. */
+enum { PEAK_SCALED_CHAINS = VL == 16 ? 12 : 5, PEAK_STEPS = 8 };
+
+static double LEVEL(peak_scaled)(uint32_t n_rounds) {
+    vi u = vi_set1(0x01010101), s = vi_set1(0x01020102);
+    vf acc[PEAK_SCALED_CHAINS], scale = vf_set1(0.5f), d = vf_set1(0.25f);
+    UNROLL(16)
+    for (uint32_t c = 0; c < PEAK_SCALED_CHAINS; c++) {
+        acc[c] = vf_zero();
+    }
+    for (uint32_t round = 0; round < n_rounds; round++) {
+        vi dot[PEAK_SCALED_CHAINS];
+        UNROLL(16)
+        for (uint32_t c = 0; c < PEAK_SCALED_CHAINS; c++) {
+            dot[c] = vi_zero();
+        }
+        UNROLL(8)
+        for (uint32_t v = 0; v < PEAK_STEPS; v++) {
+            UNROLL(16)
+            for (uint32_t c = 0; c < PEAK_SCALED_CHAINS; c++) {
+                PEAK_OPAQUE(u);
+#if PEAK_VNNI
+                dot[c] = vi_dpbusd(dot[c], u, s);
+#else
+                dot[c] = vi_add16(dot[c], vi_maddubs(u, s));
+#endif
+            }
+        }
+        UNROLL(16)
+        for (uint32_t c = 0; c < PEAK_SCALED_CHAINS; c++) {
+            PEAK_OPAQUE(d);
+#if !PEAK_VNNI
+            dot[c] = vi_madd(dot[c], vi_set1_16(1));
+#endif
+            acc[c] = vf_fma(vf_mul(scale, d), vf_of_int(dot[c]), acc[c]);
+        }
+    }
+    UNROLL(16)
+    for (uint32_t c = 0; c < PEAK_SCALED_CHAINS; c++) {
+        PEAK_OPAQUE(acc[c]);
+    }
+    return 2.0 * 4 * VL * PEAK_STEPS * PEAK_SCALED_CHAINS * n_rounds;
+}
+
 static double LEVEL(peak_f32)(uint32_t n_rounds) {
     vf sum[PEAK_CHAINS], x = vf_set1(0.5f), y = vf_set1(0.25f);
     UNROLL(16)
@@ -56,5 +101,6 @@ static double LEVEL(peak_f32)(uint32_t n_rounds) {
 
 void LEVEL(sl_peak_fill)(sl_kernels *k) {
     k->peak_int8 = LEVEL(peak_int8);
+    k->peak_scaled = LEVEL(peak_scaled);
     k->peak_f32 = LEVEL(peak_f32);
 }

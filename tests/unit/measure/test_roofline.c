@@ -72,6 +72,8 @@ static void test_peaks(void **state) {
     if (k.peak_int8 != NULL) {
         assert_true(k.peak_int8(1) >= 2 * 32 && k.peak_f32(1) >= 2 * 8);
         assert_true(k.peak_int8(50) == 50 * k.peak_int8(1));
+        assert_true(k.peak_scaled(50) == 50 * k.peak_scaled(1));
+        assert_true(k.peak_scaled(1) >= 2 * 8 * 32);
         assert_true(k.peak_f32(50) == 50 * k.peak_f32(1));
         assert_true(k.peak_int8(1) == 4 * k.peak_f32(1)); /* four products in a lane */
     }
@@ -83,7 +85,7 @@ static void test_products(void **state) {
     fixture f;
     fixture_open(&f, 3);
     sl_error err;
-    sl_roofline_limits limits = {.read_gbps = 1e9, .int8_gops = 1e-3, .f32_gops = 1e-3};
+    sl_roofline_limits limits = {.read_gbps = 1e9, .scaled_gops = 1e-3, .f32_gops = 1e-3};
     for (int exact = 0; exact < 2; exact++) {
         sl_roofline_shape shapes[SL_ROOFLINE_SHAPES_MAX];
         uint32_t n = sl_roofline_shapes(&f.model->plan, &f.k, exact != 0, shapes);
@@ -91,9 +93,9 @@ static void test_products(void **state) {
         sl_roofline_rate r;
         assert_int_equal(sl_roofline_product(f.pool, &f.k, &limits, s, 3, &r, &err), SL_OK);
         assert_true(r.gbps > 0.0 && r.gops > 0.0 && !r.is_memory_bound);
-        assert_true(r.share * limits.int8_gops / r.gops > 0.999);
-        assert_true(r.share * limits.int8_gops / r.gops < 1.001);
-        const sl_roofline_limits slow = {.read_gbps = 1e-3, .int8_gops = 1e9, .f32_gops = 1e9};
+        assert_true(r.share * limits.f32_gops / r.gops > 0.999);
+        assert_true(r.share * limits.f32_gops / r.gops < 1.001);
+        const sl_roofline_limits slow = {.read_gbps = 1e-3, .scaled_gops = 1e9, .f32_gops = 1e9};
         assert_int_equal(sl_roofline_product(f.pool, &f.k, &slow, s, 1, &r, &err), SL_OK);
         assert_true(r.is_memory_bound && r.share * slow.read_gbps / r.gbps > 0.999);
         const sl_roofline_limits unknown = {.read_gbps = 1.0};
@@ -115,6 +117,7 @@ static void test_limits(void **state) {
     assert_int_equal(sl_roofline_measure(f.pool, &f.k, &limits, &err), SL_OK);
     assert_true(limits.read_gbps > 0.0);
     assert_true((limits.int8_gops > 0.0) == (f.k.peak_int8 != NULL));
+    assert_true((limits.scaled_gops > 0.0) == (f.k.peak_scaled != NULL));
     assert_true((limits.f32_gops > 0.0) == (f.k.peak_f32 != NULL));
     fixture_close(&f);
 }
