@@ -158,6 +158,15 @@ static void print_text(const eval_report *p) {
 
 /* --- the run ---------------------------------------------------------------------------------- */
 
+static sl_status check_written(const sl_loaded *l, const char *flag, const char *path,
+                               sl_error *err) {
+    if (path == NULL) {
+        return SL_OK;
+    }
+    SL_TRY(sl_load_check_apart(l, flag, path, err));
+    return sl_check_writable(path, err);
+}
+
 /* What is run; refused before the weights are packed and a file is touched. */
 static sl_status eval_choose(const sl_loaded *l, const eval_flags *f, const sl_ids *ids,
                              sl_eval_options *o, sl_error *err) {
@@ -180,8 +189,8 @@ static sl_status eval_choose(const sl_loaded *l, const eval_flags *f, const sl_i
                        n_pieces == 0 ? "fewer than" : "too many of", o->ctx);
     }
     SL_TRY(sl_load_check_ids(l, "--text", ids->ids, ids->n, err));
-    SL_TRY(f->save == NULL ? SL_OK : sl_check_writable(f->save, err));
-    SL_TRY(f->resume == NULL ? SL_OK : sl_check_writable(f->resume, err));
+    SL_TRY(check_written(l, "--save-logits", f->save, err));
+    SL_TRY(check_written(l, "--resume", f->resume, err));
     o->n_pieces = f->n_chunks != 0 && f->n_chunks < n_pieces ? f->n_chunks : (uint32_t)n_pieces;
     o->bos = sl_tokenizer_adds_bos(l->tokenizer) ? sl_tokenizer_bos(l->tokenizer) : -1;
     return SL_OK;

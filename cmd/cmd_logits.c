@@ -54,6 +54,7 @@ static sl_status logits_open(sl_loaded *l, const logits_flags *f, sl_error *err)
     }
     SL_TRY(sl_load_check_ids(l, "--ids", f->ids.v, f->ids.n, err));
     if (strcmp(f->path, "-") != 0) {
+        SL_TRY(sl_load_check_apart(l, "--out", f->path, err));
         SL_TRY(sl_check_writable(f->path, err));
     }
     options.ctx_max = n;

@@ -379,6 +379,19 @@ bool sl_same_file(const char *a, const char *b) {
            in_a.st_dev == in_b.st_dev && in_a.st_ino == in_b.st_ino && strcmp(name_a, name_b) == 0;
 }
 
+sl_status sl_load_check_apart(const sl_loaded *l, const char *flag, const char *path,
+                              sl_error *err) {
+    struct stat st;
+    if (stat(path, &st) == 0 &&
+        sl_gguf_has_file(l->file, (uint64_t)st.st_dev, (uint64_t)st.st_ino)) {
+        return SL_FAIL(err, SL_ERR_ARGUMENT,
+                       "%s: %s is a file of the model itself, which would be lost; give another "
+                       "path",
+                       flag, path);
+    }
+    return SL_OK;
+}
+
 sl_status sl_check_writable(const char *path, sl_error *err) {
     char folder[PATH_MAX];
     const char *name;

@@ -130,6 +130,10 @@ SL_NODISCARD sl_status sl_read_all(const char *path, size_t max_bytes, sl_buf *o
 /* Whether two paths name one file, however they are written: "x" and "./x", links, also a file that
  * is yet to be made. What is written there would destroy what is read there. */
 bool sl_same_file(const char *a, const char *b);
+/* SL_ERR_ARGUMENT if `path` is any file of the model that was loaded, parts of a split one too.
+ * `flag` is what gave the path. */
+SL_NODISCARD sl_status sl_load_check_apart(const sl_loaded *l, const char *flag, const char *path,
+                                           sl_error *err);
 /* SL_ERR_IO if a file could not be written at `path`: to be found out before long work, and without
  * touching the file. */
 SL_NODISCARD sl_status sl_check_writable(const char *path, sl_error *err);

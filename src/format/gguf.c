@@ -374,6 +374,19 @@ sl_status sl_gguf_check_unchanged(const sl_gguf *g, sl_error *err) {
     return SL_OK;
 }
 
+bool sl_gguf_has_file(const sl_gguf *g, uint64_t device, uint64_t number) {
+    for (uint32_t i = 0; i < g->n_files; i++) {
+        sl_mapfile_stamp stamp;
+        sl_error unread; /* a file of which nothing can be told any more */
+        if (g->parts[i].map != NULL &&
+            sl_mapfile_stamp_of(g->parts[i].map, &stamp, &unread) == SL_OK &&
+            stamp.device == device && stamp.number == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Some bytes from the midst of some tensors: tells models apart that differ in nothing else. */
 static void gguf_hash_samples(const sl_gguf *g, uint64_t content[2]) {
     uint64_t n = g->n_tensors < GGUF_SAMPLES ? g->n_tensors : GGUF_SAMPLES;

@@ -91,6 +91,9 @@ SL_NODISCARD sl_status sl_gguf_check_alive(const sl_gguf *g, sl_error *err);
  * system call per file. */
 SL_NODISCARD sl_status sl_gguf_check_unchanged(const sl_gguf *g, sl_error *err);
 
+/* Whether a file of that device and number (stat(2)) is one of those that were opened. */
+bool sl_gguf_has_file(const sl_gguf *g, uint64_t device, uint64_t number);
+
 /* Which model this is. `content` covers all headers and sizes and a few samples of the tensors'
  * data, so copies of a file have the same, and a file in which something else changed may too.
  * `stamp` covers what the system knows of the files (sl_mapfile_stamp): as long as it is the same,

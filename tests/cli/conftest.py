@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import types
 
+import gguf_edit
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -92,6 +93,21 @@ def goldens():
 @pytest.fixture(scope="session")
 def quant_model(goldens):
     return goldens[0][0]
+
+
+def split_model(source, folder):
+    """The model of a GGUF file in two parts, whose paths are returned; the second holds no tensor."""
+    model = gguf_edit.File(source.read_bytes())
+    rest = model.copy()
+    rest.kv, rest.tensors, rest.payload = {}, [], b""
+    paths = []
+    for no, part in enumerate((model, rest)):
+        part.kv |= {b"split.no": gguf_edit.Value(gguf_edit.U16, no),
+                    b"split.count": gguf_edit.Value(gguf_edit.U16, 2),
+                    b"split.tensors.count": gguf_edit.Value(gguf_edit.I32, len(model.tensors))}
+        paths.append(folder / f"model-{no + 1:05}-of-00002.gguf")
+        paths[-1].write_bytes(part.bytes())
+    return paths
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ import time
 
 import pytest
 
-from conftest import BINARY, ROOT, WAIT_S, misused, one_sentence, refused, sluice
+from conftest import (BINARY, ROOT, WAIT_S, misused, one_sentence, refused, sluice,
+                      split_model)
 
 SHARED = pathlib.Path(os.environ.get("SLUICE_SHARED") or ROOT.parent / "shared")
 REAL = SHARED / "golden" / "real"
@@ -200,6 +201,17 @@ def test_spares_what_it_reads(tiny, text, tmp_path, flag, victim):
     misused(sluice("eval", model, *common, "--save-logits", "new", "--resume", "./new",
                    cwd=tmp_path), "--resume", "same file")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("flag", ["--save-logits", "--resume"])
+def test_spares_all_parts_of_a_model(tiny, text, tmp_path, flag):
+    first, second = split_model(tiny, tmp_path)
+    before = second.read_bytes()
+    (tmp_path / "link").symlink_to(second.name)
+    for out in (second, tmp_path / "link"):
+        refused(sluice("eval", first, "--text", text, "--ctx", "64", "--chunks", "2", flag, out),
+                flag, out.name, "model itself")
+    assert second.read_bytes() == before
 
 
 def test_full_disk(tiny, text, tmp_path):

@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from conftest import NO_LIMITS, misused, refused, sluice
+from conftest import NO_LIMITS, misused, refused, sluice, split_model
 
 
 def floats(data):
@@ -97,6 +97,17 @@ def test_logits_spares_the_model(quant_model, tmp_path):
     for out in (model, tmp_path / "link", f"{tmp_path}/./model"):
         misused(sluice("logits", model, "--ids", "1", "--out", out), "--out", "same file")
     assert model.read_bytes() == quant_model.read_bytes()
+
+
+def test_logits_spares_all_parts_of_a_model(quant_model, tmp_path):
+    first, second = split_model(quant_model, tmp_path)
+    before = second.read_bytes()
+    (tmp_path / "link").symlink_to(second.name)
+    (tmp_path / "twin").hardlink_to(second)
+    for out in (second, tmp_path / "link", tmp_path / "twin"):
+        refused(sluice("logits", first, "--ids", "1", "--out", out), "--out", out.name, "model itself")
+    assert second.read_bytes() == before
+    assert logits(first, [1], tmp_path / "a") == logits(quant_model, [1], tmp_path / "b")
 
 
 def test_logits_leaves_no_partial_file(quant_model, tmp_path):
