@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "bench_roofline.h"
+#include "calibrated.h"
 #include "cmd.h"
 #include "load.h"
 #include "measure/bench.h"
@@ -18,7 +19,7 @@ typedef struct bench_flags {
     sl_load_flags load;
     uint32_t n_prompt, n_gen, n_reps;
     sl_flag_list batch, depth;
-    bool json, roofline;
+    bool json, roofline, calibrate;
 } bench_flags;
 
 /* Tokens that the longest sequence of any case holds, and sequences of the largest batch. */
@@ -99,6 +100,8 @@ static int bench(const char *path, const bench_flags *f) {
     if (status == SL_OK) {
         if (f->roofline) {
             status = sl_bench_roofline(&l, &f->load, &f->batch, f->json, &err);
+        } else if (f->calibrate) {
+            status = sl_bench_calibrate(&l, &f->load, f->json, &err);
         } else {
             status = bench_open(&l, f, &err);
             status = status == SL_OK ? bench_cases(f, l.engine, &err) : status;
@@ -153,6 +156,10 @@ int sl_cmd_bench(int argc, char **argv) {
          "Measures the machine's memory and arithmetic, and each of the model's products against "
          "them; --batch gives the rows of a product (default: 1,8,32,256).",
          0, 0, NULL},
+        {"--calibrate", NULL, SL_FLAG_BOOL, &f.calibrate, NULL,
+         "Measures what a step of the model costs by its rows, logits and contexts, and the best "
+         "number of threads; kept for run and serve, which otherwise measure it when they can.",
+         0, 0, NULL},
         {"--quiet", "-q", SL_FLAG_BOOL, &f.load.quiet, NULL, "No progress while loading.", 0, 0,
          NULL},
         SL_LOAD_FLAG_THREADS(&f.load),
@@ -175,7 +182,8 @@ int sl_cmd_bench(int argc, char **argv) {
         "then generates.",
         "  sluice bench model.gguf\n"
         "  sluice bench model.gguf --prompt 512 --gen 64 --batch 1,8,32 --threads 2 --json\n"
-        "  sluice bench model.gguf --roofline\n",
+        "  sluice bench model.gguf --roofline\n"
+        "  sluice bench model.gguf --calibrate\n",
         flags,
         sizeof(flags) / sizeof(flags[0]),
         1,
@@ -186,6 +194,10 @@ int sl_cmd_bench(int argc, char **argv) {
     if (code == SL_FLAGS_GO_ON && bench_defaults(&f, &err) != SL_OK) {
         sl_cmd_error("bench", "%s", err.message);
         code = SL_EXIT_FAILURE;
+    }
+    if (code == SL_FLAGS_GO_ON && f.roofline && f.calibrate) {
+        code = sl_cmd_usage_error("bench", "--roofline and --calibrate measure different things: "
+                                           "give one of them");
     }
     if (code == SL_FLAGS_GO_ON && !f.roofline && f.n_prompt + f.n_gen == 0) {
         code = sl_cmd_usage_error("bench", "--prompt and --gen are both 0: nothing to measure");

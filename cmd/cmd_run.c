@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/utf8.h"
+#include "calibrated.h"
 #include "cmd.h"
 #include "load.h"
 #include "runner/runner.h"
@@ -348,6 +349,8 @@ static sl_status run_all(run_state *s, const char *path, sl_error *err) {
         stops[i] = sl_slice_of(f->stop.v[i]);
     }
     sl_detokenizer_init(&s->detok, s->l.tokenizer, stops, f->stop.n, false);
+    sl_calibrated calibrated;
+    sl_calibrated_find(&calibrated, &s->l, &f->load);
     sl_runner_options ro = {.n_slots = 1};
     ro.n_eog_ids = sl_tokenizer_eog(s->l.tokenizer, &ro.eog_ids);
     SL_TRY(sl_runner_create(s->l.engine, &ro, &s->runner, err));

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "calibrated.h"
 #include "cmd.h"
 #include "load.h"
 #include "runner/runner.h"
@@ -27,7 +28,7 @@ typedef struct serve_flags {
     uint64_t queue_tokens;
     uint32_t header_timeout_s, body_timeout_s, idle_timeout_s, write_timeout_s;
     sl_flag_size body_max, output_max;
-    bool strict_api, log_prompts, access_log, log_json;
+    bool strict_api, log_prompts, access_log, log_json, calibrate;
 } serve_flags;
 
 /* --- logs ------------------------------------------------------------------------------------ */
@@ -153,8 +154,9 @@ static sl_service_options service_options(const serve_flags *f) {
 }
 
 /* Runs the service over a loaded model until it is stopped. */
-static sl_status serve_loaded(sl_service *service, const serve_flags *f, const sl_loaded *l,
-                              const sl_chat *chat, const char *name, sl_error *err) {
+static sl_status serve_until_stopped(sl_service *service, const serve_flags *f, const sl_loaded *l,
+                                     const sl_chat *chat, const char *name,
+                                     sl_calibrated *calibrated, sl_error *err) {
     const int32_t *eog;
     size_t n_eog = sl_tokenizer_eog(l->tokenizer, &eog);
     /* A slot each for what runs and what waits, and some for what ends just now. */
@@ -163,8 +165,11 @@ static sl_status serve_loaded(sl_service *service, const serve_flags *f, const s
                                  .queue_tokens_max = f->queue_tokens,
                                  .eog_ids = eog,
                                  .n_eog_ids = n_eog,
+                                 .cost = calibrated->cost.n_points > 0 ? &calibrated->cost : NULL,
                                  .wake = sl_service_wake,
-                                 .wake_user = service};
+                                 .wake_user = service,
+                                 .idle = f->calibrate ? sl_calibrated_idle : NULL,
+                                 .idle_user = calibrated};
     sl_runner *runner;
     SL_TRY(sl_runner_create(l->engine, &options, &runner, err));
     install_signals(service, f);
@@ -174,6 +179,18 @@ static sl_status serve_loaded(sl_service *service, const serve_flags *f, const s
     sl_status status = sl_service_run(service, &model, err);
     g_signals = 1; /* a signal from now on ends the program: the service goes */
     sl_runner_free(runner);
+    return status;
+}
+
+static sl_status serve_loaded(sl_service *service, const serve_flags *f, const sl_loaded *l,
+                              const sl_chat *chat, const char *name, sl_error *err) {
+    sl_calibrated calibrated = {0};
+    if (f->calibrate) {
+        sl_calibrated_find(&calibrated, l, &f->load);
+        SL_TRY(sl_calibrated_begin(&calibrated, l, err));
+    }
+    sl_status status = serve_until_stopped(service, f, l, chat, name, &calibrated, err);
+    sl_calibrated_end(&calibrated);
     return status;
 }
 
@@ -269,7 +286,8 @@ int sl_cmd_serve(int argc, char **argv) {
                      .idle_timeout_s = 75,
                      .write_timeout_s = 30,
                      .stall_s = 60,
-                     .access_log = true};
+                     .access_log = true,
+                     .calibrate = true};
     const sl_flag flags[] = {
         {"--host", NULL, SL_FLAG_STRING, &f.host, "ADDRESS",
          "Address to listen on (default: 127.0.0.1).", 0, 0, NULL},
@@ -323,6 +341,10 @@ int sl_cmd_serve(int argc, char **argv) {
          "Largest request body (default: 8M).", 0, 0, NULL},
         {"--max-output", NULL, SL_FLAG_SIZE, &f.output_max, "SIZE",
          "Held of a stream for a client that reads too slowly (default: 1M).", 0, 0, NULL},
+        {"--calibrate", NULL, SL_FLAG_BOOL, &f.calibrate, NULL,
+         "Use what steps cost on this machine, which is measured while the server is idle and kept "
+         "beside the packed weights (default; --no-calibrate: neither).",
+         0, 0, NULL},
         {"--strict-api", NULL, SL_FLAG_BOOL, &f.strict_api, NULL,
          "Refuse requests with unknown fields instead of ignoring these.", 0, 0, NULL},
         {"--access-log", NULL, SL_FLAG_BOOL, &f.access_log, NULL,

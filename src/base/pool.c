@@ -20,6 +20,11 @@
  * to it. Pinned workers cannot be stacked. On a machine of several nodes all of this happens within
  * a node, whose CPUs its workers are bound to.
  *
+ * Limits. A job with fewer workers than there are threads has a tree for these only. Those left out
+ * sleep at a gate of their own, `parked`, so that barriers do not wake them; they go there in a job
+ * that all still take part in, and come back to the phase that the caller names on opening it. No
+ * job that needs a worker can begin and end without it, so it cannot miss one on its way.
+ *
  * Reference for the tree: Mellor-Crummey and Scott, "Algorithms for scalable synchronization on
  * shared-memory multiprocessors", ACM TOCS 9(1), 1991.
  */
@@ -66,6 +71,7 @@ typedef struct pool_worker {
     uint32_t node;
     pool_spin at_start; /* waiting for a job, or (worker 0) for its end */
     pool_spin at_barrier;
+    bool parks;               /* after this job: it is left out of the next ones */
     uint64_t moved_ns;        /* when it was last moved away from a peer */
     uint64_t n_own, n_others; /* tasks taken */
     atomic_uint slept_on;     /* processor on which it last went to sleep; read by peers */
@@ -79,6 +85,10 @@ typedef struct pool_counter {
 struct sl_pool {
     sl_gate phase;  /* word: number of the present phase */
     sl_gate joined; /* word: changes when a job ends and the caller, who waits here, was not last */
+    sl_gate parked; /* word: changes when workers that were left out take part again */
+    /* They take part if their number is below n_let_in, from the phase after let_in_at on. Stored
+     * in the reverse of the order in which they are read. */
+    atomic_uint n_let_in, let_in_at;
     pool_counter claims[2][SL_NODES_MAX]; /* of even and odd phases; without nodes the first */
     pool_node tree[POOL_NODES_MAX];
     /* Written by the caller between jobs, read by workers after the phase that starts the job. */
@@ -86,6 +96,7 @@ struct sl_pool {
     void *arg;
     bool alloc_locked;             /* the caller may not allocate in this job, so nobody may */
     uint32_t n_threads, n_started; /* n_started: threads to be joined */
+    uint32_t n_active;             /* workers of a job, the first ones */
     uint32_t spins_full; /* pauses in POOL_SPIN_NS; 0 when there are more threads than CPUs */
     bool may_move;       /* not pinned, and each worker has a processor of its own */
     const sl_topology *topology; /* NULL, or of several nodes */
@@ -213,8 +224,9 @@ static bool pool_arrive(sl_pool *p, uint32_t ith) {
     uint32_t i = ith / POOL_FAN_IN;
     for (;;) {
         pool_node *node = &p->tree[i];
+        const uint32_t n_children = node->n_children; /* may be another once all have arrived */
         uint32_t n = atomic_fetch_add_explicit(&node->n_arrived, 1, memory_order_acq_rel) + 1;
-        if (n != node->n_children) {
+        if (n != n_children) {
             return false;
         }
         atomic_store_explicit(&node->n_arrived, 0, memory_order_relaxed);
@@ -285,6 +297,19 @@ void sl_pool_taken(const sl_pool *p, uint64_t *own, uint64_t *others) {
     }
 }
 
+/* Sleeps while the worker is left out; returns the phase after which its next job starts. */
+static uint32_t pool_park(pool_worker *w) {
+    sl_pool *p = w->pool;
+    atomic_store_explicit(&w->slept_on, POOL_NO_CPU, memory_order_relaxed);
+    for (;;) {
+        const uint32_t word = sl_gate_value(&p->parked);
+        if (atomic_load_explicit(&p->n_let_in, memory_order_acquire) > w->ith) {
+            return atomic_load_explicit(&p->let_in_at, memory_order_relaxed);
+        }
+        (void)sl_gate_sleep(&p->parked, word);
+    }
+}
+
 static void *pool_thread_main(void *arg) {
     pool_worker *w = arg;
     sl_pool *p = w->pool;
@@ -304,13 +329,17 @@ static void *pool_thread_main(void *arg) {
         if (locked) {
             sl_alloc_lock();
         }
-        p->fn(p->arg, w->ith, p->n_threads);
+        p->fn(p->arg, w->ith, p->n_active);
         if (locked) {
             sl_alloc_unlock();
         }
         phase = sl_gate_value(&p->phase);
         if (pool_arrive(p, w->ith)) {
             sl_gate_open(&p->joined, sl_gate_value(&p->joined) + 1);
+        }
+        if (w->parks) {
+            w->parks = false;
+            phase = pool_park(w);
         }
     }
 }
@@ -334,7 +363,7 @@ void sl_pool_run(sl_pool *p, sl_pool_fn fn, void *arg) {
     uint32_t phase = sl_gate_value(&p->phase);
     uint32_t joined = sl_gate_value(&p->joined);
     sl_gate_open(&p->phase, phase + 1);
-    fn(arg, 0, p->n_threads);
+    fn(arg, 0, p->n_active);
     phase = sl_gate_value(&p->phase);
     if (!pool_arrive(p, 0)) {
         pool_wait(&p->workers[0], &p->joined, joined, &p->workers[0].at_start);
@@ -346,13 +375,17 @@ uint32_t sl_pool_n_threads(const sl_pool *p) {
     return p->n_threads;
 }
 
+uint32_t sl_pool_n_active(const sl_pool *p) {
+    return p->n_active;
+}
+
 const sl_nodes *sl_pool_nodes(const sl_pool *p) {
     return &p->nodes;
 }
 
 /* Builds the tree of counters: a level has one node for each POOL_FAN_IN of what is below it. */
 static void pool_tree_init(sl_pool *p) {
-    uint32_t begin = 0, n_below = p->n_threads;
+    uint32_t begin = 0, n_below = p->n_active;
     for (;;) {
         uint32_t n_nodes = (n_below + POOL_FAN_IN - 1) / POOL_FAN_IN;
         for (uint32_t i = 0; i < n_nodes; i++) {
@@ -367,6 +400,38 @@ static void pool_tree_init(sl_pool *p) {
         begin += n_nodes;
         n_below = n_nodes;
     }
+}
+
+typedef struct pool_lower_job {
+    sl_pool *pool;
+    uint32_t n;
+} pool_lower_job;
+
+static void pool_lower(void *arg) {
+    const pool_lower_job *j = arg;
+    atomic_store_explicit(&j->pool->n_let_in, j->n, memory_order_relaxed);
+}
+
+/* The limit is lowered when all have come in: one that was let in before, and is still on its way,
+ * would else turn round. */
+static void pool_lower_fn(void *arg, uint32_t ith, uint32_t nth) {
+    (void)nth;
+    const pool_lower_job *j = arg;
+    sl_pool_barrier_then(j->pool, ith, pool_lower, arg);
+    j->pool->workers[ith].parks = ith >= j->n;
+}
+
+void sl_pool_limit(sl_pool *p, uint32_t n) {
+    n = n == 0 ? 1 : n > p->n_threads ? p->n_threads : n;
+    if (n < p->n_active) {
+        sl_pool_run(p, pool_lower_fn, &(pool_lower_job){.pool = p, .n = n});
+    } else if (n > p->n_active) {
+        atomic_store_explicit(&p->let_in_at, sl_gate_value(&p->phase), memory_order_relaxed);
+        atomic_store_explicit(&p->n_let_in, n, memory_order_release);
+        sl_gate_open(&p->parked, sl_gate_value(&p->parked) + 1);
+    }
+    p->n_active = n;
+    pool_tree_init(p);
 }
 
 /* Gives each worker a processor: those of a list in turn, or, where there are nodes, of its node's
@@ -436,7 +501,7 @@ sl_status sl_pool_create_on(const sl_topology *topology, uint32_t n_threads, boo
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the table of %u compute threads",
                        n_threads);
     }
-    p->n_threads = n_threads;
+    p->n_threads = p->n_active = n_threads;
     p->pin = pin;
     p->topology = topology != NULL && topology->n_nodes > 1 ? topology : NULL;
     p->nodes = p->topology != NULL ? sl_topology_workers(topology, n_threads)
@@ -456,6 +521,7 @@ void sl_pool_free(sl_pool *p) {
     if (p == NULL) {
         return;
     }
+    sl_pool_limit(p, p->n_threads);
     p->fn = NULL;
     sl_gate_open(&p->phase, sl_gate_value(&p->phase) + 1);
     for (uint32_t i = 1; i <= p->n_started; i++) {

@@ -31,8 +31,13 @@ void sl_pool_free(sl_pool *p); /* joins; only when no job runs; NULL is fine */
 uint32_t sl_pool_n_threads(const sl_pool *p);
 const sl_nodes *sl_pool_nodes(const sl_pool *p); /* by workers; at least one node */
 
-/* Runs fn(arg, i, n) on all workers and returns when all are done. One job at a time; always called
- * by the same thread. Allocates nothing. */
+/* Jobs from now on have the first n workers only, 1 to all of them; the others sleep. Between jobs,
+ * by the caller of sl_pool_run. Room for workers is still a matter of sl_pool_n_threads. */
+void sl_pool_limit(sl_pool *p, uint32_t n);
+uint32_t sl_pool_n_active(const sl_pool *p);
+
+/* Runs fn(arg, i, n) on all workers, or those of the limit, and returns when all are done. One job
+ * at a time; always called by the same thread. Allocates nothing. */
 void sl_pool_run(sl_pool *p, sl_pool_fn fn, void *arg);
 
 /* All workers of the running job meet here. Also resets the work counter that is used after it: see

@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/error.h"
+#include "base/folder.h"
 
 #define FORMAT_VERSION 1u
 #define STAMP_AT 4096u
@@ -74,12 +75,6 @@ static bool path_of(const sl_packed_cache *c, const sl_packed_key *key, const ch
     return n > 0 && n < PATH_MAX;
 }
 
-/* Nobody but this user and the administrator can have written the file. */
-static bool is_ours(const struct stat *st) {
-    return S_ISREG(st->st_mode) && (st->st_uid == geteuid() || st->st_uid == 0) &&
-           (st->st_mode & (S_IWGRP | S_IWOTH)) == 0;
-}
-
 /* --- reading ---------------------------------------------------------------------------------- */
 
 /* Takes the parts of a mapped file that has the expected size; false if it cannot be trusted. */
@@ -109,7 +104,8 @@ bool sl_packed_cache_open(const sl_packed_cache *c, const sl_packed_key *key, sl
     if (fd < 0) {
         return false;
     }
-    if (fstat(fd, &st) != 0 || !is_ours(&st) || (uint64_t)st.st_size != expected.file_bytes) {
+    if (fstat(fd, &st) != 0 || !sl_file_is_ours(&st) ||
+        (uint64_t)st.st_size != expected.file_bytes) {
         (void)close(fd);
         return false;
     }
@@ -133,29 +129,6 @@ void sl_packed_cache_close(sl_packed_file *f) {
 }
 
 /* --- the folder ------------------------------------------------------------------------------- */
-
-/* Makes the folder and those above it, for this user alone. */
-static sl_status folder_make(const char *dir, sl_error *err) {
-    char path[PATH_MAX];
-    int n = snprintf(path, sizeof(path), "%s", dir);
-    if (n <= 0 || n >= PATH_MAX) {
-        return SL_FAIL(err, SL_ERR_IO, "the cache's folder has a name of %d bytes", n);
-    }
-    for (char *p = path + 1;; p++) {
-        if (*p == '/' || *p == '\0') {
-            char before = *p;
-            *p = '\0';
-            if (mkdir(path, S_IRWXU) != 0 && errno != EEXIST && before == '\0') {
-                return SL_FAIL(err, SL_ERR_IO, "%s: the folder cannot be made: %s", dir,
-                               sl_errno_text(errno));
-            }
-            *p = before;
-            if (before == '\0') {
-                return SL_OK;
-            }
-        }
-    }
-}
 
 /* The ending of a name that this cache gives, or NULL. */
 static const char *name_suffix(const char *name) {
@@ -269,7 +242,7 @@ static sl_status part_open(const char *path, int *fd, sl_error *err) {
         (void)close(f);
         return SL_AGAIN;
     }
-    if (!is_ours(&mine) || ftruncate(f, 0) != 0) {
+    if (!sl_file_is_ours(&mine) || ftruncate(f, 0) != 0) {
         (void)close(f);
         return SL_FAIL(err, SL_ERR_IO, "%s: is not this user's own file", path);
     }
@@ -324,7 +297,7 @@ sl_status sl_packed_cache_store(const sl_packed_cache *c, const sl_packed_key *k
     }
     h.sums_checksum = sums_checksum(sums, key);
     h.checksum = header_checksum(&h);
-    SL_TRY(folder_make(c->dir, err));
+    SL_TRY(sl_folder_make(c->dir, err));
     int fd = -1;
     SL_TRY(part_open(part, &fd, err));
     sl_status status = folder_make_room(c, strrchr(path, '/') + 1, h.file_bytes, err);

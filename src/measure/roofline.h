@@ -12,7 +12,7 @@
 
 /* Of all threads together. The rates are 0 where the level has no loop for them (ref). */
 typedef struct sl_roofline_limits {
-    double read_gbps; /* reading memory, 10^9 bytes per second */
+    double read_gbps;                        /* reading memory, 10^9 bytes per second */
     double int8_gops, scaled_gops, f32_gops; /* scaled: int8 of formats with scales */
 } sl_roofline_limits;
 

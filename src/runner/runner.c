@@ -74,12 +74,16 @@ static sl_status runner_make_sched(sl_runner *r, sl_error *err) {
     const sl_sched_options sched_options = {.n_slots = r->options.n_slots,
                                             .rows_max = rows_max,
                                             .runs_max = runs_max,
-                                            .chunk_rows = r->options.chunk_rows,
                                             .ctx_max = sl_engine_ctx_max(r->engine),
                                             .ctx_switch = sl_engine_plan(r->engine)->ctx_switch,
                                             .queue_max = r->options.n_slots,
                                             .queue_tokens_max = UINT64_MAX};
-    return sl_sched_create(&sched_options, r->kv, &r->sched, err);
+    SL_TRY(sl_sched_create(&sched_options, r->kv, &r->sched, err));
+    if (r->options.cost != NULL) {
+        sl_runner_set_cost(r, r->options.cost);
+        r->options.cost = NULL; /* the caller's */
+    }
+    return SL_OK;
 }
 
 static sl_status runner_make_sampling(sl_runner *r, const sl_runner_options *options,

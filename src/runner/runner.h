@@ -17,6 +17,7 @@
 #include <sluice/status.h>
 
 #include "engine/engine.h"
+#include "plan/cost.h"
 #include "sample/sampler.h"
 
 typedef struct sl_runner sl_runner;
@@ -77,13 +78,20 @@ typedef struct sl_runner_options {
     /* Their prompt + max_tokens together (what finds an empty queue may have more); 0: 4 x what the
      * pool holds. */
     uint64_t queue_tokens_max;
-    uint32_t chunk_rows;    /* prefill rows of a step beside decodes; 0: the engine's rows_max */
+    /* What steps cost, if that is known; copied. Chunks of prompts beside decodes are as long as it
+     * says; NULL: as long as the engine's steps. */
+    const sl_cost *cost;
     const int32_t *eog_ids; /* end-of-generation set, copied */
     size_t n_eog_ids;
     /* Called from the engine thread when an owner has news, at most once per step (uv_async_send,
      * say). Must not block. NULL: the owner uses sl_runner_wait. */
     void (*wake)(void *user, uint32_t owner);
     void *wake_user;
+    /* Called from the engine thread while there is nothing to compute, all weights are ready and no
+     * KV page is held: does a part of a longer work with the engine, which makes a request wait as
+     * long. True: there is more. May allocate. NULL: none. */
+    bool (*idle)(void *user, sl_runner *r);
+    void *idle_user;
 } sl_runner_options;
 
 /* Relaxed counters and gauges, readable by any thread at any time. The gauges are set before each
@@ -93,6 +101,8 @@ typedef struct sl_runner_stats {
     atomic_uint_fast64_t prompt_tokens, generated_tokens, steps, step_ns, step_rows;
     atomic_uint_fast64_t n_running, pages_used, pages_total; /* gauges */
     atomic_uint_fast64_t last_step_end_ns;                   /* monotonic; for the watchdog */
+    atomic_uint_fast64_t
+        cost_millis; /* steps of late, measured / expected, in 1/1000; 0: unknown */
 } sl_runner_stats;
 
 /* Starts the thread. The engine is borrowed; it belongs to that thread until sl_runner_free. */
@@ -134,6 +144,9 @@ const sl_runner_stats *sl_runner_stats_of(const sl_runner *r);
  * any thread. */
 void sl_runner_queue(const sl_runner *r, uint32_t *n_out, uint64_t *n_tokens_out);
 uint32_t sl_runner_ctx_max(const sl_runner *r);
+/* For `idle`: the cost from now on, and whether the steps since then left it far behind. */
+void sl_runner_set_cost(sl_runner *r, const sl_cost *cost);
+bool sl_runner_cost_drifted(const sl_runner *r);
 /* False once the engine failed for good (its file vanished); *err tells why. */
 bool sl_runner_healthy(sl_runner *r, sl_error *err);
 

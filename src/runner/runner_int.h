@@ -85,6 +85,9 @@ struct sl_runner {
     uint64_t *eog_bits;    /* bit of each end-of-generation token */
     sl_sampler **samplers; /* [n_workers] */
     uint32_t n_workers;
+    bool all_ready; /* all weights are: steps cost what they will from now on */
+    sl_cost cost;
+    sl_cost_drift drift;
     uint32_t *logits_slots;  /* [runs_max] slot of each logits row of the step */
     sl_step_top *tops;       /* [runs_max] what is wanted of each logits row, and came out */
     uint32_t *sample_rows;   /* [runs_max] logits rows that are wanted whole, then the others */

@@ -172,7 +172,19 @@ static bool loop_prepare(sl_runner *r) {
         r->failure = err;
         atomic_store_explicit(&r->failed, true, memory_order_release);
     }
+    r->all_ready = status == SL_OK;
     return status == SL_AGAIN;
+}
+
+/* The caller's own work in the meantime. True if there is more of it. */
+static bool loop_idle(sl_runner *r) {
+    if (r->options.idle == NULL || !r->all_ready || sl_sched_n_running(r->sched) > 0) {
+        return false;
+    }
+    sl_alloc_unlock();
+    const bool more = r->options.idle(r->options.idle_user, r);
+    sl_alloc_lock();
+    return more;
 }
 
 void *sl_runner_loop(void *arg) {
@@ -192,7 +204,7 @@ void *sl_runner_loop(void *arg) {
             }
         }
         loop_notify(r);
-        if (step == NULL && !loop_prepare(r)) {
+        if (step == NULL && !loop_prepare(r) && !loop_idle(r)) {
             (void)sl_wake_wait(&r->wake, SL_WAKE_FOREVER);
         }
     }

@@ -146,6 +146,26 @@ static void step_count(sl_runner *r, const sl_step *step, uint64_t begin_ns, uin
     RUNNER_GAUGE(r->stats.last_step_end_ns, end_ns);
 }
 
+/* Weights that are packed or fetched on the way make a step longer than it will ever be again. */
+static void step_compare_cost(sl_runner *r, const sl_step *step, uint64_t ns) {
+    if (r->cost.n_points == 0 || !r->all_ready) {
+        return;
+    }
+    const sl_cost_work work = sl_cost_work_of(sl_engine_plan(r->engine), step);
+    sl_cost_drift_add(&r->drift, sl_cost_seconds(&r->cost, &work), (double)ns * 1e-9);
+    RUNNER_GAUGE(r->stats.cost_millis, (uint64_t)(1e3 * sl_cost_drift_ratio(&r->drift) + 0.5));
+}
+
+void sl_runner_set_cost(sl_runner *r, const sl_cost *cost) {
+    r->cost = *cost;
+    r->drift = (sl_cost_drift){0};
+    sl_sched_set_chunk_rows(r->sched, sl_cost_chunk_rows(cost));
+}
+
+bool sl_runner_cost_drifted(const sl_runner *r) {
+    return sl_cost_drift_is_large(&r->drift);
+}
+
 /* A file that vanished ends everything for good; any other error ends the requests of this step. */
 static void step_fail(sl_runner *r, const sl_step *step, const sl_error *err) {
     sl_sched_abandon(r->sched);
@@ -197,6 +217,7 @@ void sl_runner_step(sl_runner *r, const sl_step *planned, uint64_t now_ns) {
         &(step_block){.r = r, .rows = r->sample_rows + n_whole, .n = step.n_logits - n_whole});
     const uint64_t end_ns = sl_clock_mono_ns();
     step_count(r, &step, now_ns, end_ns);
+    step_compare_cost(r, &step, end_ns - now_ns);
     sl_sched_commit(r->sched);
     for (uint32_t i = 0; i < step.n_logits; i++) {
         step_give(r, i, end_ns);

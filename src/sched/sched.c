@@ -66,9 +66,7 @@ sl_status sl_sched_create(const sl_sched_options *options, sl_kv *kv, sl_sched *
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the scheduler");
     }
     s->options = *options;
-    if (s->options.chunk_rows == 0 || s->options.chunk_rows > options->rows_max) {
-        s->options.chunk_rows = options->rows_max;
-    }
+    sl_sched_set_chunk_rows(s, options->chunk_rows);
     s->kv = kv;
     s->running_max = sl_sched_running_max(options->rows_max, options->runs_max);
     s->waiting = s->running = (sched_list){.head = SCHED_NONE, .tail = SCHED_NONE};
@@ -84,6 +82,11 @@ sl_status sl_sched_create(const sl_sched_options *options, sl_kv *kv, sl_sched *
     s->step = (sl_step){.ids = s->ids, .runs = s->runs};
     *out = s;
     return SL_OK;
+}
+
+void sl_sched_set_chunk_rows(sl_sched *s, uint32_t chunk_rows) {
+    const uint32_t rows_max = s->options.rows_max;
+    s->options.chunk_rows = chunk_rows == 0 || chunk_rows > rows_max ? rows_max : chunk_rows;
 }
 
 void sl_sched_free(sl_sched *s) {
@@ -316,7 +319,10 @@ const sl_step *sl_sched_plan(sl_sched *s) {
     s->step.n_rows = s->step.n_runs = s->step.n_logits = 0;
     s->n_admitted = 0;
     sched_plan_decodes(s);
-    uint32_t rows = sched_min(s->options.chunk_rows, s->options.rows_max - s->step.n_rows);
+    uint32_t rows = s->options.rows_max - s->step.n_rows;
+    if (s->step.n_rows > 0) { /* somebody waits for the next token */
+        rows = sched_min(rows, s->options.chunk_rows);
+    }
     rows = sched_plan_chunks(s, rows);
     sched_plan_admissions(s, rows);
     return s->step.n_rows > 0 ? &s->step : NULL;

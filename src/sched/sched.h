@@ -31,7 +31,7 @@
 typedef struct sl_sched_options {
     uint32_t n_slots;
     uint32_t rows_max, runs_max; /* of one step */
-    uint32_t chunk_rows;         /* prefill rows of a step beside decodes; 0: rows_max */
+    uint32_t chunk_rows;         /* prefill rows of a step that decodes too; 0: rows_max */
     uint32_t ctx_max;            /* prompt + max_tokens of one request */
     uint32_t ctx_switch;         /* as in sl_plan; 0: none */
     uint32_t queue_max;          /* waiting requests */
@@ -67,6 +67,9 @@ SL_NODISCARD sl_status sl_sched_check(const sl_sched *s, uint32_t n_prompt, uint
  * the slot is not free. */
 SL_NODISCARD sl_status sl_sched_add(sl_sched *s, uint32_t slot, const sl_sched_request *request,
                                     sl_error *err);
+
+/* From the next plan on; 0: rows_max. */
+void sl_sched_set_chunk_rows(sl_sched *s, uint32_t chunk_rows);
 
 /* The next step, or NULL when nobody has work. Runs carry the slot as their owner; a run whose last
  * row is the last known token of its request needs that row's logits, all others none. Valid until

@@ -144,6 +144,9 @@ static void write_runner(sl_buf *out, const serve_metrics_now *now) {
                 stat(&s->step_rows));
     write_value(out, "step_seconds_total", "counter", "Time spent in these passes.",
                 stat(&s->step_ns) / 1e9);
+    write_value(out, "step_cost_ratio", "gauge",
+                "Time of the passes of late / what was measured for such passes; 0: not known yet.",
+                stat(&s->cost_millis) / 1e3);
     write_value(out, "requests_queued", "gauge", "Sequences waiting to be started.", now->n_queued);
     write_value(out, "requests_running", "gauge", "Sequences being computed.", stat(&s->n_running));
     write_value(out, "queued_tokens", "gauge",

@@ -25,6 +25,50 @@ def read_stream(s):
     return data
 
 
+def wait_for_log(s, text):
+    deadline = time.monotonic() + WAIT_S
+    while text not in s.log_text():
+        assert s.process.poll() is None and time.monotonic() < deadline, s.log_text()
+        time.sleep(0.02)
+
+
+def test_steps_are_measured_once_while_idle(tiny_model, tmp_path):
+    body = {"prompt": "x", "max_tokens": 300, "ignore_eos": True}
+    flags = ("--packed-cache", str(tmp_path))
+    with Server(tiny_model, *flags) as s:
+        wait_for_log(s, "steps measured with 2 threads")
+        assert s.metrics()["sluice_steps_total"] <= 1  # its own test token at most
+        assert s.json("POST", "/v1/completions", body)[0] == 200
+        assert s.metrics()["sluice_step_cost_ratio"] > 0
+        [kept] = tmp_path.glob("*.calibration")
+        before = kept.read_bytes()
+        assert s.stop() == 0
+    with Server(tiny_model, *flags) as s:  # known from the start
+        s.wait_idle()
+        assert s.json("POST", "/v1/completions", body)[0] == 200
+        s.wait_for(lambda m: m["sluice_steps_total"] >= 300, "the answer")
+        assert s.stop() == 0
+        assert "steps measured" not in s.log_text()
+    assert kept.read_bytes() == before
+    with Server(tiny_model, *flags, "--no-calibrate") as s:
+        assert s.json("POST", "/v1/completions", body)[0] == 200
+        assert s.metrics()["sluice_step_cost_ratio"] == 0
+        assert s.stop() == 0
+
+
+def test_requests_go_before_measuring(tiny_model, tmp_path):
+    """They come in the middle of it, again and again; it goes on in between, and ends."""
+    body = {"prompt": "x", "max_tokens": 5, "temperature": 0}
+    with Server(tiny_model, "--packed-cache", str(tmp_path)) as s:
+        answers = set()
+        while "steps measured" not in s.log_text():
+            status, answer = s.json("POST", "/v1/completions", body)
+            assert status == 200
+            answers.add(answer["choices"][0]["text"])
+        assert len(answers) <= 1
+        assert s.stop() == 0
+
+
 @pytest.mark.parametrize("n_tokens", [1500])
 def test_sigterm_finishes_what_runs_and_refuses_the_rest(tiny_model, n_tokens):
     with Server(tiny_model, "--ctx", "16384", "--kv-memory", "64M", "--lame-duck", "3") as s:

@@ -181,6 +181,7 @@ WRONG = [
     (["bench", "m", "--depth", "-5"], "--depth"),
     (["bench", "m", "--reps", "0"], "--reps"),
     (["bench", "m", "--prompt", "0", "--gen", "0"], "--prompt and --gen"),
+    (["bench", "m", "--roofline", "--calibrate"], "one of them"),
     (["tokenize"], "MODEL"),
     (["tokenize", "m", "--special"], '"--special"'),
     (["detokenize", "m", "n"], '"n"'),

@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from conftest import NO_LIMITS, misused, refused, sluice, split_model
+from conftest import NO_LIMITS, misused, one_sentence, refused, sluice, split_model
 
 
 def floats(data):
@@ -143,6 +143,39 @@ def test_bench_parts(tiny):
     text = sluice("bench", tiny, "--prompt", "4", "--gen", "2", *few, check=0).out.decode()
     lines = text.splitlines()
     assert len(lines) == 2 and len(lines[0]) == len(lines[1])
+
+
+def test_bench_calibrate(tiny, tmp_path):
+    cache = tmp_path / "a" / "b"
+    [o] = bench(tiny, "--calibrate", "--threads", "2", "--packed-cache", cache)
+    assert list(o) == ["threads", "chunk_rows", "rows", "head_s", "logits_s", "decode_s", "prefill_s", "check"]
+    assert o["threads"] == 2  # as asked for
+    assert [p["rows"] for p in o["rows"]] == [2 ** i for i in range(10)]
+    seconds = [p["seconds"] for p in o["rows"]]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+    assert o["chunk_rows"] in [p["rows"] for p in o["rows"]]
+    assert all(o[name] >= 0 for name in ("head_s", "logits_s", "decode_s", "prefill_s")) and o["check"] > 0
+    [kept] = cache.glob("*.calibration")
+    assert kept.read_text().startswith("sluice calibration 1\nthreads 2\n")
+    text = sluice("bench", tiny, "--calibrate", "--packed-cache", "off", check=0).out.decode()
+    assert "best number of threads: " in text and len(text.splitlines()) == 17
+    assert list(cache.glob("*.calibration")) == [kept]
+
+
+def test_calibration_that_cannot_be_kept(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    r = sluice("bench", tiny, "--calibrate", "--packed-cache", tmp_path / "file")
+    assert r.code == 1
+    one_sentence(r.err, tmp_path / "file")
+    assert b"best number of threads" in r.out  # what was measured is not lost
+
+
+def test_a_kept_number_of_threads_is_used(tiny, tmp_path):
+    """run takes it, unless it is told how many."""
+    sluice("bench", tiny, "--calibrate", "--packed-cache", tmp_path, check=0)
+    answers = {sluice("run", tiny, "--ids", "5,6,7", "-n", "20", "-q", "--packed-cache", cache, *flags, check=0).out
+               for cache in (tmp_path, "off") for flags in ((), ("--threads", "1"))}
+    assert len(answers) == 1
 
 
 def test_bench_refuses(tiny):

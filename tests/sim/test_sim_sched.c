@@ -304,8 +304,8 @@ static void sim_check_admissions(sim *m, const sl_step *step) {
     assert_int_equal(n_running, sl_sched_n_running(m->sched));
     assert_int_equal(m->n_queue, sl_sched_n_waiting(m->sched));
     if (m->n_queue > 0) { /* whoever waits has a reason to */
-        const uint32_t chunk = m->options.chunk_rows != 0 ? m->options.chunk_rows
-                                                          : m->options.rows_max;
+        const bool cut = m->options.chunk_rows != 0 && n_decodes > 0;
+        const uint32_t chunk = cut ? m->options.chunk_rows : m->options.rows_max;
         const uint64_t need = sim_pages(m, sim_tokens(&m->requests[m->queue[0]]));
         const uint64_t there = m->n_pages - sl_kv_n_used(m->kv) - sl_kv_n_promised(m->kv);
         const uint32_t n_rows = step == NULL ? 0 : step->n_rows;
@@ -379,7 +379,7 @@ static void sim_check_step(sim *m, const sl_step *step) {
     }
     assert_int_equal(n_rows, step->n_rows);
     assert_int_equal(n_logits, step->n_logits);
-    if (m->options.chunk_rows != 0) {
+    if (m->options.chunk_rows != 0 && n_decode_rows > 0) {
         assert_true(n_prefill_rows <= m->options.chunk_rows);
     }
     uint32_t n_decoding = 0; /* no decode ever waits for a step */

@@ -341,6 +341,64 @@ static void test_largest_pool(void **state) {
     sl_pool_free(p);
 }
 
+/* Jobs of 1 to all workers in turn, with pauses in which those left out fall asleep, or do not get
+ * that far: each runs on just the first ones, and barriers and claims are theirs alone. */
+static void test_limits_leave_the_last_workers_out(void **state) {
+    (void)state;
+    enum { TASKS = 23, PHASES = 5 };
+    for (size_t s = 0; s < N_SIZES; s++) {
+        const uint32_t size = sizes[s];
+        sl_pool *p = make_pool(size);
+        uint32_t values[64] = {0};
+        for (uint32_t k = 0; k < 60; k++) {
+            const uint32_t n = 1 + k * 7 % size;
+            sl_pool_limit(p, n);
+            assert_int_equal(sl_pool_n_active(p), n);
+            assert_int_equal(sl_pool_n_threads(p), size);
+            seen_job seen = {.n = n};
+            sl_pool_run(p, seen_fn, &seen);
+            for (uint32_t i = 0; i < 64; i++) {
+                assert_int_equal(seen.calls[i], i < n);
+            }
+            round_job rounds = {.pool = p, .n_rounds = 4, .values = values};
+            sl_pool_run(p, round_fn, &rounds);
+            assert_int_equal(atomic_load(&rounds.n_wrong), 0);
+            atomic_uchar taken[PHASES * TASKS] = {0};
+            claim_job claims = {p, PHASES, TASKS, 2, taken};
+            sl_pool_run(p, claim_fn, &claims);
+            for (uint32_t i = 0; i < PHASES * TASKS; i++) {
+                assert_int_equal(taken[i], 1);
+            }
+            if (k % 5 == 0) {
+                pause_us(k % 2 * 120);
+            }
+        }
+        sl_pool_limit(p, 0); /* as good as 1 */
+        assert_int_equal(sl_pool_n_active(p), 1);
+        sl_pool_limit(p, size + 1);
+        assert_int_equal(sl_pool_n_active(p), size);
+        sl_pool_limit(p, 1);
+        sl_pool_free(p); /* while they sleep */
+    }
+}
+
+/* The same without jobs in between: nobody may be lost on the way in or out. */
+static void test_limits_change_at_once(void **state) {
+    (void)state;
+    sl_pool *p = make_pool(5);
+    for (uint32_t k = 0; k < 500; k++) {
+        sl_pool_limit(p, 1 + k % 5);
+        sl_pool_limit(p, 5 - k % 3);
+        const uint32_t n = 5 - k % 3;
+        seen_job seen = {.n = n};
+        sl_pool_run(p, seen_fn, &seen);
+        for (uint32_t i = 0; i < 5; i++) {
+            assert_int_equal(seen.calls[i], i < n);
+        }
+    }
+    sl_pool_free(p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_worker_runs_each_job_once),
@@ -349,6 +407,8 @@ int main(void) {
         cmocka_unit_test(test_claims_hand_out_each_task_once),
         cmocka_unit_test(test_claims_start_at_zero_in_sparse_phases),
         cmocka_unit_test(test_sleepers_are_woken),
+        cmocka_unit_test(test_limits_leave_the_last_workers_out),
+        cmocka_unit_test(test_limits_change_at_once),
         cmocka_unit_test(test_idle_pool_uses_no_cpu),
         cmocka_unit_test(test_run_allocates_nothing),
         cmocka_unit_test(test_bad_arguments_and_no_memory),

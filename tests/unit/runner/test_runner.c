@@ -566,7 +566,11 @@ static void test_cancel_in_decode(void **state) {
 
 static void test_cancel_in_prefill(void **state) {
     (void)state;
-    sl_runner *r = runner_of(&(sl_runner_options){.n_slots = 8, .chunk_rows = 1});
+    const sl_cost cost = {.n_points = 1, .points = {{1, 1.0}}, .n_threads = 1};
+    sl_runner *r = runner_of(&(sl_runner_options){.n_slots = 8, .cost = &cost});
+    job *beside = fill(r, 1, 1, 1900); /* while it decodes, prompts are computed row by row */
+    submit(r, beside);
+    await(r, beside, 1);
     bool seen = false;
     for (uint32_t i = 0; i < 50 && !seen;
          i++) { /* the prompt takes 1,800 steps, but threads may stall */
@@ -579,10 +583,62 @@ static void test_cancel_in_prefill(void **state) {
         sl_runner_cancel(r, j->handle);
         await(r, j, UINT32_MAX);
         seen = finish_of(j) == SL_FINISH_CANCELLED && n_out_of(j) == 0;
-        assert_int_equal(pages_used(r), 0);
         sl_runner_release(r, j->handle);
     }
     assert_true(seen);
+    sl_runner_cancel(r, beside->handle);
+    await(r, beside, UINT32_MAX);
+    sl_runner_release(r, beside->handle);
+    assert_int_equal(pages_used(r), 0);
+    stop(r);
+}
+
+typedef struct idle_work {
+    atomic_uint n_calls, n_left; /* calls that say that there is more */
+    atomic_uint n_wrong;         /* calls while pages were in use */
+    atomic_bool drifts;          /* what was found out, at the last call */
+} idle_work;
+
+/* Uses the engine as it likes, allocates, and tells the runner that a step takes no time at all. */
+static bool idle_fn(void *user, sl_runner *r) {
+    idle_work *w = user;
+    const sl_cost cost = {.n_points = 1, .points = {{1, 1e-9}}, .n_threads = 1};
+    sl_free(sl_alloc_zero(1, 100));
+    atomic_fetch_add(&w->n_wrong, pages_used(r) > 0);
+    atomic_store(&w->drifts, sl_runner_cost_drifted(r));
+    if (atomic_fetch_add(&w->n_calls, 1) == 0) {
+        sl_runner_set_cost(r, &cost);
+    }
+    if (atomic_load(&w->n_left) == 0) {
+        return false;
+    }
+    atomic_fetch_sub(&w->n_left, 1);
+    return true;
+}
+
+static void await_calls(const idle_work *w, uint32_t n) {
+    while (atomic_load(&w->n_calls) < n) {
+        usleep(100);
+    }
+}
+
+/* A runner with nothing to do lets its caller work, as long as there is work, and after each crowd
+ * once more; steps are compared with the cost that it was told. */
+static void test_idle_work(void **state) {
+    (void)state;
+    idle_work w = {.n_left = 5};
+    sl_runner *r = runner_of(&(sl_runner_options){.n_slots = 8, .idle = idle_fn, .idle_user = &w});
+    const sl_runner_stats *stats = sl_runner_stats_of(r);
+    await_calls(&w, 6);
+    assert_int_equal(atomic_load(&stats->cost_millis), 0); /* no step yet */
+    assert_false(atomic_load(&w.drifts));
+    job *j = fill(r, 0, 10, 400);
+    assert_int_equal(run(r, j), SL_FINISH_LENGTH);
+    sl_runner_release(r, j->handle);
+    await_calls(&w, 7);
+    assert_int_equal(atomic_load(&w.n_wrong), 0);
+    assert_int_equal(atomic_load(&stats->cost_millis), 8000); /* as far as one step may count */
+    assert_true(atomic_load(&w.drifts));
     stop(r);
 }
 
@@ -781,6 +837,7 @@ int main(void) {
         cmocka_unit_test(test_gauges_are_true_within_steps),
         cmocka_unit_test(test_cancel_in_decode),
         cmocka_unit_test(test_cancel_in_prefill),
+        cmocka_unit_test(test_idle_work),
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_numeric_error_stays_alone),
         cmocka_unit_test(test_file_vanishes),

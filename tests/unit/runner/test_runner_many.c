@@ -165,7 +165,8 @@ static void test_together_equals_alone(void **state) {
     static answer answers[N_JOBS];
     const uint32_t chunks[] = {0, 1, 17};
     for (size_t c = 0; c < sizeof(chunks) / sizeof(chunks[0]); c++) {
-        sl_runner *r = runner_of(&(sl_runner_options){.chunk_rows = chunks[c]});
+        const sl_cost cost = {.n_points = 1, .points = {{chunks[c], 1.0}}, .n_threads = 1};
+        sl_runner *r = runner_of(&(sl_runner_options){.cost = chunks[c] > 0 ? &cost : NULL});
         memset(answers, 0, sizeof(answers));
         for (uint32_t i = 0; i < N_JOBS; i++) {
             sl_handle h;

@@ -28,6 +28,13 @@ static const sl_sched_options BASE = {.n_slots = 16,
                                       .queue_max = 4,
                                       .queue_tokens_max = 10000};
 
+/* A step is as long as a chunk beside decodes. */
+static sl_sched_options short_steps(void) {
+    sl_sched_options options = BASE;
+    options.rows_max = options.chunk_rows;
+    return options;
+}
+
 static fixture *start_groups(sl_sched_options options, uint32_t n_pages, sl_kv_groups groups) {
     static fixture f;
     sl_error err;
@@ -87,7 +94,7 @@ static void check_run(const sl_step *step, uint32_t i, uint32_t owner, uint32_t 
 
 static void test_chunks_then_decodes(void **state) {
     (void)state;
-    fixture *f = start(BASE, 100);
+    fixture *f = start(short_steps(), 100);
     assert_null(sl_sched_plan(f->sched));
     assert_int_equal(add(f, 3, 70, 5, 0), SL_OK);
     assert_int_equal(add(f, 1, 10, 5, 0), SL_OK);
@@ -124,6 +131,9 @@ static void test_chunks_then_decodes(void **state) {
 static void test_decodes_go_before_prefill(void **state) {
     (void)state;
     fixture *f = start(BASE, 100);
+    assert_int_equal(add(f, 2, 100, 9, 0), SL_OK);
+    plan(f, 1, 64, 0); /* nobody waits for a token: a whole step of it */
+    sl_sched_end(f->sched, 2);
     assert_int_equal(add(f, 0, 4, 9, 0), SL_OK);
     plan(f, 1, 4, 1);
     sl_sched_commit(f->sched);
@@ -135,12 +145,20 @@ static void test_decodes_go_before_prefill(void **state) {
         check_run(step, 1, 1, 32 * i, 32, 0);
         sl_sched_commit(f->sched);
     }
+    assert_int_equal(add(f, 2, 200, 9, 0), SL_OK);
+    sl_sched_set_chunk_rows(f->sched, 3);
+    assert_int_equal(sl_sched_append(f->sched, 0), SL_OK);
+    check_run(plan(f, 2, 4, 1), 1, 1, 192, 3, 0);
+    sl_sched_abandon(f->sched);
+    sl_sched_set_chunk_rows(f->sched, 0); /* as many as there is room for */
+    check_run(plan(f, 3, 64, 2), 2, 2, 0, 55, 0);
+    sl_sched_commit(f->sched);
     stop(f);
 }
 
 static void test_first_come_first_served(void **state) {
     (void)state;
-    fixture *f = start(BASE, 10);
+    fixture *f = start(short_steps(), 10);
     assert_int_equal(add(f, 0, 6 * T - 1, 1, 0), SL_OK);
     assert_int_equal(add(f, 1, 5 * T - 1, 1, 0), SL_OK); /* 6 + 5 > 10: waits */
     assert_int_equal(add(f, 2, 1, 1, 0), SL_OK);         /* would fit, does not overtake */
@@ -177,7 +195,7 @@ static void test_refused(void **state) {
 
 static void test_queue_is_bounded(void **state) {
     (void)state;
-    fixture *f = start(BASE, 100);
+    fixture *f = start(short_steps(), 100);
     for (uint32_t i = 0; i < 4; i++) {
         assert_int_equal(add(f, i, 10, 10, 0), SL_OK);
     }
@@ -186,7 +204,7 @@ static void test_queue_is_bounded(void **state) {
     assert_int_equal(add(f, 4, 10, 10, 0), SL_OK);
     stop(f);
 
-    sl_sched_options options = BASE;
+    sl_sched_options options = short_steps();
     options.queue_tokens_max = 100;
     f = start(options, 100);
     assert_int_equal(add(f, 0, 200, 10, 0), SL_OK); /* alone it may exceed the bound */
@@ -213,7 +231,7 @@ static void test_max_tokens(void **state) {
 
 static void test_deadlines(void **state) {
     (void)state;
-    fixture *f = start(BASE, 6);
+    fixture *f = start(short_steps(), 6);
     uint32_t slot;
     assert_int_equal(add(f, 0, 100, 60, 5000), SL_OK);
     assert_int_equal(add(f, 1, 100, 60, 3000), SL_OK);
@@ -286,7 +304,7 @@ static void test_no_memory(void **state) {
 static void test_windows(void **state) {
     (void)state;
     sl_sched_options options = BASE;
-    options.rows_max = options.chunk_rows = 32;
+    options.rows_max = 32;
     const sl_kv_groups groups = {.n = 3, .window = {0, 40, 0}};
     fixture *f = start_groups(options, 25, groups); /* 4 pages for 40 - 1 + 32 positions */
     sl_error err;
@@ -309,7 +327,7 @@ static void test_windows(void **state) {
 
 static void test_beyond_ctx_switch(void **state) {
     (void)state;
-    sl_sched_options options = BASE;
+    sl_sched_options options = short_steps();
     options.ctx_switch = 70;
     fixture *f = start_groups(options, 100, (sl_kv_groups){.n = 2, .window = {0, 16}});
     assert_int_equal(add(f, 0, 65, 20, 0), SL_OK);

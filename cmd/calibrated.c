@@ -1,0 +1,126 @@
+#include "calibrated.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cmd.h"
+
+void sl_calibrated_find(sl_calibrated *c, const sl_loaded *l, const sl_load_flags *flags) {
+    *c = (sl_calibrated){.dir = sl_load_options(flags).cache.dir,
+                         .all_threads = flags->threads > 0};
+    sl_calibration_key(l->engine, c->key);
+    if (c->dir == NULL || !sl_calibration_load(c->dir, c->key, &c->cost)) {
+        c->cost = (sl_cost){0};
+    } else if (!c->all_threads) {
+        sl_pool_limit(sl_engine_pool(l->engine), c->cost.n_threads);
+    }
+}
+
+sl_status sl_calibrated_begin(sl_calibrated *c, const sl_loaded *l, sl_error *err) {
+    return sl_calibration_create(l->engine, c->all_threads, &c->measuring, err);
+}
+
+void sl_calibrated_end(sl_calibrated *c) {
+    sl_calibration_free(c->measuring);
+    c->measuring = NULL;
+}
+
+/* Takes what was measured, and keeps it. */
+static sl_status take(sl_calibrated *c, sl_error *err) {
+    c->cost = *sl_calibration_cost(c->measuring);
+    return c->dir != NULL ? sl_calibration_store(c->dir, c->key, &c->cost, err) : SL_OK;
+}
+
+static void log_taken(const sl_calibrated *c) {
+    const sl_cost_point *last = &c->cost.points[c->cost.n_points - 1];
+    sl_log(SL_LOG_INFO, "serve",
+           "steps measured with %" PRIu32 " threads: 1 row in %.2f ms, %" PRIu32
+           " in %.1f ms; beside decodes, prompts are computed %" PRIu32 " tokens at a time",
+           c->cost.n_threads, 1e3 * c->cost.points[0].seconds, last->n_rows, 1e3 * last->seconds,
+           sl_cost_chunk_rows(&c->cost));
+}
+
+bool sl_calibrated_idle(void *user, sl_runner *r) {
+    sl_calibrated *c = user;
+    sl_error err;
+    if (c->failed || (c->cost.n_points > 0 && !c->busy && !sl_runner_cost_drifted(r))) {
+        return false;
+    }
+    if (!c->busy) {
+        sl_calibration_restart(c->measuring);
+        c->busy = true;
+    }
+    sl_status status = sl_calibration_next(c->measuring, &err);
+    if (status == SL_AGAIN) {
+        return true;
+    }
+    c->busy = false;
+    if (status == SL_OK) {
+        status = take(c, &err);
+        sl_runner_set_cost(r, &c->cost);
+        log_taken(c);
+    } else {
+        c->failed = true; /* a step says why to those who wait for one */
+    }
+    if (status != SL_OK) {
+        sl_log(SL_LOG_WARN, "serve", "what steps cost is not kept: %s", err.message);
+    }
+    return false;
+}
+
+/* --- bench ------------------------------------------------------------------------------------ */
+
+static void print_json(const sl_cost *c, double check) {
+    (void)printf("{\"threads\": %" PRIu32 ", \"chunk_rows\": %" PRIu32 ", \"rows\": [",
+                 c->n_threads, sl_cost_chunk_rows(c));
+    for (uint32_t i = 0; i < c->n_points; i++) {
+        (void)printf("%s{\"rows\": %" PRIu32 ", \"seconds\": %.6g}", i == 0 ? "" : ", ",
+                     c->points[i].n_rows, c->points[i].seconds);
+    }
+    (void)printf("], \"head_s\": %.4g, \"logits_s\": %.4g, \"decode_s\": %.4g, \"prefill_s\": "
+                 "%.4g, \"check\": "
+                 "%.3f}\n",
+                 c->head_s, c->logits_s, c->decode_s, c->prefill_s, check);
+}
+
+static void print_table(const sl_cost *c, double check) {
+    (void)printf("%6s %10s %10s\n", "rows", "ms", "rows/s");
+    for (uint32_t i = 0; i < c->n_points; i++) {
+        const sl_cost_point *p = &c->points[i];
+        (void)printf("%6" PRIu32 " %10.3f %10.0f\n", p->n_rows, 1e3 * p->seconds,
+                     p->n_rows / p->seconds);
+    }
+    (void)printf("\nbest number of threads: %" PRIu32 "\n"
+                 "tokens of a prompt at a time, beside decodes: %" PRIu32 "\n"
+                 "logits: %.1f us, and %.1f us for each row\n"
+                 "1,000 tokens attended by a decode: %.1f us, by a row of a chunk: %.1f us\n"
+                 "decodes and a chunk together: %.2f of the expected time\n",
+                 c->n_threads, sl_cost_chunk_rows(c), 1e6 * c->head_s, 1e6 * c->logits_s,
+                 1e9 * c->decode_s, 1e9 * c->prefill_s, check);
+}
+
+static sl_status bench_measure(sl_calibrated *c, const sl_loaded *l, bool json, sl_error *err) {
+    sl_status status = SL_AGAIN;
+    SL_TRY(sl_calibrated_begin(c, l, err));
+    while (status == SL_AGAIN) {
+        status = sl_calibration_next(c->measuring, err);
+    }
+    SL_TRY(status);
+    (json ? print_json : print_table)(sl_calibration_cost(c->measuring),
+                                      sl_calibration_check(c->measuring));
+    SL_TRY(sl_stdout_flush(err));
+    return take(c, err);
+}
+
+sl_status sl_bench_calibrate(sl_loaded *l, const sl_load_flags *flags, bool json, sl_error *err) {
+    sl_engine_options options = sl_load_options(flags);
+    SL_TRY(sl_load_engine(l, &options, err));
+    SL_TRY(sl_load_prepare(l, flags->quiet, err));
+    sl_calibrated c = {.dir = options.cache.dir, .all_threads = flags->threads > 0};
+    sl_calibration_key(l->engine, c.key);
+    sl_status status = bench_measure(&c, l, json, err);
+    sl_calibrated_end(&c);
+    return status;
+}

@@ -1,0 +1,34 @@
+/* What steps of the loaded model cost on this machine: found in the folder of packed weights, or
+ * measured while the server has nothing to do, and kept there. */
+#ifndef SL_CMD_CALIBRATED_H
+#define SL_CMD_CALIBRATED_H
+
+#include "load.h"
+#include "measure/calibrate.h"
+#include "measure/calibration_file.h"
+#include "runner/runner.h"
+
+typedef struct sl_calibrated {
+    sl_cost cost;    /* n_points 0: unknown */
+    const char *dir; /* NULL: nothing is kept */
+    char key[SL_CALIBRATION_KEY_BYTES];
+    bool all_threads; /* their number was asked for */
+    sl_calibration *measuring;
+    bool busy, failed; /* in the middle of measuring; for good */
+} sl_calibrated;
+
+/* Looks for what is kept. If it is there, the engine uses as many threads as were found best,
+ * unless --threads asks for a number. */
+void sl_calibrated_find(sl_calibrated *c, const sl_loaded *l, const sl_load_flags *flags);
+/* Makes ready to measure it. */
+SL_NODISCARD sl_status sl_calibrated_begin(sl_calibrated *c, const sl_loaded *l, sl_error *err);
+/* To be the `idle` of a runner, with the sl_calibrated as its user: measures if nothing is known,
+ * or if what is known no longer holds. */
+bool sl_calibrated_idle(void *user, sl_runner *r);
+void sl_calibrated_end(sl_calibrated *c);
+
+/* sluice bench --calibrate: measures now, prints a table or one JSON object, and keeps it. */
+SL_NODISCARD sl_status sl_bench_calibrate(sl_loaded *l, const sl_load_flags *flags, bool json,
+                                          sl_error *err);
+
+#endif
