@@ -3,9 +3,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "cmd.h"
+
+#define AGAIN_NS (600 * SL_NS_PER_S) /* before it is measured once more, whatever steps take */
 
 void sl_calibrated_find(sl_calibrated *c, const sl_loaded *l, const sl_load_flags *flags) {
     *c = (sl_calibrated){.dir = sl_load_options(flags).cache.dir,
@@ -30,6 +33,7 @@ void sl_calibrated_end(sl_calibrated *c) {
 /* Takes what was measured, and keeps it. */
 static sl_status take(sl_calibrated *c, sl_error *err) {
     c->cost = *sl_calibration_cost(c->measuring);
+    c->t_taken_ns = sl_clock_mono_ns();
     return c->dir != NULL ? sl_calibration_store(c->dir, c->key, &c->cost, err) : SL_OK;
 }
 
@@ -42,10 +46,18 @@ static void log_taken(const sl_calibrated *c) {
            sl_cost_chunk_rows(&c->cost));
 }
 
+static bool is_to_be_measured(const sl_calibrated *c, const sl_runner *r) {
+    if (c->failed || c->busy || c->cost.n_points == 0) {
+        return !c->failed;
+    }
+    return sl_runner_cost_drifted(r) &&
+           (c->t_taken_ns == 0 || sl_clock_mono_ns() - c->t_taken_ns > AGAIN_NS);
+}
+
 bool sl_calibrated_idle(void *user, sl_runner *r) {
     sl_calibrated *c = user;
     sl_error err;
-    if (c->failed || (c->cost.n_points > 0 && !c->busy && !sl_runner_cost_drifted(r))) {
+    if (!is_to_be_measured(c, r)) {
         return false;
     }
     if (!c->busy) {

@@ -14,7 +14,8 @@ typedef struct sl_calibrated {
     char key[SL_CALIBRATION_KEY_BYTES];
     bool all_threads; /* their number was asked for */
     sl_calibration *measuring;
-    bool busy, failed; /* in the middle of measuring; for good */
+    bool busy, failed;   /* in the middle of measuring; for good */
+    uint64_t t_taken_ns; /* when it was last measured; 0: by an earlier process */
 } sl_calibrated;
 
 /* Looks for what is kept. If it is there, the engine uses as many threads as were found best,

@@ -207,7 +207,9 @@ void sl_runner_step(sl_runner *r, const sl_step *planned, uint64_t now_ns) {
     sl_step step = *planned;
     step.tops = r->tops;
     sl_error err = {0};
+    const uint64_t begin_ns = sl_clock_mono_ns();
     const sl_status status = sl_engine_step(r->engine, &step, step_on_logits, r, &err);
+    const uint64_t engine_ns = sl_clock_mono_ns() - begin_ns;
     if (status != SL_OK) {
         err.code = status;
         step_fail(r, &step, &err);
@@ -217,7 +219,7 @@ void sl_runner_step(sl_runner *r, const sl_step *planned, uint64_t now_ns) {
         &(step_block){.r = r, .rows = r->sample_rows + n_whole, .n = step.n_logits - n_whole});
     const uint64_t end_ns = sl_clock_mono_ns();
     step_count(r, &step, now_ns, end_ns);
-    step_compare_cost(r, &step, end_ns - now_ns);
+    step_compare_cost(r, &step, engine_ns);
     sl_sched_commit(r->sched);
     for (uint32_t i = 0; i < step.n_logits; i++) {
         step_give(r, i, end_ns);

@@ -347,6 +347,7 @@ def test_help():
 
 
 def test_idle_server_uses_no_processor(server):
+    wait_for_log(server, "steps measured")  # as a server does once
     server.wait_idle()
     path = pathlib.Path(f"/proc/{server.process.pid}/stat")
 

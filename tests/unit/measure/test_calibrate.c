@@ -1,5 +1,5 @@
-/* Calibration of small engines of every awkward size: it ends, its figures hold together, nothing is
- * allocated on the way; and the file that keeps it is trusted only whole. */
+/* Calibration of small engines of every awkward size: it ends, its figures hold together, nothing
+ * is allocated on the way; and the file that keeps it is trusted only whole. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
