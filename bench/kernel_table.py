@@ -44,7 +44,7 @@ def measure(level):
     return {"level": limits["level"], "limits": limits, "commit": records.measured_commit(),
             "cpu": showlib.cpu_model(), "cpus": showlib.n_cpus(),
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "rates": [rate for rate in rates if rate["n_in"] == rate["n_out"] == square]}
+            "rates": [rate for rate in rates if rate.get("n_in") == rate.get("n_out") == square]}
 
 
 def formats(table):

@@ -25,7 +25,8 @@ def measure(work, model, threads):
     """Limits of the machine and the bytes of all products of the model."""
     text = rivals.run([showlib.SLUICE, "bench", model, "--roofline", "--batch", 1, "--threads", threads,
                        "--json"], work.mask)
-    machine, *products = map(json.loads, text.splitlines())
+    machine, *operations = map(json.loads, text.splitlines())
+    products = [one for one in operations if "matrices" in one]
     return {**machine, "weight_bytes": sum(one["bytes"] for one in products),
             "weights": sum(one["matrices"] * one["n_in"] * one["n_out"] for one in products)}
 

@@ -172,6 +172,67 @@ def write_kernels(table, formats, path):
     return drawing.write(path, y + 14)
 
 
+# --- roofline --------------------------------------------------------------------------------
+
+ROOF_HEIGHT, ROOF_LEFT, ROOF_TOP = 420, 70, 88
+ROOF_KINDS = {"int8": "good", "f32": "none", "bf16": "none", "attention": "bad"}
+
+
+class LogAxis:
+    """Values of some decades -> a stretch of the drawing."""
+
+    def __init__(self, values, begin, end):
+        self.low, self.high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+        self.begin, self.scale = begin, (end - begin) / max(1, self.high - self.low)
+
+    def __call__(self, value):
+        return self.begin + (math.log10(value) - self.low) * self.scale
+
+    def decades(self):
+        return [10.0 ** k for k in range(self.low, self.high + 1)]
+
+
+def roof_points(operations):
+    """(operations per byte, GOP/s, kind) of what `sluice bench --roofline` measured."""
+    return [(one["gops"] / one["gbps"], one["gops"], "attention" if "attend" in one else one["as"])
+            for one in operations if one["gbps"] > 0 and one["gops"] > 0]
+
+
+def write_roofline(limits, operations, title, path):
+    """Every product and attention beside the limits of the machine, on logarithmic axes: left of a
+    roof's corner reading memory is the limit, right of it arithmetic."""
+    points = roof_points(operations)
+    roofs = {name: limits[key] for name, key in (("int8 with scales", "scaled_gops"), ("float32", "f32_gops"),
+                                                 ("bfloat16", "bf16_gops")) if limits.get(key, 0) > 0}
+    corners = [gops / limits["read_gbps"] for gops in roofs.values()]
+    x = LogAxis([p[0] for p in points] + corners, ROOF_LEFT, WIDTH - 40)
+    y = LogAxis([p[1] for p in points] + list(roofs.values()), ROOF_TOP + ROOF_HEIGHT, ROOF_TOP)
+    drawing = Drawing(title)
+    drawing.text(20, 24, title, "head")
+    drawing.text(20, 44, f"level {limits['level']}, {limits['threads']} threads; GOP/s over operations for each "
+                 "byte of weights, or of keys and values", "soft")
+    for i, (name, kind) in enumerate((("products in int8", "good"), ("in float32 or bfloat16", "none"),
+                                      ("attention", "bad"))):
+        drawing.circle(34 + 190 * i, 60, 4, kind)
+        drawing.text(44 + 190 * i, 64, name, "soft")
+    for value in x.decades():
+        drawing.line(x(value), ROOF_TOP, x(value), ROOF_TOP + ROOF_HEIGHT, "grid")
+        drawing.text(x(value), ROOF_TOP + ROOF_HEIGHT + 18, f"{value:g}", "soft middle")
+    for value in y.decades():
+        drawing.line(ROOF_LEFT, y(value), WIDTH - 40, y(value), "grid")
+        drawing.text(ROOF_LEFT - 8, y(value) + 4, f"{value:g}", "soft end")
+    top = max(roofs.values(), default=y.decades()[-1])
+    low = max(x.decades()[0], y.decades()[0] / limits["read_gbps"])
+    drawing.line(x(low), y(low * limits["read_gbps"]), x(top / limits["read_gbps"]), y(top), "mark")
+    drawing.text(x(low) + 24, y(low * limits["read_gbps"]) + 4, f"reading {limits['read_gbps']:.1f} GB/s", "soft")
+    for name, gops in roofs.items():
+        drawing.line(x(gops / limits["read_gbps"]), y(gops), WIDTH - 40, y(gops), "mark")
+        drawing.text(WIDTH - 44, y(gops) - 6, f"{name} {gops:.0f} GOP/s", "soft end")
+    for intensity, gops, kind in points:
+        drawing.circle(x(intensity), y(gops), 4, ROOF_KINDS[kind])
+    return drawing.write(path, ROOF_TOP + ROOF_HEIGHT + 34)
+
+
 def main():
     import kernel_table
     import records

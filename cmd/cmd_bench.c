@@ -99,7 +99,7 @@ static int bench(const char *path, const bench_flags *f) {
     sl_status status = sl_load_model(path, false, &l, &err);
     if (status == SL_OK) {
         if (f->roofline) {
-            status = sl_bench_roofline(&l, &f->load, &f->batch, f->json, &err);
+            status = sl_bench_roofline(&l, &f->load, &f->batch, &f->depth, f->json, &err);
         } else if (f->calibrate) {
             status = sl_bench_calibrate(&l, &f->load, f->json, &err);
         } else {
@@ -129,10 +129,10 @@ static sl_status list_default(sl_flag_list *list, const int32_t *values, size_t 
 }
 
 static sl_status bench_defaults(bench_flags *f, sl_error *err) {
-    static const int32_t batch[] = {1}, rows[] = {1, 8, 32, 256}, depth[] = {0};
+    static const int32_t batch[] = {1}, rows[] = {1, 8, 32, 256}, depth[] = {0}, context[] = {512};
     SL_TRY(f->roofline ? list_default(&f->batch, rows, 4, err)
                        : list_default(&f->batch, batch, 1, err));
-    return list_default(&f->depth, depth, 1, err);
+    return list_default(&f->depth, f->roofline ? context : depth, 1, err);
 }
 
 int sl_cmd_bench(int argc, char **argv) {
@@ -153,8 +153,9 @@ int sl_cmd_bench(int argc, char **argv) {
         {"--json", NULL, SL_FLAG_BOOL, &f.json, NULL,
          "One JSON object per line: batch, depth, prompt, gen, prompt_tps, gen_tps.", 0, 0, NULL},
         {"--roofline", NULL, SL_FLAG_BOOL, &f.roofline, NULL,
-         "Measures the machine's memory and arithmetic, and each of the model's products against "
-         "them; --batch gives the rows of a product (default: 1,8,32,256).",
+         "Measures the machine's memory and arithmetic, and each of the model's products and its "
+         "attention against them; --batch gives the rows of a product, and the sequences or rows "
+         "of attention (default: 1,8,32,256), --depth its contexts (default: 512).",
          0, 0, NULL},
         {"--calibrate", NULL, SL_FLAG_BOOL, &f.calibrate, NULL,
          "Measures what a step of the model costs by its rows, logits and contexts, and the best "

@@ -286,6 +286,7 @@ typedef struct sl_kernels {
     double (*peak_int8)(uint32_t n_rounds);
     double (*peak_scaled)(uint32_t n_rounds);
     double (*peak_f32)(uint32_t n_rounds);
+    double (*peak_bf16)(uint32_t n_rounds); /* NULL, too, where there is no product of BF16 */
 } sl_kernels;
 
 /* Fills the table for `isa` (which the CPU must have): ref first, then each level up to it

@@ -10,32 +10,14 @@
 
 #include "base/alloc.h"
 #include "base/bytes.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "measure/roofline_round.h"
 
-#define STREAM_BYTES ((size_t)128 << 20) /* of the copies together, at least */
-#define PART_BYTES ((size_t)8 << 20)     /* of the copies of one round, about */
 #define READ_BYTES ((size_t)256 << 20)
 #define PREFETCH_BYTES 4096u /* ahead, as the products do */
 enum { READ_PARTS = 32 };    /* one each round */
 #define PEAK_ROUNDS (1u << 16)
-enum { ROUNDS_MIN = 3, ROUNDS_MAX = 2000 };
-#define ROUNDS_NS (200 * SL_NS_PER_MS) /* go on until so much has been timed */
-
-/* Seconds of the fastest round; *round counts them. */
-static double best_round(sl_pool *pool, sl_pool_fn fn, void *arg, uint32_t *round) {
-    uint64_t best = UINT64_MAX, total = 0;
-    for (int i = 0; i < ROUNDS_MIN || (i < ROUNDS_MAX && total < ROUNDS_NS); i++) {
-        uint64_t begin = sl_clock_mono_ns();
-        sl_pool_run(pool, fn, arg);
-        uint64_t ns = sl_clock_mono_ns() - begin;
-        best = ns < best ? ns : best;
-        total += ns;
-        ++*round;
-    }
-    return (double)(best > 0 ? best : 1) * 1e-9;
-}
 
 /* --- limits ---------------------------------------------------------------------------------- */
 
@@ -79,7 +61,7 @@ static double peak_gops(sl_pool *pool, limits_job *job, double (*peak)(uint32_t 
         return 0.0;
     }
     job->peak = peak;
-    double seconds = best_round(pool, peak_work, job, &job->round), ops = 0.0;
+    double seconds = roofline_best_round(pool, peak_work, job, &job->round), ops = 0.0;
     for (uint32_t i = 0; i < sl_pool_n_threads(pool); i++) {
         ops += job->ops[i];
     }
@@ -98,11 +80,12 @@ sl_status sl_roofline_measure(sl_pool *pool, const sl_kernels *k, sl_roofline_li
                          READ_BYTES >> 20);
     } else {
         sl_pool_run(pool, fill_work, &job);
-        double seconds = best_round(pool, read_work, &job, &job.round);
+        double seconds = roofline_best_round(pool, read_work, &job, &job.round);
         out->read_gbps = (double)READ_BYTES / READ_PARTS / seconds * 1e-9;
         out->int8_gops = peak_gops(pool, &job, k->peak_int8);
         out->scaled_gops = peak_gops(pool, &job, k->peak_scaled);
         out->f32_gops = peak_gops(pool, &job, k->peak_f32);
+        out->bf16_gops = peak_gops(pool, &job, k->peak_bf16);
     }
     if (job.data != NULL) {
         sl_pages_unmap((void *)(uintptr_t)job.data, READ_BYTES);
@@ -123,6 +106,20 @@ static int compare_bytes(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
+/* As the CPU's device chooses it. */
+static sl_roofline_form form_of(const sl_plan_weight *w, const sl_kernels *k, bool exact) {
+    if (exact || w->n_out <= 1) {
+        return SL_ROOFLINE_F32;
+    }
+    if (w->type == SL_TYPE_BF16 && k->bf16.mul != NULL) {
+        return SL_ROOFLINE_BF16;
+    }
+    if (sl_type_is_plain(w->type) && k->plain.mul != NULL) {
+        return SL_ROOFLINE_PLAIN;
+    }
+    return k->product[w->type].mul != NULL ? SL_ROOFLINE_INT8 : SL_ROOFLINE_F32;
+}
+
 uint32_t sl_roofline_shapes(const sl_plan *plan, const sl_kernels *k, bool exact,
                             sl_roofline_shape out[SL_ROOFLINE_SHAPES_MAX]) {
     uint32_t n = 0;
@@ -140,8 +137,7 @@ uint32_t sl_roofline_shapes(const sl_plan *plan, const sl_kernels *k, bool exact
             continue;
         }
         if (at == n) {
-            bool is_int8 = !exact && w->n_out > 1 && k->product[w->type].mul != NULL;
-            out[n++] = (sl_roofline_shape){.weight = w, .is_int8 = is_int8};
+            out[n++] = (sl_roofline_shape){.weight = w, .form = form_of(w, k, exact)};
         }
         out[at].n_weights += w->n_mats;
         out[at].bytes += (uint64_t)w->n_mats * w->n_out * w->row_bytes;
@@ -155,36 +151,83 @@ uint32_t sl_roofline_shapes(const sl_plan *plan, const sl_kernels *k, bool exact
 typedef struct product_job {
     const sl_kernels *k;
     const sl_plan_weight *w;
-    bool is_int8;
+    sl_roofline_form form;
     uint32_t n_rows, n_panels, n_threads;
     uint32_t n_copies, n_part, round; /* n_part copies each round */
     uint8_t *weights;                 /* [n_copies] packed, or as the file has them */
     size_t copy_bytes, mapped_bytes;
     float *x; /* [n_rows][x_stride] */
     sl_act8 act;
+    uint16_t *bf16; /* [n_rows][bf16_stride] */
+    size_t bf16_stride;
     float *out; /* [n_rows][out_stride] */
     size_t x_stride, out_stride;
     float *scratch;
     size_t scratch_floats; /* of a thread */
 } product_job;
 
+static void product_once(product_job *j, const uint8_t *weights, uint32_t begin, uint32_t end,
+                         float *scratch) {
+    const sl_plan_weight *w = j->w;
+    const uint32_t last = end * SL_PANEL_ROWS < w->n_out ? end * SL_PANEL_ROWS : w->n_out;
+    switch (j->form) {
+    case SL_ROOFLINE_INT8:
+        j->k->product[w->type].mul(weights, w->n_in, begin, end, &j->act, 0, j->n_rows, j->out,
+                                   j->out_stride, false);
+        break;
+    case SL_ROOFLINE_BF16:
+        j->k->bf16.mul(weights, w->n_in, begin, end, j->bf16, j->bf16_stride, 0, j->n_rows, j->out,
+                       j->out_stride, false);
+        break;
+    case SL_ROOFLINE_PLAIN:
+        j->k->plain.mul(w->type, weights, w->n_in, begin, end, j->x, j->x_stride, 0, j->n_rows,
+                        j->out, j->out_stride, false);
+        break;
+    case SL_ROOFLINE_F32:
+        j->k->mul_f32(w->type, weights, w->row_bytes, w->n_in, begin * SL_PANEL_ROWS, last, j->x,
+                      j->x_stride, j->n_rows, j->out, j->out_stride, false, scratch);
+        break;
+    }
+}
+
 static void product_work(void *arg, uint32_t ith, uint32_t nth) {
     product_job *j = arg;
-    const sl_plan_weight *w = j->w;
     const uint32_t begin = (uint32_t)((uint64_t)j->n_panels * ith / nth);
     const uint32_t end = (uint32_t)((uint64_t)j->n_panels * (ith + 1) / nth);
     for (uint32_t i = 0; i < j->n_part && begin < end; i++) {
         const uint64_t copy = ((uint64_t)j->round * j->n_part + i) % j->n_copies;
-        const uint8_t *weights = j->weights + copy * j->copy_bytes;
-        if (j->is_int8) {
-            j->k->product[w->type].mul(weights, w->n_in, begin, end, &j->act, 0, j->n_rows, j->out,
-                                       j->out_stride, false);
-        } else {
-            uint32_t last = end * SL_PANEL_ROWS < w->n_out ? end * SL_PANEL_ROWS : w->n_out;
-            j->k->mul_f32(w->type, weights, w->row_bytes, w->n_in, begin * SL_PANEL_ROWS, last,
-                          j->x, j->x_stride, j->n_rows, j->out, j->out_stride, false,
-                          j->scratch + ith * j->scratch_floats);
-        }
+        product_once(j, j->weights + copy * j->copy_bytes, begin, end,
+                     j->scratch + ith * j->scratch_floats);
+    }
+}
+
+static size_t product_panel_bytes(const product_job *j) {
+    const sl_plan_weight *w = j->w;
+    switch (j->form) {
+    case SL_ROOFLINE_INT8:
+        return j->k->product[w->type].panel_bytes(w->type, w->n_in);
+    case SL_ROOFLINE_BF16:
+        return j->k->bf16.panel_bytes(w->n_in);
+    case SL_ROOFLINE_PLAIN:
+        return j->k->plain.panel_bytes(w->type, w->n_in);
+    case SL_ROOFLINE_F32:
+        break;
+    }
+    return 0;
+}
+
+static void pack_panel(const product_job *j, uint32_t panel) {
+    const sl_plan_weight *w = j->w;
+    const uint32_t row = panel * SL_PANEL_ROWS, left = w->n_out - row;
+    const uint32_t n = left < SL_PANEL_ROWS ? left : SL_PANEL_ROWS;
+    const uint8_t *rows = w->data + row * w->row_bytes;
+    uint8_t *to = j->weights + panel * product_panel_bytes(j);
+    if (j->form == SL_ROOFLINE_BF16) {
+        j->k->bf16.pack(rows, w->row_bytes, n, w->n_in, to);
+    } else if (j->form == SL_ROOFLINE_PLAIN) {
+        j->k->plain.pack(w->type, rows, w->row_bytes, n, w->n_in, to);
+    } else {
+        j->k->product[w->type].pack(w->type, rows, w->row_bytes, n, w->n_in, to);
     }
 }
 
@@ -195,16 +238,12 @@ static void pack_work(void *arg, uint32_t ith, uint32_t nth) {
     const uint32_t begin = (uint32_t)((uint64_t)j->n_panels * ith / nth);
     const uint32_t end = (uint32_t)((uint64_t)j->n_panels * (ith + 1) / nth);
     size_t from = begin * SL_PANEL_ROWS * w->row_bytes, to = 0;
-    if (j->is_int8) {
-        const size_t panel_bytes = j->k->product[w->type].panel_bytes(w->type, w->n_in);
+    if (j->form != SL_ROOFLINE_F32) {
         for (uint32_t p = begin; p < end; p++) {
-            uint32_t row = p * SL_PANEL_ROWS, left = w->n_out - row;
-            j->k->product[w->type].pack(w->type, w->data + row * w->row_bytes, w->row_bytes,
-                                        left < SL_PANEL_ROWS ? left : SL_PANEL_ROWS, w->n_in,
-                                        j->weights + p * panel_bytes);
+            pack_panel(j, p);
         }
-        from = begin * panel_bytes;
-        to = end * panel_bytes;
+        from = begin * product_panel_bytes(j);
+        to = end * product_panel_bytes(j);
     } else {
         to = end * SL_PANEL_ROWS < w->n_out ? end * SL_PANEL_ROWS * w->row_bytes
                                             : w->n_out * w->row_bytes;
@@ -223,8 +262,10 @@ static void product_activations(product_job *j) {
         for (uint32_t i = 0; i < n_in; i++) {
             row[i] = (float)(2.0 * sl_rng_double(3, r, i) - 1.0);
         }
-        if (j->is_int8) {
+        if (j->form == SL_ROOFLINE_INT8) {
             j->k->quantize_row(row, n_in, &j->act, r);
+        } else if (j->form == SL_ROOFLINE_BF16) {
+            j->k->bf16.round_row(row, n_in, j->bf16 + r * j->bf16_stride);
         }
     }
 }
@@ -233,10 +274,11 @@ static sl_status product_alloc(product_job *j, sl_error *err) {
     const sl_plan_weight *w = j->w;
     const size_t rows = j->n_rows, groups = sl_row_stride(w->n_in / SL_ACT_GROUP, sizeof(float));
     size_t total;
-    j->copy_bytes = j->is_int8 ? j->n_panels * j->k->product[w->type].panel_bytes(w->type, w->n_in)
-                               : (w->n_out * w->row_bytes + 63) / 64 * 64;
-    j->n_copies = (uint32_t)(STREAM_BYTES / j->copy_bytes) + 1;
-    j->n_part = (uint32_t)(PART_BYTES / j->copy_bytes) + 1;
+    j->copy_bytes = j->form != SL_ROOFLINE_F32 ? j->n_panels * product_panel_bytes(j)
+                                               : (w->n_out * w->row_bytes + 63) / 64 * 64;
+    j->n_copies = (uint32_t)(ROOFLINE_STREAM_BYTES / j->copy_bytes) + 1;
+    j->n_part = (uint32_t)(ROOFLINE_PART_BYTES / j->copy_bytes) + 1;
+    j->bf16_stride = sl_row_stride(w->n_in, sizeof(uint16_t));
     j->scratch_floats = sl_mul_f32_scratch_floats(w->n_in);
     j->act.q_stride = sl_row_stride(w->n_in, 1);
     j->act.g_stride = groups;
@@ -251,12 +293,14 @@ static sl_status product_alloc(product_job *j, sl_error *err) {
     j->x = sl_alloc_aligned(rows * j->x_stride * sizeof(float), 64);
     j->out = sl_alloc_aligned(rows * j->out_stride * sizeof(float), 64);
     j->scratch = sl_alloc_aligned(j->n_threads * j->scratch_floats * sizeof(float), 64);
+    j->bf16 = sl_alloc_aligned(rows * j->bf16_stride * sizeof(uint16_t), 64);
     j->act.q = sl_alloc_aligned(rows * j->act.q_stride, 64);
     j->act.d = sl_alloc_aligned(rows * groups * sizeof(float), 64);
     j->act.s = sl_alloc_aligned(rows * groups * sizeof(float), 64);
     j->act.minus_sum = sl_alloc_aligned(rows * groups * 2 * sizeof(int32_t), 64);
     if (j->weights == NULL || j->x == NULL || j->out == NULL || j->scratch == NULL ||
-        j->act.q == NULL || j->act.d == NULL || j->act.s == NULL || j->act.minus_sum == NULL) {
+        j->bf16 == NULL || j->act.q == NULL || j->act.d == NULL || j->act.s == NULL ||
+        j->act.minus_sum == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY,
                        "no memory to measure a product of %" PRIu32 " x %" PRIu32, w->n_in,
                        w->n_out);
@@ -271,6 +315,7 @@ static void product_free(product_job *j) {
     sl_free_aligned(j->x);
     sl_free_aligned(j->out);
     sl_free_aligned(j->scratch);
+    sl_free_aligned(j->bf16);
     sl_free_aligned(j->act.q);
     sl_free_aligned(j->act.d);
     sl_free_aligned(j->act.s);
@@ -287,7 +332,7 @@ sl_status sl_roofline_product(sl_pool *pool, const sl_kernels *k, const sl_roofl
     }
     product_job j = {.k = k,
                      .w = w,
-                     .is_int8 = shape->is_int8,
+                     .form = shape->form,
                      .n_rows = n_rows,
                      .n_panels = (w->n_out + SL_PANEL_ROWS - 1) / SL_PANEL_ROWS,
                      .n_threads = sl_pool_n_threads(pool)};
@@ -295,16 +340,14 @@ sl_status sl_roofline_product(sl_pool *pool, const sl_kernels *k, const sl_roofl
     if (status == SL_OK) {
         sl_pool_run(pool, pack_work, &j);
         product_activations(&j);
-        double seconds = best_round(pool, product_work, &j, &j.round);
+        double seconds = roofline_best_round(pool, product_work, &j, &j.round);
         double gbytes = 1e-9 * (double)j.n_part * (double)j.copy_bytes;
         double gops = 2e-9 * w->n_in * w->n_out * n_rows * j.n_part;
-        double peak = j.is_int8 ? limits->scaled_gops : limits->f32_gops;
-        double read_s = gbytes / limits->read_gbps, ops_s = peak > 0.0 ? gops / peak : 0.0;
-        bool is_memory_bound = read_s >= ops_s;
-        out->gbps = gbytes / seconds;
-        out->gops = gops / seconds;
-        out->is_memory_bound = is_memory_bound;
-        out->share = peak > 0.0 ? (is_memory_bound ? read_s : ops_s) / seconds : 0.0;
+        const double peaks[] = {[SL_ROOFLINE_F32] = limits->f32_gops,
+                                [SL_ROOFLINE_PLAIN] = limits->f32_gops,
+                                [SL_ROOFLINE_INT8] = limits->scaled_gops,
+                                [SL_ROOFLINE_BF16] = limits->bf16_gops};
+        *out = roofline_rate_of(gbytes, gops, seconds, limits->read_gbps, peaks[j.form]);
     }
     product_free(&j);
     return status;

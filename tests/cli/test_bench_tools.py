@@ -67,6 +67,12 @@ def test_roofline(models, name, more, form):
                   *more, check=0).out.decode()
     limits, *rates = map(json.loads, text.splitlines())
     assert limits["threads"] == 2 and limits["read_gbps"] > 0
+    attention = [rate for rate in rates if "attend" in rate]
+    rates = [rate for rate in rates if "attend" not in rate]
+    assert [(one["sequences"], one["rows"], one["context"]) for one in attention] == [(3, 1, 512), (1, 3, 512)]
+    for one in attention:
+        assert one["attend"] == ("f32" if more else "f16") and one["layers"] == 2
+        assert one["gbps"] > 0 and one["gops"] > 0 and one["limit"] in ("memory", "f32")
     types = {"Q4_K", "Q6_K", "F32"} if form == "int8" else {"Q8_0"}
     assert {rate["type"] for rate in rates} == types
     assert {rate["rows"] for rate in rates} == {3}
@@ -76,6 +82,20 @@ def test_roofline(models, name, more, form):
     # Two layers, 8 experts of three matrices each, and Q and attention's output of the same shape.
     if form == "int8":
         assert max(rate["matrices"] for rate in rates) == 2 * (8 * 3 + 2)
+
+
+def test_roofline_plot(models, tmp_path):
+    out = tmp_path / "a" / "roof.svg"
+    subprocess.run([ROOT / "bench" / "roofline.py", models["tiny-moe-q4_k"], "--out", out, "--batch", "1,2",
+                    "--depth", "64"], check=True, stdout=subprocess.DEVNULL)
+    svg = xml.etree.ElementTree.parse(out).getroot()
+    shapes = [part.get("class") for part in svg if part.tag.endswith("circle")]
+    # The legend, and every figure: some shapes of products in int8 and float32 twice, attention three times.
+    assert shapes.count("bad") == 1 + 3 and shapes.count("good") >= 1 + 2 * 2 and shapes.count("none") >= 1 + 2
+    box = [float(x) for x in svg.get("viewBox").split()]
+    for part in svg:
+        if part.tag.endswith("circle"):
+            assert 0 < float(part.get("cx")) < box[2] and 0 < float(part.get("cy")) < box[3]
 
 
 def test_model_is_made_once(models, tmp_path):

@@ -141,7 +141,31 @@ static void LEVEL(mul_bf16)(const uint8_t *panels, uint32_t n_in, uint32_t panel
     }
 }
 
+/* As in peak.inc.h. */
+static double LEVEL(peak_bf16)(uint32_t n_rounds) {
+    enum { CHAINS = 12 };
+    vf sum[CHAINS];
+    __m512i x = _mm512_set1_epi16(0x3F00), y = _mm512_set1_epi16(0x3E80);
+    UNROLL(16)
+    for (uint32_t c = 0; c < CHAINS; c++) {
+        sum[c] = vf_zero();
+    }
+    for (uint32_t round = 0; round < n_rounds; round++) {
+        UNROLL(16)
+        for (uint32_t c = 0; c < CHAINS; c++) {
+            __asm__ volatile("" : "+v"(x));
+            sum[c] = _mm512_dpbf16_ps(sum[c], (__m512bh)x, (__m512bh)y);
+        }
+    }
+    UNROLL(16)
+    for (uint32_t c = 0; c < CHAINS; c++) {
+        __asm__ volatile("" : "+v"(sum[c]));
+    }
+    return 2.0 * 2 * VL * CHAINS * n_rounds;
+}
+
 void LEVEL(sl_product_bf16_fill)(sl_kernels *k) {
+    k->peak_bf16 = LEVEL(peak_bf16);
     k->bf16 = (sl_product_bf16){LEVEL(panel_bytes_bf16), LEVEL(pack_bf16), LEVEL(round_row_bf16),
                                 LEVEL(mul_bf16)};
 }
