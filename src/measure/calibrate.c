@@ -320,9 +320,12 @@ double sl_calibration_check(const sl_calibration *c) {
 }
 
 /* All threads, three quarters and half of them: where some share a core or the memory is the limit,
- * fewer may do as well. */
+ * fewer may do as well. On several nodes the last threads are a node's, whose memory others would
+ * read from afar. */
 static void choose_counts(sl_calibration *c, bool all_threads) {
-    const uint32_t n = sl_pool_n_threads(sl_engine_pool(c->e));
+    const sl_pool *pool = sl_engine_pool(c->e);
+    const uint32_t n = sl_pool_n_threads(pool);
+    all_threads = all_threads || sl_pool_nodes(pool)->n > 1;
     const uint32_t wanted[COUNTS_MAX] = {n, n * 3 / 4, n / 2};
     for (uint32_t i = 0; i < COUNTS_MAX; i++) {
         if (i == 0 || (!all_threads && wanted[i] > 0 && wanted[i] < c->counts[c->n_counts - 1])) {
