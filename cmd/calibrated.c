@@ -8,10 +8,13 @@
 #include "base/log.h"
 #include "cmd.h"
 
-#define AGAIN_NS (600 * SL_NS_PER_S) /* before it is measured once more, whatever steps take */
+/* Before it is measured once more, whatever steps take; or because it was disturbed. */
+#define AGAIN_NS (600 * SL_NS_PER_S)
+#define AGAIN_DISTURBED_NS (60 * SL_NS_PER_S)
 
 void sl_calibrated_find(sl_calibrated *c, const sl_loaded *l, const sl_load_flags *flags) {
     *c = (sl_calibrated){.dir = sl_load_options(flags).cache.dir,
+                         .pool = sl_engine_pool(l->engine),
                          .all_threads = flags->threads > 0};
     sl_calibration_key(l->engine, c->key);
     if (c->dir == NULL || !sl_calibration_load(c->dir, c->key, &c->cost)) {
@@ -30,28 +33,39 @@ void sl_calibrated_end(sl_calibrated *c) {
     c->measuring = NULL;
 }
 
-/* Takes what was measured, and keeps it. */
-static sl_status take(sl_calibrated *c, sl_error *err) {
+/* Takes what was measured. If that was disturbed it will do for a while, with all threads. */
+static void take(sl_calibrated *c) {
     c->cost = *sl_calibration_cost(c->measuring);
     c->t_taken_ns = sl_clock_mono_ns();
-    return c->dir != NULL ? sl_calibration_store(c->dir, c->key, &c->cost, err) : SL_OK;
+    c->disturbed = sl_calibration_disturbed(c->measuring);
+    if (c->disturbed) {
+        c->cost.n_threads = sl_pool_n_threads(c->pool);
+        sl_pool_limit(c->pool, c->cost.n_threads);
+    }
+}
+
+static sl_status keep(const sl_calibrated *c, sl_error *err) {
+    return c->dir == NULL || c->disturbed ? SL_OK
+                                          : sl_calibration_store(c->dir, c->key, &c->cost, err);
 }
 
 static void log_taken(const sl_calibrated *c) {
     const sl_cost_point *last = &c->cost.points[c->cost.n_points - 1];
     sl_log(SL_LOG_INFO, "serve",
            "steps measured with %" PRIu32 " threads: 1 row in %.2f ms, %" PRIu32
-           " in %.1f ms; beside decodes, prompts are computed %" PRIu32 " tokens at a time",
+           " in %.1f ms; beside decodes, prompts are computed %" PRIu32 " tokens at a time%s",
            c->cost.n_threads, 1e3 * c->cost.points[0].seconds, last->n_rows, 1e3 * last->seconds,
-           sl_cost_chunk_rows(&c->cost));
+           sl_cost_chunk_rows(&c->cost),
+           c->disturbed ? "; other programs took the processors meanwhile: it is not kept" : "");
 }
 
 static bool is_to_be_measured(const sl_calibrated *c, const sl_runner *r) {
     if (c->failed || c->busy || c->cost.n_points == 0) {
         return !c->failed;
     }
-    return sl_runner_cost_drifted(r) &&
-           (c->t_taken_ns == 0 || sl_clock_mono_ns() - c->t_taken_ns > AGAIN_NS);
+    const uint64_t ns = c->disturbed ? AGAIN_DISTURBED_NS : AGAIN_NS;
+    return (c->disturbed || sl_runner_cost_drifted(r)) &&
+           (c->t_taken_ns == 0 || sl_clock_mono_ns() - c->t_taken_ns > ns);
 }
 
 bool sl_calibrated_idle(void *user, sl_runner *r) {
@@ -70,9 +84,10 @@ bool sl_calibrated_idle(void *user, sl_runner *r) {
     }
     c->busy = false;
     if (status == SL_OK) {
-        status = take(c, &err);
+        take(c);
         sl_runner_set_cost(r, &c->cost);
         log_taken(c);
+        status = keep(c, &err);
     } else {
         c->failed = true; /* a step says why to those who wait for one */
     }
@@ -84,20 +99,22 @@ bool sl_calibrated_idle(void *user, sl_runner *r) {
 
 /* --- bench ------------------------------------------------------------------------------------ */
 
-static void print_json(const sl_cost *c, double check) {
+static void print_json(const sl_calibrated *calibrated, double check) {
+    const sl_cost *c = &calibrated->cost;
     (void)printf("{\"threads\": %" PRIu32 ", \"chunk_rows\": %" PRIu32 ", \"rows\": [",
                  c->n_threads, sl_cost_chunk_rows(c));
     for (uint32_t i = 0; i < c->n_points; i++) {
         (void)printf("%s{\"rows\": %" PRIu32 ", \"seconds\": %.6g}", i == 0 ? "" : ", ",
                      c->points[i].n_rows, c->points[i].seconds);
     }
-    (void)printf("], \"head_s\": %.4g, \"logits_s\": %.4g, \"decode_s\": %.4g, \"prefill_s\": "
-                 "%.4g, \"check\": "
-                 "%.3f}\n",
-                 c->head_s, c->logits_s, c->decode_s, c->prefill_s, check);
+    (void)printf("], \"head_s\": %.4g, \"logits_s\": %.4g, \"decode_s\": %.4g"
+                 ", \"prefill_s\": %.4g, \"check\": %.3f, \"disturbed\": %s}\n",
+                 c->head_s, c->logits_s, c->decode_s, c->prefill_s, check,
+                 calibrated->disturbed ? "true" : "false");
 }
 
-static void print_table(const sl_cost *c, double check) {
+static void print_table(const sl_calibrated *calibrated, double check) {
+    const sl_cost *c = &calibrated->cost;
     (void)printf("%6s %10s %10s\n", "rows", "ms", "rows/s");
     for (uint32_t i = 0; i < c->n_points; i++) {
         const sl_cost_point *p = &c->points[i];
@@ -111,6 +128,10 @@ static void print_table(const sl_cost *c, double check) {
                  "decodes and a chunk together: %.2f of the expected time\n",
                  c->n_threads, sl_cost_chunk_rows(c), 1e6 * c->head_s, 1e6 * c->logits_s,
                  1e9 * c->decode_s, 1e9 * c->prefill_s, check);
+    if (calibrated->disturbed) {
+        (void)printf("Other programs took the processors meanwhile: these figures are too high, "
+                     "and are not kept.\n");
+    }
 }
 
 static sl_status bench_measure(sl_calibrated *c, const sl_loaded *l, bool json, sl_error *err) {
@@ -120,17 +141,19 @@ static sl_status bench_measure(sl_calibrated *c, const sl_loaded *l, bool json, 
         status = sl_calibration_next(c->measuring, err);
     }
     SL_TRY(status);
-    (json ? print_json : print_table)(sl_calibration_cost(c->measuring),
-                                      sl_calibration_check(c->measuring));
+    take(c);
+    (json ? print_json : print_table)(c, sl_calibration_check(c->measuring));
     SL_TRY(sl_stdout_flush(err));
-    return take(c, err);
+    return keep(c, err);
 }
 
 sl_status sl_bench_calibrate(sl_loaded *l, const sl_load_flags *flags, bool json, sl_error *err) {
     sl_engine_options options = sl_load_options(flags);
     SL_TRY(sl_load_engine(l, &options, err));
     SL_TRY(sl_load_prepare(l, flags->quiet, err));
-    sl_calibrated c = {.dir = options.cache.dir, .all_threads = flags->threads > 0};
+    sl_calibrated c = {.dir = options.cache.dir,
+                       .pool = sl_engine_pool(l->engine),
+                       .all_threads = flags->threads > 0};
     sl_calibration_key(l->engine, c.key);
     sl_status status = bench_measure(&c, l, json, err);
     sl_calibrated_end(&c);

@@ -12,9 +12,11 @@ typedef struct sl_calibrated {
     sl_cost cost;    /* n_points 0: unknown */
     const char *dir; /* NULL: nothing is kept */
     char key[SL_CALIBRATION_KEY_BYTES];
+    sl_pool *pool;
     bool all_threads; /* their number was asked for */
     sl_calibration *measuring;
     bool busy, failed;   /* in the middle of measuring; for good */
+    bool disturbed;      /* the last time, by other programs */
     uint64_t t_taken_ns; /* when it was last measured; 0: by an earlier process */
 } sl_calibrated;
 

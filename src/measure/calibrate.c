@@ -1,6 +1,7 @@
 #include "measure/calibrate.h"
 
 #include <math.h>
+#include <sys/resource.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -18,7 +19,9 @@
 #define TRIAL_S 0.1             /* no further repetition after that */
 #define ROWS_S 0.15             /* no longer steps after one that took so long */
 #define COUNTS_MAX 3            /* numbers of threads that are tried */
-#define FEWER_THREADS_GAIN 1.1  /* all threads are taken unless fewer are faster by this */
+#define COUNT_ROUNDS 3          /* each so often, in turn; the best time counts */
+#define FEWER_THREADS_GAIN 1.2  /* all threads are taken unless fewer are faster by this */
+#define QUIET_SWITCHES 20.0     /* involuntary ones in a second that a quiet machine may have */
 
 typedef enum calibration_stage {
     STAGE_THREADS,
@@ -47,9 +50,11 @@ struct sl_calibration {
     uint32_t counts[COUNTS_MAX], n_counts;
 
     calibration_stage stage;
-    uint32_t i;                                        /* of the stage's trials */
-    double best_score;                                 /* of numbers of threads */
-    uint32_t depth;                                    /* tokens that the sequences will hold */
+    uint32_t i;                    /* of the stage's trials */
+    uint32_t depth;                /* tokens that the sequences will hold */
+    double count_s[COUNTS_MAX][2]; /* with so many threads: of one row, of a part of a prompt */
+    double spent_s;                /* in steps */
+    long n_switches;               /* away from threads that would have gone on, meanwhile */
     double decode_s, one_logit_s, logits_s, prefill_s; /* of whole steps */
     double check;
     sl_cost cost;
@@ -88,13 +93,21 @@ static sl_status trial_build(sl_calibration *c, const calibration_trial *t, sl_s
     return SL_OK;
 }
 
+static long switches(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nivcsw : 0;
+}
+
 static sl_status trial_once(sl_calibration *c, const calibration_trial *t, double *seconds,
                             sl_error *err) {
     sl_step step;
     SL_TRY(trial_build(c, t, &step, err));
+    const long n_before = switches();
     const uint64_t begin_ns = sl_clock_mono_ns();
     SL_TRY(sl_engine_step(c->e, &step, NULL, NULL, err));
     *seconds = (double)(sl_clock_mono_ns() - begin_ns) * 1e-9;
+    c->spent_s += *seconds;
+    c->n_switches += switches() - n_before;
     return SL_OK;
 }
 
@@ -130,27 +143,37 @@ static uint32_t longest_step(const sl_calibration *c) {
     return min_u32(sl_engine_rows_max(c->e), c->tokens_max);
 }
 
-/* Decoding one sequence and a part of a prompt count the same: the geometric mean of their times.
- * The pool is left as it was: others may use it next. */
+/* Decoding one sequence and a part of a prompt count the same: the product of their times. */
+static uint32_t best_count(const sl_calibration *c) {
+    const double all = c->count_s[0][0] * c->count_s[0][1];
+    double best = all / (FEWER_THREADS_GAIN * FEWER_THREADS_GAIN);
+    uint32_t count = c->counts[0];
+    for (uint32_t i = 1; i < c->n_counts; i++) {
+        const double product = c->count_s[i][0] * c->count_s[i][1];
+        if (product < best) {
+            best = product;
+            count = c->counts[i];
+        }
+    }
+    return count;
+}
+
+/* The pool is left as it was: others may use it next. */
 static sl_status stage_threads(sl_calibration *c, sl_error *err) {
     sl_pool *pool = sl_engine_pool(c->e);
-    double one_s = 0.0, many_s = 0.0;
-    sl_pool_limit(pool, c->counts[c->i]);
-    sl_status status = trial_run(c, &(calibration_trial){.n_rows = 1}, &one_s, err);
-    if (status == SL_OK) {
-        const uint32_t n_rows = min_u32(CHUNK_ROWS, longest_step(c));
-        status = trial_run(c, &(calibration_trial){.n_rows = n_rows}, &many_s, err);
+    const uint32_t i_count = c->i % c->n_counts;
+    const uint32_t n_rows[2] = {1, min_u32(CHUNK_ROWS, longest_step(c))};
+    sl_status status = SL_OK;
+    sl_pool_limit(pool, c->counts[i_count]);
+    for (int many = 0; many < 2 && status == SL_OK; many++) {
+        double seconds = 0.0, *best = &c->count_s[i_count][many];
+        status = trial_run(c, &(calibration_trial){.n_rows = n_rows[many]}, &seconds, err);
+        *best = c->i < c->n_counts ? seconds : fmin(*best, seconds);
     }
     sl_pool_limit(pool, c->counts[0]);
-    const double score = sqrt(one_s * many_s);
-    if (c->i == 0) {
-        c->best_score = score / FEWER_THREADS_GAIN;
-        c->cost.n_threads = c->counts[0];
-    } else if (score < c->best_score) {
-        c->best_score = score;
-        c->cost.n_threads = c->counts[c->i];
-    }
-    if (++c->i == c->n_counts) {
+    c->i++;
+    if (c->n_counts == 1 || c->i == c->n_counts * COUNT_ROUNDS) {
+        c->cost.n_threads = best_count(c);
         sl_pool_limit(pool, c->cost.n_threads);
         c->stage = STAGE_ROWS;
         c->i = 0;
@@ -308,11 +331,17 @@ void sl_calibration_restart(sl_calibration *c) {
     sl_pool_limit(sl_engine_pool(c->e), c->counts[0]);
     c->stage = STAGE_THREADS;
     c->i = 0;
+    c->n_switches = 0;
+    c->spent_s = 0.0;
     c->cost = (sl_cost){0};
 }
 
 const sl_cost *sl_calibration_cost(const sl_calibration *c) {
     return &c->cost;
+}
+
+bool sl_calibration_disturbed(const sl_calibration *c) {
+    return (double)c->n_switches > QUIET_SWITCHES * fmax(c->spent_s, 1.0);
 }
 
 double sl_calibration_check(const sl_calibration *c) {

@@ -29,6 +29,9 @@ const sl_cost *sl_calibration_cost(const sl_calibration *c);
 /* A step of decodes and a chunk together, which no figure was taken from: measured / expected
  * time. */
 double sl_calibration_check(const sl_calibration *c);
+/* Other programs took processors away again and again: its figures are too high, and the number of
+ * threads is a guess. */
+bool sl_calibration_disturbed(const sl_calibration *c);
 /* Begins anew, with all threads. */
 void sl_calibration_restart(sl_calibration *c);
 

@@ -148,24 +148,32 @@ def test_bench_parts(tiny):
 def test_bench_calibrate(tiny, tmp_path):
     cache = tmp_path / "a" / "b"
     [o] = bench(tiny, "--calibrate", "--threads", "2", "--packed-cache", cache)
-    assert list(o) == ["threads", "chunk_rows", "rows", "head_s", "logits_s", "decode_s", "prefill_s", "check"]
+    assert list(o) == ["threads", "chunk_rows", "rows", "head_s", "logits_s", "decode_s", "prefill_s", "check",
+                       "disturbed"]
     assert o["threads"] == 2  # as asked for
     assert [p["rows"] for p in o["rows"]] == [2 ** i for i in range(10)]
     seconds = [p["seconds"] for p in o["rows"]]
     assert seconds == sorted(seconds) and seconds[0] > 0
     assert o["chunk_rows"] in [p["rows"] for p in o["rows"]]
     assert all(o[name] >= 0 for name in ("head_s", "logits_s", "decode_s", "prefill_s")) and o["check"] > 0
-    [kept] = cache.glob("*.calibration")
-    assert kept.read_text().startswith("sluice calibration 1\nthreads 2\n")
+    kept = list(cache.glob("*.calibration"))
+    assert len(kept) == (0 if o["disturbed"] else 1)  # by the tests beside this one
+    for path in kept:
+        assert path.read_text().startswith("sluice calibration 1\nthreads 2\n")
     text = sluice("bench", tiny, "--calibrate", "--packed-cache", "off", check=0).out.decode()
-    assert "best number of threads: " in text and len(text.splitlines()) == 17
-    assert list(cache.glob("*.calibration")) == [kept]
+    assert "best number of threads: " in text and len(text.splitlines()) == 17 + ("Other programs" in text)
+    assert list(cache.glob("*.calibration")) == kept
 
 
 def test_calibration_that_cannot_be_kept(tiny, tmp_path):
     (tmp_path / "file").write_text("")
-    r = sluice("bench", tiny, "--calibrate", "--packed-cache", tmp_path / "file")
-    assert r.code == 1
+    for _ in range(20):
+        r = sluice("bench", tiny, "--calibrate", "--packed-cache", tmp_path / "file")
+        if b"are not kept" not in r.out:
+            break
+    assert b"are not kept" in r.out or r.code == 1
+    if r.code == 0:
+        pytest.skip("other programs disturbed every try")
     one_sentence(r.err.splitlines(True)[-1], tmp_path / "file", ".calibration")
     assert b"best number of threads" in r.out  # what was measured is not lost
 
