@@ -15,7 +15,7 @@
 void sl_calibrated_find(sl_calibrated *c, const sl_loaded *l, const sl_load_flags *flags) {
     *c = (sl_calibrated){.dir = sl_load_options(flags).cache.dir,
                          .pool = sl_engine_pool(l->engine),
-                         .all_threads = flags->threads > 0};
+                         .all_threads = flags->threads > 0 || flags->pin};
     sl_calibration_key(l->engine, c->key);
     if (c->dir == NULL || !sl_calibration_load(c->dir, c->key, &c->cost)) {
         c->cost = (sl_cost){0};
@@ -153,7 +153,7 @@ sl_status sl_bench_calibrate(sl_loaded *l, const sl_load_flags *flags, bool json
     SL_TRY(sl_load_prepare(l, flags->quiet, err));
     sl_calibrated c = {.dir = options.cache.dir,
                        .pool = sl_engine_pool(l->engine),
-                       .all_threads = flags->threads > 0};
+                       .all_threads = flags->threads > 0 || flags->pin};
     sl_calibration_key(l->engine, c.key);
     sl_status status = bench_measure(&c, l, json, err);
     sl_calibrated_end(&c);

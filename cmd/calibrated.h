@@ -13,7 +13,7 @@ typedef struct sl_calibrated {
     const char *dir; /* NULL: nothing is kept */
     char key[SL_CALIBRATION_KEY_BYTES];
     sl_pool *pool;
-    bool all_threads; /* their number was asked for */
+    bool all_threads; /* their number, or a place for each, was asked for */
     sl_calibration *measuring;
     bool busy, failed;   /* in the middle of measuring; for good */
     bool disturbed;      /* the last time, by other programs */
@@ -21,7 +21,7 @@ typedef struct sl_calibrated {
 } sl_calibrated;
 
 /* Looks for what is kept. If it is there, the engine uses as many threads as were found best,
- * unless --threads asks for a number. */
+ * unless --threads asks for a number, or --pin for a place of each. */
 void sl_calibrated_find(sl_calibrated *c, const sl_loaded *l, const sl_load_flags *flags);
 /* Makes ready to measure it. */
 SL_NODISCARD sl_status sl_calibrated_begin(sl_calibrated *c, const sl_loaded *l, sl_error *err);
