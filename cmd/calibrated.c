@@ -12,15 +12,20 @@
 #define AGAIN_NS (600 * SL_NS_PER_S)
 #define AGAIN_DISTURBED_NS (60 * SL_NS_PER_S)
 
+/* Nothing is known yet. */
+static sl_calibrated calibrated_of(const sl_loaded *l, const sl_load_flags *flags) {
+    sl_calibrated c = {.dir = sl_load_options(flags).cache.dir,
+                       .pool = sl_engine_pool(l->engine),
+                       .all_threads = flags->threads > 0 || flags->pin};
+    sl_calibration_key(l->engine, c.key);
+    return c;
+}
+
 void sl_calibrated_find(sl_calibrated *c, const sl_loaded *l, const sl_load_flags *flags) {
-    *c = (sl_calibrated){.dir = sl_load_options(flags).cache.dir,
-                         .pool = sl_engine_pool(l->engine),
-                         .all_threads = flags->threads > 0 || flags->pin};
-    sl_calibration_key(l->engine, c->key);
-    if (c->dir == NULL || !sl_calibration_load(c->dir, c->key, &c->cost)) {
-        c->cost = (sl_cost){0};
-    } else if (!c->all_threads) {
-        sl_pool_limit(sl_engine_pool(l->engine), c->cost.n_threads);
+    *c = calibrated_of(l, flags);
+    const bool found = c->dir != NULL && sl_calibration_load(c->dir, c->key, &c->cost);
+    if (found && !c->all_threads) {
+        sl_pool_limit(c->pool, c->cost.n_threads);
     }
 }
 
@@ -151,10 +156,7 @@ sl_status sl_bench_calibrate(sl_loaded *l, const sl_load_flags *flags, bool json
     sl_engine_options options = sl_load_options(flags);
     SL_TRY(sl_load_engine(l, &options, err));
     SL_TRY(sl_load_prepare(l, flags->quiet, err));
-    sl_calibrated c = {.dir = options.cache.dir,
-                       .pool = sl_engine_pool(l->engine),
-                       .all_threads = flags->threads > 0 || flags->pin};
-    sl_calibration_key(l->engine, c.key);
+    sl_calibrated c = calibrated_of(l, flags);
     sl_status status = bench_measure(&c, l, json, err);
     sl_calibrated_end(&c);
     return status;

@@ -260,7 +260,6 @@ static void solve(sl_calibration *c) {
 
 /* All sequences decode but the first, which takes a part of its prompt. */
 static sl_status stage_mixed(sl_calibration *c, sl_error *err) {
-    const sl_plan *plan = sl_engine_plan(c->e);
     const uint32_t room = sl_engine_rows_max(c->e) - (c->feed.n_seq - 1);
     const calibration_trial t = {.first = 1,
                                  .n_decodes = c->feed.n_seq - 1,
@@ -268,11 +267,10 @@ static sl_status stage_mixed(sl_calibration *c, sl_error *err) {
                                  .pos0 = c->depth,
                                  .n_logits = c->feed.n_seq - 1};
     double seconds;
+    sl_step step;
+    SL_TRY(trial_build(c, &t, &step, err));
+    const sl_cost_work work = sl_cost_work_of(sl_engine_plan(c->e), &step);
     SL_TRY(trial_run(c, &t, &seconds, err));
-    const sl_cost_work work = {.n_rows = t.n_decodes + t.n_rows,
-                               .n_logits = t.n_decodes,
-                               .decode_tokens = t.n_decodes * sl_cost_attended(plan, c->depth, 1),
-                               .prefill_tokens = sl_cost_attended(plan, c->depth, t.n_rows)};
     c->check = seconds / sl_cost_seconds(&c->cost, &work);
     return SL_OK;
 }

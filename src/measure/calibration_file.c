@@ -40,11 +40,7 @@ static void key_add(key_hash *k, const void *data, size_t n) {
     }
 }
 
-static void key_add_u64(key_hash *k, uint64_t value) {
-    key_add(k, &value, sizeof(value));
-}
-
-void sl_calibration_key(const sl_engine *e, char out[SL_CALIBRATION_KEY_BYTES]) {
+void sl_calibration_key(sl_engine *e, char out[SL_CALIBRATION_KEY_BYTES]) {
     const sl_plan *plan = sl_engine_plan(e);
     key_hash k = {{1, 2}};
     key_add(&k, sl_cpu_model(), strlen(sl_cpu_model()));
@@ -52,7 +48,7 @@ void sl_calibration_key(const sl_engine *e, char out[SL_CALIBRATION_KEY_BYTES]) 
                                 (uint64_t)sl_cpu_isa(),
                                 sl_cpu_count_logical(),
                                 sl_cpu_count_physical(),
-                                sl_pool_n_threads(sl_engine_pool((sl_engine *)(uintptr_t)e)),
+                                sl_pool_n_threads(sl_engine_pool(e)),
                                 sl_engine_rows_max(e),
                                 sl_engine_exact(e),
                                 (uint64_t)sl_engine_kv_type(e)};
@@ -67,7 +63,8 @@ void sl_calibration_key(const sl_engine *e, char out[SL_CALIBRATION_KEY_BYTES]) 
         const uint64_t group[] = {p->n_layers, p->n_kv_head, p->d_k, p->d_v, p->window};
         key_add(&k, group, sizeof(group));
     }
-    key_add_u64(&k, plan->n_ops);
+    const uint64_t n_ops = plan->n_ops;
+    key_add(&k, &n_ops, sizeof(n_ops));
     (void)snprintf(out, SL_CALIBRATION_KEY_BYTES, "%016" PRIx64 "%016" PRIx64, k.h[0], k.h[1]);
 }
 
@@ -125,8 +122,11 @@ static bool parse(const char *text, sl_cost *out) {
         }
         c.n_points++;
     }
+    if (c.n_points == 0 || !sl_cost_is_valid(&c)) {
+        return false;
+    }
     *out = c;
-    return c.n_points > 0 && sl_cost_is_valid(&c);
+    return true;
 }
 
 bool sl_calibration_load(const char *dir, const char *key, sl_cost *out) {

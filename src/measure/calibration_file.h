@@ -11,9 +11,9 @@
 
 /* What the cost depends on: processor, level, threads, shapes and formats of the model's weights,
  * the kind of KV pages and the largest step. Models of one shape share a calibration. */
-void sl_calibration_key(const sl_engine *e, char out[SL_CALIBRATION_KEY_BYTES]);
+void sl_calibration_key(sl_engine *e, char out[SL_CALIBRATION_KEY_BYTES]);
 
-/* False if there is none that can be trusted. */
+/* False, and nothing is changed, if there is none that can be trusted. */
 bool sl_calibration_load(const char *dir, const char *key, sl_cost *out);
 /* Makes the folder if need be, and replaces what was there. SL_ERR_IO: nothing is left behind. */
 SL_NODISCARD sl_status sl_calibration_store(const char *dir, const char *key, const sl_cost *cost,

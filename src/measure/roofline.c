@@ -155,7 +155,7 @@ typedef struct product_job {
     uint32_t n_rows, n_panels, n_threads;
     uint32_t n_copies, n_part, round; /* n_part copies each round */
     uint8_t *weights;                 /* [n_copies] packed, or as the file has them */
-    size_t copy_bytes, mapped_bytes;
+    size_t panel_bytes, copy_bytes, mapped_bytes;
     float *x; /* [n_rows][x_stride] */
     sl_act8 act;
     uint16_t *bf16; /* [n_rows][bf16_stride] */
@@ -221,7 +221,7 @@ static void pack_panel(const product_job *j, uint32_t panel) {
     const uint32_t row = panel * SL_PANEL_ROWS, left = w->n_out - row;
     const uint32_t n = left < SL_PANEL_ROWS ? left : SL_PANEL_ROWS;
     const uint8_t *rows = w->data + row * w->row_bytes;
-    uint8_t *to = j->weights + panel * product_panel_bytes(j);
+    uint8_t *to = j->weights + panel * j->panel_bytes;
     if (j->form == SL_ROOFLINE_BF16) {
         j->k->bf16.pack(rows, w->row_bytes, n, w->n_in, to);
     } else if (j->form == SL_ROOFLINE_PLAIN) {
@@ -242,8 +242,8 @@ static void pack_work(void *arg, uint32_t ith, uint32_t nth) {
         for (uint32_t p = begin; p < end; p++) {
             pack_panel(j, p);
         }
-        from = begin * product_panel_bytes(j);
-        to = end * product_panel_bytes(j);
+        from = begin * j->panel_bytes;
+        to = end * j->panel_bytes;
     } else {
         to = end * SL_PANEL_ROWS < w->n_out ? end * SL_PANEL_ROWS * w->row_bytes
                                             : w->n_out * w->row_bytes;
@@ -274,7 +274,8 @@ static sl_status product_alloc(product_job *j, sl_error *err) {
     const sl_plan_weight *w = j->w;
     const size_t rows = j->n_rows, groups = sl_row_stride(w->n_in / SL_ACT_GROUP, sizeof(float));
     size_t total;
-    j->copy_bytes = j->form != SL_ROOFLINE_F32 ? j->n_panels * product_panel_bytes(j)
+    j->panel_bytes = product_panel_bytes(j);
+    j->copy_bytes = j->form != SL_ROOFLINE_F32 ? j->n_panels * j->panel_bytes
                                                : (w->n_out * w->row_bytes + 63) / 64 * 64;
     j->n_copies = (uint32_t)(ROOFLINE_STREAM_BYTES / j->copy_bytes) + 1;
     j->n_part = (uint32_t)(ROOFLINE_PART_BYTES / j->copy_bytes) + 1;
