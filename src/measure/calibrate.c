@@ -21,7 +21,7 @@
 #define COUNTS_MAX 3            /* numbers of threads that are tried */
 #define COUNT_ROUNDS 3          /* each so often, in turn; the best time counts */
 #define FEWER_THREADS_GAIN 1.2  /* all threads are taken unless fewer are faster by this */
-#define QUIET_SWITCHES 20.0     /* involuntary ones in a second that a quiet machine may have */
+#define QUIET_SWITCHES 40.0     /* involuntary ones of a thread in a second, on a quiet machine */
 
 typedef enum calibration_stage {
     STAGE_THREADS,
@@ -338,8 +338,10 @@ const sl_cost *sl_calibration_cost(const sl_calibration *c) {
     return &c->cost;
 }
 
+/* On two cores, the system's own work came to 15 a second and thread, one busy program to 100. */
 bool sl_calibration_disturbed(const sl_calibration *c) {
-    return (double)c->n_switches > QUIET_SWITCHES * fmax(c->spent_s, 1.0);
+    const double thread_s = sl_pool_n_threads(sl_engine_pool(c->e)) * fmax(c->spent_s, 1.0);
+    return (double)c->n_switches > QUIET_SWITCHES * thread_s;
 }
 
 double sl_calibration_check(const sl_calibration *c) {
