@@ -167,10 +167,13 @@ def test_bench_calibrate(tiny, tmp_path):
 
 def test_calibration_that_cannot_be_kept(tiny, tmp_path):
     (tmp_path / "file").write_text("")
-    r = sluice("bench", tiny, "--calibrate", "--packed-cache", tmp_path / "file")
+    for _ in range(20):
+        r = sluice("bench", tiny, "--calibrate", "--packed-cache", tmp_path / "file")
+        if b"are not kept" not in r.out:
+            break
     assert b"best number of threads" in r.out  # what was measured is not lost
     if b"are not kept" in r.out:  # other programs disturbed it: nothing is written
-        assert r.code == 0 and b".calibration" not in r.err
+        assert r.code == 0 and ".calibration" not in r.err
     else:
         assert r.code == 1
         one_sentence(r.err.splitlines(True)[-1], tmp_path / "file", ".calibration")
