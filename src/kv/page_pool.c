@@ -56,13 +56,15 @@ void sl_page_pool_ref(sl_page_pool *p, int32_t page) {
     p->refs[page]++;
 }
 
-void sl_page_pool_unref(sl_page_pool *p, int32_t page) {
-    if (--p->refs[page] == 0) {
-        uint32_t node = 0;
-        while ((uint32_t)page >= p->first[node + 1]) {
-            node++;
-        }
-        p->free[p->first[node] + p->n_node_free[node]++] = page;
-        p->n_free++;
+bool sl_page_pool_unref(sl_page_pool *p, int32_t page) {
+    return --p->refs[page] == 0;
+}
+
+void sl_page_pool_put(sl_page_pool *p, int32_t page) {
+    uint32_t node = 0;
+    while ((uint32_t)page >= p->first[node + 1]) {
+        node++;
     }
+    p->free[p->first[node] + p->n_node_free[node]++] = page;
+    p->n_free++;
 }

@@ -1,5 +1,6 @@
 /* Book-keeping of KV pages: which page numbers are free, and how many block tables name each of the
- * others. Holds no bytes of any page; the store behind a number belongs to the device.
+ * others (none, while it waits for somebody with the same prefix). Holds no bytes of any page; the
+ * store behind a number belongs to the device.
  *
  * Free pages are kept as a stack that begins in ascending order, so a page that was never used is
  * handed out only when every page used before is taken: the store's resident memory stays at the
@@ -10,6 +11,7 @@
 #ifndef SL_KV_PAGE_POOL_H
 #define SL_KV_PAGE_POOL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <sluice/status.h>
@@ -20,7 +22,7 @@ typedef struct sl_page_pool {
     uint32_t n_pages;
     uint32_t n_free; /* of all nodes */
     int32_t *free;   /* [n_pages] a stack in each node's stretch; its topmost is handed out next */
-    uint32_t *refs;  /* [n_pages] block table entries that name the page; 0: it is free */
+    uint32_t *refs;  /* [n_pages] block table entries that name the page */
     uint32_t n_nodes;
     uint32_t first[SL_NODES_MAX + 1]; /* first page of each node */
     uint32_t n_node_free[SL_NODES_MAX];
@@ -34,10 +36,11 @@ void sl_page_pool_deinit(sl_page_pool *p); /* fine on a zeroed pool */
 /* A free page, with one reference: of this node, or if it has none of the one that has most; -1
  * when none is left. */
 int32_t sl_page_pool_take(sl_page_pool *p, uint32_t node);
-/* One more block table names the page, which must be taken. For prefixes that sequences share,
- * which only the tests do so far. */
+/* One more block table names the page, which is not free. */
 void sl_page_pool_ref(sl_page_pool *p, int32_t page);
-/* One fewer; when none is left the page is free, for its own node. */
-void sl_page_pool_unref(sl_page_pool *p, int32_t page);
+/* One fewer; true if none is left. The page is free only when it is put back. */
+bool sl_page_pool_unref(sl_page_pool *p, int32_t page);
+/* A page that no table names is free again, for its own node. */
+void sl_page_pool_put(sl_page_pool *p, int32_t page);
 
 #endif
