@@ -5,12 +5,22 @@
  * named by its slot number (0 .. n_slots - 1), which the caller chooses; a slot holds one request
  * at a time.
  *
- *   add -> waiting -> (pages reserved for prompt + max_tokens) running -> end
+ *   add -> waiting -> running -> end
+ *                     |    ^
+ *                     v    |
+ *                     on hold
  *
  * One pass of the caller's loop: plan, run the step, commit, then append or end each slot that had
- * logits. Order: first come, first served. The oldest waiting request is admitted as soon as its
- * whole reservation fits; nobody overtakes it. A step holds the decodes of all running requests,
- * then prefill chunks in the order of admission.
+ * logits. Order: first come, first served. A step holds the decodes of all running requests, then
+ * prefill chunks in the order of admission. The oldest waiting request is admitted when the pages
+ * are there for it and for what those that run will probably still need; nobody overtakes it.
+ *
+ * Pages are not reserved. When an older request finds none, the youngest running one is put on
+ * hold: its pages go, and it is computed anew, from what is left of them (kv.h), before any request
+ * that waits is admitted. So the oldest always goes on, and each one ends as if it had run alone.
+ *
+ * Requests of the same salt share the pages of a common beginning. One that comes to a page which
+ * an older one is about to fill with the same tokens waits for it.
  *
  * A request that grows beyond ctx_switch tokens is computed anew from its first token, in chunks
  * like a prompt, before it goes on: its rows so far were made with the other rope tables.
@@ -46,7 +56,15 @@ typedef struct sl_sched_request {
     const int32_t *out_ids; /* [max_tokens] */
     uint32_t max_tokens;    /* at least 1 */
     uint64_t deadline_ns;   /* on the clock of now_ns; 0: none */
+    bool shares;            /* prefixes, with requests of the same salt */
+    uint64_t salt;
 } sl_sched_request;
+
+/* What became of a request so far. */
+typedef struct sl_sched_story {
+    uint32_t n_cached; /* prompt tokens that were not computed, others' pages had them */
+    uint32_t n_holds;  /* times that it was put on hold */
+} sl_sched_story;
 
 typedef struct sl_sched sl_sched;
 
@@ -75,8 +93,9 @@ void sl_sched_set_chunk_rows(sl_sched *s, uint32_t chunk_rows);
  * row is the last known token of its request needs that row's logits, all others none. Valid until
  * the next plan. Always to be followed by commit or abandon. */
 const sl_step *sl_sched_plan(sl_sched *s);
-/* Slots that left the queue in the last plan, in that order. */
+/* Slots that began or went on after a hold in the last plan, in that order. */
 const uint32_t *sl_sched_admitted(const sl_sched *s, uint32_t *n_out);
+sl_sched_story sl_sched_story_of(const sl_sched *s, uint32_t slot); /* of a slot in use */
 /* The planned rows are computed: their keys and values are in the pages. */
 void sl_sched_commit(sl_sched *s);
 /* The step failed: nothing counts as computed. */
@@ -86,18 +105,19 @@ void sl_sched_abandon(sl_sched *s);
  * are computed anew. SL_ERR_LIMIT: max_tokens are there already; SL_ERR_ARGUMENT: the slot does not
  * run, or has rows left to compute. */
 SL_NODISCARD sl_status sl_sched_append(sl_sched *s, uint32_t slot);
-/* Forgets the request, waiting or running, at any time; its pages are free at once. Ignored for a
+/* Forgets the request, whatever its state, at any time; its pages are free at once. Ignored for a
  * free slot. */
 void sl_sched_end(sl_sched *s, uint32_t slot);
 
 /* A slot whose deadline is at or before now_ns, oldest first; the caller ends it. False: none.
  * Costs nothing while no request has a deadline. */
 bool sl_sched_expired(const sl_sched *s, uint64_t now_ns, uint32_t *slot_out);
-/* The oldest slot, running ones first; false when there is none. */
+/* The oldest slot, running ones first, then those on hold; false when there is none. */
 bool sl_sched_any(const sl_sched *s, uint32_t *slot_out);
 
 uint32_t sl_sched_n_waiting(const sl_sched *s);
 uint32_t sl_sched_n_running(const sl_sched *s);
+uint32_t sl_sched_n_on_hold(const sl_sched *s);
 uint64_t sl_sched_waiting_tokens(const sl_sched *s);
 
 /* Checks every invariant of the README; SL_ERR_INTERNAL names the first breach. For tests. */

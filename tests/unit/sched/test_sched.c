@@ -369,6 +369,119 @@ static void test_beyond_ctx_switch(void **state) {
     stop(f);
 }
 
+static void add_sharing(fixture *f, uint32_t slot, uint32_t n_prompt, uint32_t max_tokens,
+                        uint64_t key) {
+    const sl_sched_request r = {.prompt_ids = f->prompt,
+                                .n_prompt = n_prompt,
+                                .out_ids = f->out,
+                                .max_tokens = max_tokens,
+                                .shares = true,
+                                .salt = key};
+    sl_error err;
+    assert_int_equal(sl_sched_add(f->sched, slot, &r, &err), SL_OK);
+}
+
+/* The second of two with the same beginning waits while the first one computes it, then goes on
+ * behind it; another key computes all of its own. */
+static void test_shared_prompts(void **state) {
+    (void)state;
+    sl_sched_options options = BASE;
+    options.rows_max = options.chunk_rows = 3 * T + 20;
+    fixture *f = start(options, 100);
+    add_sharing(f, 0, 3 * T + 7, 5, 1);
+    add_sharing(f, 1, 3 * T + 10, 5, 1);
+    add_sharing(f, 2, 3 * T + 7, 5, 2);
+    const sl_step *step = plan(f, 2, 3 * T + 20, 1);
+    check_run(step, 0, 0, 0, 3 * T + 7, 1);
+    check_run(step, 1, 2, 0, 13, 0); /* 1 waits, 2 does not */
+    sl_sched_commit(f->sched);
+    assert_int_equal(sl_sched_append(f->sched, 0), SL_OK);
+    step = plan(f, 3, 1 + 10 + 3 * T - 6, 3);
+    check_run(step, 0, 0, 3 * T + 7, 1, 1);
+    check_run(step, 1, 1, 3 * T, 10, 1);
+    check_run(step, 2, 2, 13, 3 * T - 6, 1);
+    sl_sched_commit(f->sched);
+    assert_int_equal(sl_sched_story_of(f->sched, 0).n_cached, 0);
+    assert_int_equal(sl_sched_story_of(f->sched, 1).n_cached, 3 * T);
+    assert_int_equal(sl_sched_story_of(f->sched, 2).n_cached, 0);
+    assert_int_equal(sl_kv_n_used(f->kv), 4 + 1 + 4);
+    stop(f);
+}
+
+/* If the one that computes a page leaves, the one that waits for it computes it. */
+static void test_leader_leaves(void **state) {
+    (void)state;
+    fixture *f = start(short_steps(), 100); /* steps of 32 rows */
+    add_sharing(f, 0, 5, 5, 9);
+    plan(f, 1, 5, 1);
+    sl_sched_commit(f->sched);
+    sl_sched_end(f->sched, 0);
+    add_sharing(f, 0, 4 * T, 5, 1);
+    check_run(plan(f, 1, 32, 0), 0, 0, 0, 32, 0);
+    sl_sched_commit(f->sched);
+    add_sharing(f, 1, 4 * T, 5, 1);
+    check_run(plan(f, 1, 32, 0), 0, 0, T, 32, 0); /* no row is left for 1 */
+    sl_sched_abandon(f->sched);
+    sl_sched_end(f->sched, 0);
+    check_run(plan(f, 1, 32, 0), 0, 1, T, 32, 0);
+    sl_sched_commit(f->sched);
+    stop(f);
+}
+
+/* One step in which slots 0 .. n - 1 decode; then each has one token more. */
+static void decode_all(fixture *f, uint32_t n) {
+    plan(f, n, n, n);
+    sl_sched_commit(f->sched);
+    for (uint32_t i = 0; i < n; i++) {
+        assert_int_equal(sl_sched_append(f->sched, i), SL_OK);
+    }
+}
+
+/* Pages run out: the youngest is put on hold and the oldest goes on; when there is room again it is
+ * computed anew, but for what is left of its pages, before any that waited. */
+static void test_hold(void **state) {
+    (void)state;
+    for (int shares = 0; shares < 2; shares++) {
+        fixture *f = start(BASE, 8);
+        for (uint32_t i = 0; i < 2; i++) {
+            const sl_sched_request r = {.prompt_ids = f->prompt + 1000 * i,
+                                        .n_prompt = T,
+                                        .out_ids = f->out,
+                                        .max_tokens = 6 * T,
+                                        .shares = shares == 1};
+            sl_error err;
+            assert_int_equal(sl_sched_add(f->sched, i, &r, &err), SL_OK);
+        }
+        plan(f, 2, 2 * T, 2);
+        sl_sched_commit(f->sched);
+        assert_int_equal(sl_sched_append(f->sched, 0), SL_OK);
+        assert_int_equal(sl_sched_append(f->sched, 1), SL_OK);
+        for (uint32_t i = 0; i < 3 * T; i++) {
+            decode_all(f, 2);
+        }
+        /* Four pages each, and both need the fifth. */
+        check_run(plan(f, 1, 1, 1), 0, 0, 4 * T, 1, 1);
+        sl_sched_commit(f->sched);
+        assert_int_equal(sl_sched_n_on_hold(f->sched), 1);
+        assert_int_equal(sl_sched_story_of(f->sched, 1).n_holds, 1);
+        assert_int_equal(add(f, 2, 1, 1, 0), SL_OK); /* would fit, does not overtake */
+        assert_int_equal(sl_sched_append(f->sched, 0), SL_OK);
+        check_run(plan(f, 1, 1, 1), 0, 0, 4 * T + 1, 1, 1);
+        sl_sched_commit(f->sched);
+        sl_sched_end(f->sched, 0);
+        const sl_step *step = sl_sched_plan(f->sched);
+        assert_non_null(step);
+        uint32_t n;
+        assert_int_equal(sl_sched_admitted(f->sched, &n)[0], 1);
+        /* Of its four pages the last one was taken. */
+        check_run(step, 0, 1, shares ? 3 * T : 0, shares ? T + 1 : 64, shares);
+        assert_int_equal(step->runs[0].n_known, 4 * T + 1);
+        assert_int_equal(sl_sched_story_of(f->sched, 1).n_cached, 0); /* its own */
+        sl_sched_commit(f->sched);
+        stop(f);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chunks_then_decodes),
@@ -382,6 +495,9 @@ int main(void) {
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_windows),
         cmocka_unit_test(test_beyond_ctx_switch),
+        cmocka_unit_test(test_shared_prompts),
+        cmocka_unit_test(test_leader_leaves),
+        cmocka_unit_test(test_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
