@@ -83,6 +83,7 @@ bool sl_calibrated_idle(void *user, sl_runner *r) {
         sl_calibration_restart(c->measuring);
         c->busy = true;
     }
+    sl_runner_forget_prefixes(r);
     sl_status status = sl_calibration_next(c->measuring, &err);
     if (status == SL_AGAIN) {
         return true;

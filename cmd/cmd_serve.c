@@ -29,6 +29,7 @@ typedef struct serve_flags {
     uint32_t header_timeout_s, body_timeout_s, idle_timeout_s, write_timeout_s;
     sl_flag_size body_max, output_max;
     bool strict_api, log_prompts, access_log, log_json, calibrate;
+    bool prefix_cache, trust_tenant_header;
 } serve_flags;
 
 /* --- logs ------------------------------------------------------------------------------------ */
@@ -136,6 +137,8 @@ static sl_service_options service_options(const serve_flags *f) {
                             .stall_ms = f->stall_s * 1000ull,
                             .request_timeout_ms = f->request_timeout_s * 1000ull,
                             .strict_api = f->strict_api,
+                            .prefix_cache = f->prefix_cache,
+                            .trust_tenant_header = f->trust_tenant_header,
                             .log_prompts = f->log_prompts,
                             .access_log = f->access_log,
                             .on_listening = on_listening,
@@ -287,7 +290,8 @@ int sl_cmd_serve(int argc, char **argv) {
                      .write_timeout_s = 30,
                      .stall_s = 60,
                      .access_log = true,
-                     .calibrate = true};
+                     .calibrate = true,
+                     .prefix_cache = true};
     const sl_flag flags[] = {
         {"--host", NULL, SL_FLAG_STRING, &f.host, "ADDRESS",
          "Address to listen on (default: 127.0.0.1).", 0, 0, NULL},
@@ -344,6 +348,14 @@ int sl_cmd_serve(int argc, char **argv) {
         {"--calibrate", NULL, SL_FLAG_BOOL, &f.calibrate, NULL,
          "Use what steps cost on this machine, which is measured while the server is idle and kept "
          "beside the packed weights (default; --no-calibrate: neither).",
+         0, 0, NULL},
+        {"--prefix-cache", NULL, SL_FLAG_BOOL, &f.prefix_cache, NULL,
+         "Compute what prompts have in common at their beginning once, and keep it while there is "
+         "room (default; --no-prefix-cache: each prompt is computed whole).",
+         0, 0, NULL},
+        {"--trust-tenant-header", NULL, SL_FLAG_BOOL, &f.trust_tenant_header, NULL,
+         "The header X-Sluice-Tenant names a tenant, whose prompts share nothing with others'. "
+         "Only behind a proxy that sets it.",
          0, 0, NULL},
         {"--strict-api", NULL, SL_FLAG_BOOL, &f.strict_api, NULL,
          "Refuse requests with unknown fields instead of ignoring these.", 0, 0, NULL},

@@ -1,7 +1,9 @@
 /* Making and ending a runner: options, tables, the engine thread. See runner.h. */
 #include "runner/runner.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <sys/random.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
@@ -63,7 +65,13 @@ static sl_status runner_make_slots(sl_runner *r, sl_error *err) {
 static sl_status runner_make_sched(sl_runner *r, sl_error *err) {
     const uint32_t rows_max = sl_engine_rows_max(r->engine);
     const uint32_t runs_max = sl_engine_runs_max(r->engine);
+    uint64_t seed; /* without one, somebody could choose tokens that collide */
+    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed)) {
+        return SL_FAIL(err, SL_ERR_IO, "the system gave no random number (%s)",
+                       sl_errno_text(errno));
+    }
     const sl_kv_options kv_options = {.n_pages = sl_engine_n_pages(r->engine),
+                                      .seed = seed,
                                       .n_seqs_max = sl_sched_running_max(rows_max, runs_max),
                                       .n_tokens_max = sl_engine_ctx_max(r->engine),
                                       .groups = *sl_engine_kv_groups(r->engine),

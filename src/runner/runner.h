@@ -56,7 +56,9 @@ typedef struct sl_request {
     uint32_t n_stop_ids;
     uint32_t n_top;       /* log-probs of the n_top likeliest tokens (0 .. 20); needs out_top */
     uint64_t deadline_ns; /* sl_clock_mono_ns; 0: none. Past it the end is ERROR, SL_ERR_LIMIT */
-    void *user;           /* the owner's own pointer, not looked at */
+    bool shares;          /* the keys and values of a common beginning, with requests of its salt */
+    uint64_t salt;
+    void *user; /* the owner's own pointer, not looked at */
     /* out: arrays given by the owner, max_tokens long (out_top: max_tokens * n_top) */
     int32_t *out_ids;
     float *out_logprobs; /* NULL: not wanted */
@@ -68,6 +70,7 @@ typedef struct sl_request {
     atomic_uint_fast32_t n_out;
     atomic_int finish; /* sl_finish; set last, nothing is written after it */
     sl_error error;    /* valid when finish is SL_FINISH_ERROR */
+    uint32_t n_cached; /* prompt tokens that were there already; valid once n_out is not 0 */
     uint64_t t_submit_ns, t_start_ns /* first step that held it */, t_first_ns, t_end_ns;
 } sl_request;
 
@@ -99,8 +102,10 @@ typedef struct sl_runner_options {
 typedef struct sl_runner_stats {
     atomic_uint_fast64_t requests, finished_stop, finished_length, cancelled, failed, rejected;
     atomic_uint_fast64_t prompt_tokens, generated_tokens, steps, step_ns, step_rows;
-    atomic_uint_fast64_t n_running, pages_used, pages_total; /* gauges */
-    atomic_uint_fast64_t last_step_end_ns;                   /* monotonic; for the watchdog */
+    atomic_uint_fast64_t cached_tokens, holds; /* of prompts; times that pages ran out for one */
+    /* Gauges; n_running counts those on hold, too. */
+    atomic_uint_fast64_t n_running, n_on_hold, pages_used, pages_cached, pages_total;
+    atomic_uint_fast64_t last_step_end_ns; /* monotonic; for the watchdog */
     atomic_uint_fast64_t
         cost_millis; /* steps of late, measured / expected, in 1/1000; 0: unknown */
 } sl_runner_stats;
@@ -144,6 +149,9 @@ const sl_runner_stats *sl_runner_stats_of(const sl_runner *r);
  * any thread. */
 void sl_runner_queue(const sl_runner *r, uint32_t *n_out, uint64_t *n_tokens_out);
 uint32_t sl_runner_ctx_max(const sl_runner *r);
+/* For `idle`, before it runs a step of its own: forgets all prefixes, since that may write into
+ * their pages. */
+void sl_runner_forget_prefixes(sl_runner *r);
 /* For `idle`: the cost from now on, and whether the steps since then left it far behind. */
 void sl_runner_set_cost(sl_runner *r, const sl_cost *cost);
 bool sl_runner_cost_drifted(const sl_runner *r);

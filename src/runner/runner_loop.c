@@ -45,7 +45,9 @@ static void loop_count_end(sl_runner *r, sl_finish finish) {
 
 static void loop_set_gauges(sl_runner *r) {
     RUNNER_GAUGE(r->stats.pages_used, sl_kv_n_used(r->kv));
-    RUNNER_GAUGE(r->stats.n_running, sl_sched_n_running(r->sched));
+    RUNNER_GAUGE(r->stats.pages_cached, sl_kv_n_cached(r->kv));
+    RUNNER_GAUGE(r->stats.n_on_hold, sl_sched_n_on_hold(r->sched));
+    RUNNER_GAUGE(r->stats.n_running, sl_sched_n_running(r->sched) + sl_sched_n_on_hold(r->sched));
 }
 
 void sl_runner_end(sl_runner *r, uint32_t slot, sl_finish finish, const sl_error *error) {
@@ -85,7 +87,9 @@ static void loop_admit(sl_runner *r, sl_handle h) {
                                    .n_prompt = q->n_prompt,
                                    .out_ids = q->out_ids,
                                    .max_tokens = q->max_tokens,
-                                   .deadline_ns = q->deadline_ns};
+                                   .deadline_ns = q->deadline_ns,
+                                   .shares = q->shares,
+                                   .salt = q->salt};
     sl_error err = {0};
     const sl_status status = sl_sched_add(r->sched, slot, &sent, &err);
     if (status == SL_AGAIN) { /* submit keeps the bound, the scheduler's is wider */
@@ -158,8 +162,13 @@ static void loop_mark_started(sl_runner *r, uint64_t now_ns) {
     const uint32_t *admitted = sl_sched_admitted(r->sched, &n);
     loop_set_gauges(r); /* first, so that nobody is missing both here and in the queue */
     for (uint32_t i = 0; i < n; i++) {
-        sl_runner_unqueue(r, admitted[i]);
-        r->active[admitted[i]].request->t_start_ns = now_ns;
+        runner_active *a = &r->active[admitted[i]];
+        if (a->queued) { /* else it goes on after a hold */
+            sl_runner_unqueue(r, admitted[i]);
+            a->request->t_start_ns = now_ns;
+        } else {
+            RUNNER_COUNT(r->stats.holds, 1);
+        }
     }
 }
 
@@ -176,9 +185,15 @@ static bool loop_prepare(sl_runner *r) {
     return status == SL_AGAIN;
 }
 
+void sl_runner_forget_prefixes(sl_runner *r) {
+    sl_kv_forget_prefixes(r->kv);
+    loop_set_gauges(r);
+}
+
 /* The caller's own work in the meantime. True if there is more of it. */
 static bool loop_idle(sl_runner *r) {
-    if (r->options.idle == NULL || !r->all_ready || sl_sched_n_running(r->sched) > 0) {
+    uint32_t slot;
+    if (r->options.idle == NULL || !r->all_ready || sl_sched_any(r->sched, &slot)) {
         return false;
     }
     sl_alloc_unlock();

@@ -105,6 +105,8 @@ static void step_give(sl_runner *r, uint32_t row, uint64_t now_ns) {
     }
     if (a->n_out == 0) {
         q->t_first_ns = now_ns;
+        q->n_cached = sl_sched_story_of(r->sched, slot).n_cached;
+        RUNNER_COUNT(r->stats.cached_tokens, q->n_cached);
     }
     const int32_t id = q->out_ids[a->n_out++];
     if (q->history != NULL) {

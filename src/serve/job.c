@@ -169,6 +169,8 @@ static sl_status job_choice_fill(serve_choice *c, uint64_t seed, sl_api_error *e
     if (s->options.request_timeout_ms != 0 && !j->canary) {
         q->deadline_ns = j->begin_ns + s->options.request_timeout_ms * SL_NS_PER_MS;
     }
+    q->shares = j->shares;
+    q->salt = j->salt;
     q->user = c;
     return job_choice_arrays(c, q->max_tokens, e);
 }
@@ -373,6 +375,7 @@ static void job_observe_tokens(serve_choice *c, uint32_t n_new) {
     serve_metrics *m = &c->job->loop->service->metrics;
     uint64_t now = sl_clock_mono_ns();
     if (c->last_token_ns == 0) {
+        c->n_cached = c->request->n_cached;
         sl_histogram_observe(&m->first_token_ns, now - c->job->begin_ns);
         sl_histogram_observe(&m->queue_ns, c->request->t_start_ns - c->request->t_submit_ns);
     } else {

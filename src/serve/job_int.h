@@ -15,10 +15,11 @@ typedef struct serve_choice {
     sl_handle handle;    /* SL_HANDLE_NONE: the runner does not know it (any more) */
     sl_request *request; /* valid while handle is */
     bool ended;
-    bool announced;   /* its first event was written */
-    sl_finish finish; /* valid once ended: STOP or LENGTH */
-    uint32_t n_seen;  /* tokens of request->out_ids that are part of the answer */
-    uint32_t n_told;  /* of these, told to the client */
+    bool announced;    /* its first event was written */
+    sl_finish finish;  /* valid once ended: STOP or LENGTH */
+    uint32_t n_seen;   /* tokens of request->out_ids that are part of the answer */
+    uint32_t n_told;   /* of these, told to the client */
+    uint32_t n_cached; /* prompt tokens that were there already */
     sl_detokenizer detok;
     sl_buf text;          /* certain, not yet told */
     uint64_t text_offset; /* characters, for the log-probs of completions */
@@ -40,6 +41,8 @@ struct serve_job {
     bool closed;    /* no answer is owed any more; freed when the runner holds nothing of it */
     sl_api_params params;
     bool has_params;
+    bool shares; /* the beginning of its prompts, with jobs of this salt */
+    uint64_t salt;
     sl_ids *prompts; /* [n_prompts] */
     size_t n_prompts;
     serve_choice *choices; /* [n_choices], index = prompt * n + number */

@@ -136,6 +136,23 @@ static sl_status prompt_check_model(const serve_job *j, sl_api_error *e) {
                        sl_api_shown(sl_slice_of(model), shown), j->loop->service->model.name);
 }
 
+/* With whom the prompt's keys and values are shared: nobody, or who named the same tenant and salt.
+ */
+static sl_status prompt_choose_salt(serve_job *j, const sl_http_request *r, sl_api_error *e) {
+    sl_service *s = j->loop->service;
+    sl_slice tenant = {"", 0};
+    if (s->options.trust_tenant_header) {
+        tenant = sl_http_request_header(r, "x-sluice-tenant");
+    }
+    if (tenant.len > SERVE_TENANT_BYTES_MAX) {
+        return SL_API_BAD(e, NULL, "The header X-Sluice-Tenant may have %d bytes, but has %zu.",
+                          SERVE_TENANT_BYTES_MAX, tenant.len);
+    }
+    j->shares = s->options.prefix_cache;
+    j->salt = sl_serve_salt(&j->loop->salts, tenant, j->params.cache_salt);
+    return SL_OK;
+}
+
 sl_status sl_job_read(serve_job *j, sl_api_kind kind, sl_api_error *e) {
     const sl_service *s = j->loop->service;
     const sl_http_request *r = sl_http_exchange_request(j->x);
@@ -152,6 +169,10 @@ sl_status sl_job_read(serve_job *j, sl_api_kind kind, sl_api_error *e) {
                j->params.unknown);
     }
     status = prompt_check_model(j, e);
+    if (status != SL_OK) {
+        return status;
+    }
+    status = prompt_choose_salt(j, r, e);
     if (status != SL_OK) {
         return status;
     }

@@ -55,14 +55,15 @@ static void reply_prompt_ids(const serve_job *j, size_t i_prompt, sl_buf *out) {
 }
 
 static void reply_usage_of_job(const serve_job *j, sl_buf *out) {
-    uint64_t n_prompt = 0, n_completion = 0;
+    uint64_t n_prompt = 0, n_cached = 0, n_completion = 0;
     for (size_t i = 0; i < j->n_prompts; i++) {
         n_prompt += j->prompts[i].n;
+        n_cached += j->choices[i * j->params.n].n_cached; /* further answers share its prompt */
     }
     for (uint32_t i = 0; i < j->n_choices; i++) {
         n_completion += j->choices[i].n_seen;
     }
-    sl_reply_usage(out, n_prompt, n_completion);
+    sl_reply_usage(out, n_prompt, n_cached, n_completion);
 }
 
 /* --- streams --------------------------------------------------------------------------------- */
@@ -85,7 +86,7 @@ static void reply_event_end(const serve_choice *c, sl_buf *out) {
     const serve_job *j = c->job;
     if (j->params.usage_in_chunks) {
         (void)sl_buf_append_str(out, ",\"usage\":");
-        sl_reply_usage(out, j->prompts[c->i_prompt].n, c->n_seen);
+        sl_reply_usage(out, j->prompts[c->i_prompt].n, c->n_cached, c->n_seen);
     } else if (j->params.include_usage) {
         (void)sl_buf_append_str(out, ",\"usage\":null");
     }

@@ -137,6 +137,9 @@ static void write_runner(sl_buf *out, const serve_metrics_now *now) {
                         stat(&s->failed));
     write_value(out, "prompt_tokens_total", "counter", "Prompt tokens computed.",
                 stat(&s->prompt_tokens));
+    write_value(out, "prompt_tokens_cached_total", "counter",
+                "Prompt tokens that were not computed: another sequence had them.",
+                stat(&s->cached_tokens));
     write_value(out, "generated_tokens_total", "counter", "Tokens generated.",
                 stat(&s->generated_tokens));
     write_value(out, "steps_total", "counter", "Passes over the weights.", stat(&s->steps));
@@ -149,11 +152,18 @@ static void write_runner(sl_buf *out, const serve_metrics_now *now) {
                 stat(&s->cost_millis) / 1e3);
     write_value(out, "requests_queued", "gauge", "Sequences waiting to be started.", now->n_queued);
     write_value(out, "requests_running", "gauge", "Sequences being computed.", stat(&s->n_running));
+    write_value(out, "requests_on_hold", "gauge",
+                "Running sequences that gave their KV pages to older ones.", stat(&s->n_on_hold));
+    write_value(out, "requests_held_total", "counter",
+                "Times that a sequence went on after it had given its KV pages away.",
+                stat(&s->holds));
     write_value(out, "queued_tokens", "gauge",
                 "Prompt and longest answer of the waiting sequences, in tokens.",
                 (double)now->queued_tokens);
     write_value(out, "kv_pages_used", "gauge", "KV pages that a sequence refers to.",
                 stat(&s->pages_used));
+    write_value(out, "kv_pages_cached", "gauge",
+                "KV pages that are kept for sequences that begin alike.", stat(&s->pages_cached));
     write_value(out, "kv_pages_total", "gauge", "KV pages of the pool.", stat(&s->pages_total));
 }
 

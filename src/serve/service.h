@@ -30,6 +30,8 @@ typedef struct sl_service_options {
     uint64_t stall_ms;           /* work but no step for so long: not healthy. 0: 60 s */
     uint64_t request_timeout_ms; /* from a request's first byte to its last token; 0: no limit */
     bool strict_api;             /* unknown request fields are errors */
+    bool prefix_cache;           /* prompts that begin alike are computed once */
+    bool trust_tenant_header;    /* X-Sluice-Tenant names who does not share with others */
     bool log_prompts, access_log;
     /* Called once the port is open. */
     void (*on_listening)(void *user, uint16_t port);

@@ -6,9 +6,12 @@
 
 #include "serve/api/api_error.h"
 #include "serve/api/params.h"
+#include "serve/salts.h"
 #include "serve/serve_metrics.h"
 #include "serve/service.h"
 #include "text/tokenizer/detokenizer.h"
+
+#define SERVE_TENANT_BYTES_MAX 128
 
 typedef struct serve_job serve_job;
 
@@ -24,6 +27,7 @@ typedef struct serve_loop {
     uint32_t n_jobs, n_open; /* jobs, and those of them that still owe an answer */
     sl_buf scratch;          /* one event being written */
     uint64_t next_id;
+    serve_salts salts;
     bool ticking;
     uint32_t trim_ticks; /* ticks until freed memory goes back to the system; 0: it need not */
 } serve_loop;

@@ -19,6 +19,7 @@
 #define SL_API_STOPS_MAX 16
 #define SL_API_STOP_BYTES_MAX 1024
 #define SL_API_STOP_IDS_MAX 64
+#define SL_API_SALT_BYTES_MAX 256
 #define SL_API_N_MAX 16        /* answers to one prompt */
 #define SL_API_PROMPTS_MAX 128 /* prompts of one completion request */
 #define SL_API_MESSAGES_MAX 2048
@@ -37,7 +38,8 @@ typedef struct sl_api_prompt {
 
 typedef struct sl_api_params {
     sl_api_kind kind;
-    const char *model; /* NULL: none named */
+    const char *model;   /* NULL: none named */
+    sl_slice cache_salt; /* empty: none */
     sl_sample_options sample;
     bool has_seed;
     bool stream, include_usage, usage_in_chunks;

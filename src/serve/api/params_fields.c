@@ -18,6 +18,18 @@ sl_status sl_params_model(const params_context *x, const char *name, json_t *v) 
     return SL_OK;
 }
 
+sl_status sl_params_cache_salt(const params_context *x, const char *name, json_t *v) {
+    if (!json_is_string(v)) {
+        return sl_params_wrong_kind(x, name, "a string", v);
+    }
+    x->p->cache_salt = (sl_slice){json_string_value(v), json_string_length(v)};
+    if (x->p->cache_salt.len == 0 || x->p->cache_salt.len > SL_API_SALT_BYTES_MAX) {
+        return SL_API_BAD(x->e, name, "'%s' must have 1 to %d bytes, but has %zu.", name,
+                          SL_API_SALT_BYTES_MAX, x->p->cache_salt.len);
+    }
+    return SL_OK;
+}
+
 sl_status sl_params_max_tokens(const params_context *x, const char *name, json_t *v) {
     int64_t value = 0;
     sl_status status = sl_params_integer(x, name, v, 1, INT64_MAX, &value);

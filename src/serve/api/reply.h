@@ -23,8 +23,9 @@ typedef struct sl_reply_tokens {
 
 void sl_reply_string(sl_buf *out, sl_slice text); /* with quotes */
 void sl_reply_ids(sl_buf *out, const int32_t *ids, size_t n);
-/* {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..} */
-void sl_reply_usage(sl_buf *out, uint64_t n_prompt, uint64_t n_completion);
+/* {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..,
+ *  "prompt_tokens_details":{"cached_tokens":..}} */
+void sl_reply_usage(sl_buf *out, uint64_t n_prompt, uint64_t n_cached, uint64_t n_completion);
 
 /* Chat: {"content":[{token, logprob, bytes, top_logprobs}...],"refusal":null} */
 void sl_reply_chat_logprobs(sl_buf *out, const sl_tokenizer *tok, const sl_reply_tokens *t);

@@ -408,12 +408,24 @@ static void test_pool_too_small(void **state) {
     tiny_engine_close(&t);
 }
 
+/* A runner on an engine of its own that runs one request at a time: others wait. */
+static sl_runner *one_at_a_time(tiny_engine *t, const sl_runner_options *options) {
+    sl_error err;
+    const tiny_model_options model = {.seed = 7};
+    const sl_engine_options engine = {.n_threads = 1, .rows_max = 128, .runs_max = 1};
+    sl_runner *r = NULL;
+    assert_int_equal(tiny_engine_open(t, NULL, &model, &engine, PAGES, &err), SL_OK);
+    assert_int_equal(sl_runner_create(t->engine, options, &r, &err), SL_OK);
+    return r;
+}
+
 static void test_queue_bounds(void **state) {
     (void)state;
-    sl_runner *r = runner_of(
-        &(sl_runner_options){.n_slots = 4, .queue_max = 2, .queue_tokens_max = 3000});
+    tiny_engine t;
+    sl_runner *r = one_at_a_time(
+        &t, &(sl_runner_options){.n_slots = 4, .queue_max = 2, .queue_tokens_max = 3000});
     sl_error err;
-    job *big = fill(r, 0, 100, 1948); /* the whole pool */
+    job *big = fill(r, 0, 100, 1948);
     big->request->ignore_eos = true;
     submit(r, big);
     await(r, big, 1); /* started: not in the queue any more */
@@ -440,7 +452,7 @@ static void test_queue_bounds(void **state) {
     await(r, a, UINT32_MAX);
     await(r, b, 1);
     assert_int_equal(finish_of(a), SL_FINISH_LENGTH);
-    c = fill(r, 3, 1000, 1000); /* 2000 tokens wait, b holds the pool */
+    c = fill(r, 3, 1000, 1000); /* 2000 tokens wait, b runs */
     submit(r, c);
     assert_true(sl_runner_request(r, big->handle) != NULL);
     await(r, big, UINT32_MAX);
@@ -456,6 +468,7 @@ static void test_queue_bounds(void **state) {
     await(r, b, UINT32_MAX);
     await(r, c, UINT32_MAX);
     stop(r);
+    tiny_engine_close(&t);
 }
 
 static uint32_t queue_n(const sl_runner *r) {
@@ -469,8 +482,9 @@ static uint32_t queue_n(const sl_runner *r) {
 /* A group takes all its places or none, and is refused for good only for what can never be. */
 static void test_groups(void **state) {
     (void)state;
-    sl_runner *r = runner_of(
-        &(sl_runner_options){.n_slots = 4, .queue_max = 3, .queue_tokens_max = 100});
+    tiny_engine t;
+    sl_runner *r = one_at_a_time(
+        &t, &(sl_runner_options){.n_slots = 4, .queue_max = 3, .queue_tokens_max = 100});
     assert_int_equal(sl_runner_group_max(r), 3);
     sl_error err;
     sl_handle h[4];
@@ -494,7 +508,7 @@ static void test_groups(void **state) {
         sl_runner_release(r, h[i]);
     }
     sl_runner_release(r, h[3]);
-    job *big = fill(r, 0, 100, 1948); /* the whole pool: who comes now waits */
+    job *big = fill(r, 0, 100, 1948); /* who comes now waits */
     big->request->ignore_eos = true;
     submit(r, big);
     await(r, big, 1);
@@ -520,6 +534,72 @@ static void test_groups(void **state) {
     await(r, j[2], UINT32_MAX);
     assert_int_equal(finish_of(j[2]), SL_FINISH_LENGTH);
     assert_int_equal(queue_n(r), 0);
+    stop(r);
+    tiny_engine_close(&t);
+}
+
+/* Twice the pages needed than there are: everybody finishes, with the text of an empty machine. */
+static void test_pages_run_out(void **state) {
+    (void)state;
+    sl_runner *r = plain_runner();
+    static int32_t alone[4][N_OUT_MAX];
+    sl_handle h[4];
+    sl_error err;
+    for (uint32_t i = 0; i < 4; i++) {
+        job *j = fill(r, i, 300, 700);
+        j->request->ignore_eos = true;
+        assert_int_equal(run(r, j), SL_FINISH_LENGTH);
+        memcpy(alone[i], j->out, sizeof(alone[i]));
+        sl_runner_release(r, j->handle);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        job *j = fill(r, i, 300, 700);
+        j->request->ignore_eos = true;
+        j->request->shares = i % 2 == 0;
+        h[i] = j->handle;
+    }
+    assert_int_equal(sl_runner_submit_all(r, h, 4, &err), SL_OK);
+    for (uint32_t i = 0; i < 4; i++) {
+        await(r, &g_jobs[i], UINT32_MAX);
+        assert_int_equal(finish_of(&g_jobs[i]), SL_FINISH_LENGTH);
+        assert_memory_equal(g_jobs[i].out, alone[i], 700 * sizeof(int32_t));
+    }
+    const sl_runner_stats *stats = sl_runner_stats_of(r);
+    assert_true(atomic_load(&stats->holds) >= 1);
+    assert_int_equal(atomic_load(&stats->pages_used), 0);
+    assert_int_equal(atomic_load(&stats->n_on_hold), 0);
+    stop(r);
+}
+
+/* The second of two prompts that begin alike finds what the first one left, and says so; the text
+ * is the same; other salts and those that don't share compute all of theirs. */
+static void test_prefixes(void **state) {
+    (void)state;
+    sl_runner *r = plain_runner();
+    static const struct {
+        bool shares;
+        uint64_t salt;
+        uint32_t n_cached;
+    } cases[] = {{true, 1, 0}, {true, 1, 192}, {true, 2, 0}, {false, 1, 0}, {true, 1, 192}};
+    int32_t first[50];
+    for (uint32_t i = 0; i < 5; i++) {
+        job *j = fill(r, 0, 200, 50);
+        j->request->ignore_eos = true;
+        j->request->shares = cases[i].shares;
+        j->request->salt = cases[i].salt;
+        assert_int_equal(run(r, j), SL_FINISH_LENGTH);
+        assert_int_equal(j->request->n_cached, cases[i].n_cached);
+        if (i == 0) {
+            memcpy(first, j->out, sizeof(first));
+        }
+        assert_memory_equal(j->out, first, sizeof(first));
+        sl_runner_release(r, j->handle);
+    }
+    const sl_runner_stats *stats = sl_runner_stats_of(r);
+    assert_int_equal(atomic_load(&stats->cached_tokens), 2 * 192);
+    assert_int_equal(atomic_load(&stats->prompt_tokens), 3 * 200 + 2 * 8);
+    assert_int_equal(atomic_load(&stats->pages_used), 0);
+    assert_true(atomic_load(&stats->pages_cached) >= 2 * 6);
     stop(r);
 }
 
@@ -834,6 +914,8 @@ int main(void) {
         cmocka_unit_test(test_pool_too_small),
         cmocka_unit_test(test_queue_bounds),
         cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_pages_run_out),
+        cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_gauges_are_true_within_steps),
         cmocka_unit_test(test_cancel_in_decode),
         cmocka_unit_test(test_cancel_in_prefill),
