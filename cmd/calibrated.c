@@ -57,10 +57,8 @@ static sl_status keep(const sl_calibrated *c, sl_error *err) {
 static void log_taken(const sl_calibrated *c) {
     const sl_cost_point *last = &c->cost.points[c->cost.n_points - 1];
     sl_log(SL_LOG_INFO, "serve",
-           "steps measured with %" PRIu32 " threads: 1 row in %.2f ms, %" PRIu32
-           " in %.1f ms; beside decodes, prompts are computed %" PRIu32 " tokens at a time%s",
+           "steps measured with %" PRIu32 " threads: 1 row in %.2f ms, %" PRIu32 " in %.1f ms%s",
            c->cost.n_threads, 1e3 * c->cost.points[0].seconds, last->n_rows, 1e3 * last->seconds,
-           sl_cost_chunk_rows(&c->cost),
            c->disturbed ? "; other programs took the processors meanwhile: it is not kept" : "");
 }
 
@@ -107,8 +105,7 @@ bool sl_calibrated_idle(void *user, sl_runner *r) {
 
 static void print_json(const sl_calibrated *calibrated, double check) {
     const sl_cost *c = &calibrated->cost;
-    (void)printf("{\"threads\": %" PRIu32 ", \"chunk_rows\": %" PRIu32 ", \"rows\": [",
-                 c->n_threads, sl_cost_chunk_rows(c));
+    (void)printf("{\"threads\": %" PRIu32 ", \"rows\": [", c->n_threads);
     for (uint32_t i = 0; i < c->n_points; i++) {
         (void)printf("%s{\"rows\": %" PRIu32 ", \"seconds\": %.6g}", i == 0 ? "" : ", ",
                      c->points[i].n_rows, c->points[i].seconds);
@@ -128,12 +125,11 @@ static void print_table(const sl_calibrated *calibrated, double check) {
                      p->n_rows / p->seconds);
     }
     (void)printf("\nbest number of threads: %" PRIu32 "\n"
-                 "tokens of a prompt at a time, beside decodes: %" PRIu32 "\n"
                  "logits: %.1f us, and %.1f us for each row\n"
                  "1,000 tokens attended by a decode: %.1f us, by a row of a chunk: %.1f us\n"
                  "decodes and a chunk together: %.2f of the expected time\n",
-                 c->n_threads, sl_cost_chunk_rows(c), 1e6 * c->head_s, 1e6 * c->logits_s,
-                 1e9 * c->decode_s, 1e9 * c->prefill_s, check);
+                 c->n_threads, 1e6 * c->head_s, 1e6 * c->logits_s, 1e9 * c->decode_s,
+                 1e9 * c->prefill_s, check);
     if (calibrated->disturbed) {
         (void)printf("Other programs took the processors meanwhile: these figures are too high, "
                      "and are not kept.\n");

@@ -30,6 +30,8 @@ typedef struct serve_flags {
     sl_flag_size body_max, output_max;
     bool strict_api, log_prompts, access_log, log_json, calibrate;
     bool prefix_cache, trust_tenant_header;
+    int policy, batching; /* sl_sched_policy, sl_sched_batching */
+    uint32_t age_s, batch, batch_window_ms, step_ms;
 } serve_flags;
 
 /* --- logs ------------------------------------------------------------------------------------ */
@@ -156,6 +158,16 @@ static sl_service_options service_options(const serve_flags *f) {
     return o;
 }
 
+static sl_sched_options sched_options(const serve_flags *f) {
+    return (sl_sched_options){.policy = (sl_sched_policy)f->policy,
+                              .age_ns = f->age_s * SL_NS_PER_S,
+                              .n_tenants = SL_SERVICE_TENANTS,
+                              .batching = (sl_sched_batching)f->batching,
+                              .batch_max = f->batch,
+                              .window_ns = f->batch_window_ms * SL_NS_PER_MS,
+                              .step_ns = f->step_ms * SL_NS_PER_MS};
+}
+
 /* Runs the service over a loaded model until it is stopped. */
 static sl_status serve_until_stopped(sl_service *service, const serve_flags *f, const sl_loaded *l,
                                      const sl_chat *chat, const char *name,
@@ -168,6 +180,7 @@ static sl_status serve_until_stopped(sl_service *service, const serve_flags *f, 
                                  .queue_tokens_max = f->queue_tokens,
                                  .eog_ids = eog,
                                  .n_eog_ids = n_eog,
+                                 .sched = sched_options(f),
                                  .cost = calibrated->cost.n_points > 0 ? &calibrated->cost : NULL,
                                  .wake = sl_service_wake,
                                  .wake_user = service,
@@ -291,7 +304,8 @@ int sl_cmd_serve(int argc, char **argv) {
                      .stall_s = 60,
                      .access_log = true,
                      .calibrate = true,
-                     .prefix_cache = true};
+                     .prefix_cache = true,
+                     .batch_window_ms = 10};
     const sl_flag flags[] = {
         {"--host", NULL, SL_FLAG_STRING, &f.host, "ADDRESS",
          "Address to listen on (default: 127.0.0.1).", 0, 0, NULL},
@@ -353,6 +367,29 @@ int sl_cmd_serve(int argc, char **argv) {
          "Compute what prompts have in common at their beginning once, and keep it while there is "
          "room (default; --no-prefix-cache: each prompt is computed whole).",
          0, 0, NULL},
+        {"--policy", NULL, SL_FLAG_CHOICE, &f.policy, NULL,
+         "Who comes first (default: fifo, as they came). priority: the requests' \"priority\", "
+         "lower "
+         "numbers first; fair: the tenant that had least; shortest: the shortest prompt and "
+         "answer.",
+         0, 0, "fifo|priority|fair|shortest"}, /* as sl_sched_policy */
+        {"--age", NULL, SL_FLAG_U32, &f.age_s, "SECONDS",
+         "Of waiting, which make up for one step of priority (default: 10).", 1, 86400, NULL},
+        {"--step-time", NULL, SL_FLAG_U32, &f.step_ms, "MS",
+         "So long may a step take because of a prompt beside running answers; known once steps "
+         "were "
+         "measured (default: twice as long as without it).",
+         1, 60000, NULL},
+        {"--batching", NULL, SL_FLAG_CHOICE, &f.batching, NULL,
+         "To compare with: requests begin at any step (default: continuous), or in batches that "
+         "end "
+         "before the next begins; window: a batch waits for others.",
+         0, 0, "continuous|static|window"}, /* as sl_sched_batching */
+        {"--batch", NULL, SL_FLAG_U32, &f.batch, "N",
+         "Requests of a batch, with --batching static and window (default: as many as run).", 1,
+         65535, NULL},
+        {"--batch-window", NULL, SL_FLAG_U32, &f.batch_window_ms, "MS",
+         "For others to come, with --batching window (default: 10).", 0, 60000, NULL},
         {"--trust-tenant-header", NULL, SL_FLAG_BOOL, &f.trust_tenant_header, NULL,
          "The header X-Sluice-Tenant names a tenant, whose prompts share nothing with others'. "
          "Only behind a proxy that sets it.",

@@ -2,7 +2,6 @@
 
 #include <math.h>
 
-#define CHUNK_LOSS 1.15       /* of a row's cost, for the sake of short chunks */
 #define DRIFT_STEPS 64        /* that count most in the mean */
 #define DRIFT_STEPS_LEAST 256 /* before it is called large */
 #define DRIFT_LARGE 1.5       /* measured / expected, or the other way round */
@@ -64,19 +63,6 @@ double sl_cost_seconds(const sl_cost *c, const sl_cost_work *work) {
     return cost_of_rows(c, work->n_rows) + (work->n_logits > 0 ? c->head_s : 0.0) +
            c->logits_s * work->n_logits + c->decode_s * work->decode_tokens +
            c->prefill_s * work->prefill_tokens;
-}
-
-uint32_t sl_cost_chunk_rows(const sl_cost *c) {
-    double best = INFINITY;
-    for (uint32_t i = 0; i < c->n_points; i++) {
-        best = fmin(best, c->points[i].seconds / c->points[i].n_rows);
-    }
-    for (uint32_t i = 0; i < c->n_points; i++) {
-        if (c->points[i].seconds / c->points[i].n_rows <= CHUNK_LOSS * best) {
-            return c->points[i].n_rows;
-        }
-    }
-    return 0;
 }
 
 static bool is_seconds(double s) {

@@ -44,9 +44,6 @@ sl_cost_work sl_cost_work_of(const sl_plan *plan, const sl_step *step);
 
 /* 0 if nothing is known. */
 double sl_cost_seconds(const sl_cost *c, const sl_cost_work *work);
-/* The fewest rows of a chunk that cost at most 15 % more for each row than the best number does; 0
- * if nothing is known. Shorter chunks keep others waiting less. */
-uint32_t sl_cost_chunk_rows(const sl_cost *c);
 /* Finite, not negative and in order, as every function here expects. */
 bool sl_cost_is_valid(const sl_cost *c);
 

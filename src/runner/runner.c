@@ -79,13 +79,13 @@ static sl_status runner_make_sched(sl_runner *r, sl_error *err) {
     SL_TRY(sl_kv_create(&kv_options, &r->kv, err));
     /* submit bounds the queue before the ring, so the scheduler's own bound is as wide as the
      * table. */
-    const sl_sched_options sched_options = {.n_slots = r->options.n_slots,
-                                            .rows_max = rows_max,
-                                            .runs_max = runs_max,
-                                            .ctx_max = sl_engine_ctx_max(r->engine),
-                                            .ctx_switch = sl_engine_plan(r->engine)->ctx_switch,
-                                            .queue_max = r->options.n_slots,
-                                            .queue_tokens_max = UINT64_MAX};
+    sl_sched_options sched_options = r->options.sched;
+    sched_options.n_slots = sched_options.queue_max = r->options.n_slots;
+    sched_options.rows_max = rows_max;
+    sched_options.runs_max = runs_max;
+    sched_options.ctx_max = sl_engine_ctx_max(r->engine);
+    sched_options.ctx_switch = sl_engine_plan(r->engine)->ctx_switch;
+    sched_options.queue_tokens_max = UINT64_MAX;
     SL_TRY(sl_sched_create(&sched_options, r->kv, &r->sched, err));
     if (r->options.cost != NULL) {
         sl_runner_set_cost(r, r->options.cost);

@@ -19,6 +19,7 @@
 #include "engine/engine.h"
 #include "plan/cost.h"
 #include "sample/sampler.h"
+#include "sched/sched.h"
 
 typedef struct sl_runner sl_runner;
 
@@ -56,6 +57,8 @@ typedef struct sl_request {
     uint32_t n_stop_ids;
     uint32_t n_top;       /* log-probs of the n_top likeliest tokens (0 .. 20); needs out_top */
     uint64_t deadline_ns; /* sl_clock_mono_ns; 0: none. Past it the end is ERROR, SL_ERR_LIMIT */
+    int32_t priority;     /* the lower the sooner, if the policy looks at it */
+    uint32_t tenant;      /* below sched.n_tenants */
     bool shares;          /* the keys and values of a common beginning, with requests of its salt */
     uint64_t salt;
     void *user; /* the owner's own pointer, not looked at */
@@ -81,8 +84,11 @@ typedef struct sl_runner_options {
     /* Their prompt + max_tokens together (what finds an empty queue may have more); 0: 4 x what the
      * pool holds. */
     uint64_t queue_tokens_max;
-    /* What steps cost, if that is known; copied. Chunks of prompts beside decodes are as long as it
-     * says; NULL: as long as the engine's steps. */
+    /* Who comes first, and how requests begin: policy, age_ns, n_tenants, batching, batch_max,
+     * window_ns, step_ns. The rest is the runner's. */
+    sl_sched_options sched;
+    /* What steps cost, if that is known; copied. It bounds the parts of prompts beside decodes;
+     * NULL: they are as long as the engine's steps. */
     const sl_cost *cost;
     const int32_t *eog_ids; /* end-of-generation set, copied */
     size_t n_eog_ids;

@@ -18,7 +18,6 @@
 #include "base/wake.h"
 #include "kv/kv.h"
 #include "runner/runner.h"
-#include "sched/sched.h"
 
 #define RUNNER_SLOTS_MAX 65535u
 #define RUNNER_OWNERS_MAX 1024u

@@ -88,6 +88,9 @@ static void loop_admit(sl_runner *r, sl_handle h) {
                                    .out_ids = q->out_ids,
                                    .max_tokens = q->max_tokens,
                                    .deadline_ns = q->deadline_ns,
+                                   .arrival_ns = q->t_submit_ns,
+                                   .priority = q->priority,
+                                   .tenant = q->tenant,
                                    .shares = q->shares,
                                    .salt = q->salt};
     sl_error err = {0};
@@ -210,7 +213,7 @@ void *sl_runner_loop(void *arg) {
         loop_take_cancels(r);
         const uint64_t now_ns = sl_clock_mono_ns();
         loop_end_expired(r, now_ns);
-        const sl_step *step = sl_sched_plan(r->sched);
+        const sl_step *step = sl_sched_plan(r->sched, now_ns);
         if (step != NULL) {
             loop_mark_started(r, now_ns);
             sl_runner_step(r, step, now_ns);
@@ -220,7 +223,10 @@ void *sl_runner_loop(void *arg) {
         }
         loop_notify(r);
         if (step == NULL && !loop_prepare(r) && !loop_idle(r)) {
-            (void)sl_wake_wait(&r->wake, SL_WAKE_FOREVER);
+            const uint64_t wake_ns = sl_sched_wake_ns(r->sched);
+            (void)sl_wake_wait(&r->wake, wake_ns == UINT64_MAX ? SL_WAKE_FOREVER
+                                         : wake_ns > now_ns    ? wake_ns - now_ns
+                                                               : 0);
         }
     }
     loop_take_submitted(r);

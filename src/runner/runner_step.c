@@ -155,13 +155,15 @@ static void step_compare_cost(sl_runner *r, const sl_step *step, uint64_t ns) {
     }
     const sl_cost_work work = sl_cost_work_of(sl_engine_plan(r->engine), step);
     sl_cost_drift_add(&r->drift, sl_cost_seconds(&r->cost, &work), (double)ns * 1e-9);
-    RUNNER_GAUGE(r->stats.cost_millis, (uint64_t)(1e3 * sl_cost_drift_ratio(&r->drift) + 0.5));
+    const double ratio = sl_cost_drift_ratio(&r->drift);
+    sl_sched_set_cost_ratio(r->sched, ratio);
+    RUNNER_GAUGE(r->stats.cost_millis, (uint64_t)(1e3 * ratio + 0.5));
 }
 
 void sl_runner_set_cost(sl_runner *r, const sl_cost *cost) {
     r->cost = *cost;
     r->drift = (sl_cost_drift){0};
-    sl_sched_set_chunk_rows(r->sched, sl_cost_chunk_rows(cost));
+    sl_sched_set_cost(r->sched, sl_engine_plan(r->engine), cost);
 }
 
 bool sl_runner_cost_drifted(const sl_runner *r) {

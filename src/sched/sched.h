@@ -11,16 +11,16 @@
  *                     on hold
  *
  * One pass of the caller's loop: plan, run the step, commit, then append or end each slot that had
- * logits. Order: first come, first served. A step holds the decodes of all running requests, then
- * prefill chunks in the order of admission. The oldest waiting request is admitted when the pages
- * are there for it and for what those that run will probably still need; nobody overtakes it.
+ * logits. A step holds the decodes of all running requests, then prefill chunks, those first that
+ * the policy puts first. The first of the waiting requests is admitted when the pages are there for
+ * it and for what those that run will probably still need; nobody overtakes it.
  *
- * Pages are not reserved. When an older request finds none, the youngest running one is put on
- * hold: its pages go, and it is computed anew, from what is left of them (kv.h), before any request
- * that waits is admitted. So the oldest always goes on, and each one ends as if it had run alone.
+ * Pages are not reserved. When a running request finds none, the last one by the policy is put on
+ * hold: its pages go, and it is computed anew, from what is left of them (kv.h). So the first
+ * always goes on, and each one ends as if it had run alone.
  *
  * Requests of the same salt share the pages of a common beginning. One that comes to a page which
- * an older one is about to fill with the same tokens waits for it.
+ * another one before it is about to fill with the same tokens waits for it.
  *
  * A request that grows beyond ctx_switch tokens is computed anew from its first token, in chunks
  * like a prompt, before it goes on: its rows so far were made with the other rope tables.
@@ -36,7 +36,31 @@
 #include <sluice/status.h>
 
 #include "kv/kv.h"
+#include "plan/cost.h"
 #include "plan/step.h"
+
+/* Who comes first. */
+typedef enum sl_sched_policy {
+    SL_SCHED_FIFO,
+    /* Lower numbers first; waiting for age_ns makes up for a difference of 1. A waiting request may
+     * take the place of a running one of a higher number. */
+    SL_SCHED_PRIORITY,
+    /* The tenant that had least of the work so far, by its weight: tokens computed, those generated
+     * count SL_SCHED_DECODE_COST times. Within a tenant as they came. */
+    SL_SCHED_FAIR,
+    /* The shortest, by prompt and max_tokens; a longer one waits at most so many times longer than
+     * it takes. */
+    SL_SCHED_SHORTEST
+} sl_sched_policy;
+#define SL_SCHED_DECODE_COST 2
+#define SL_SCHED_WEIGHT_MAX 1000
+
+/* When waiting requests begin. The last two are what others do, to compare with. */
+typedef enum sl_sched_batching {
+    SL_SCHED_CONTINUOUS, /* at any step */
+    SL_SCHED_STATIC,     /* up to batch_max together, when none runs */
+    SL_SCHED_WINDOW      /* the same, once the oldest waited window_ns or batch_max wait */
+} sl_sched_batching;
 
 typedef struct sl_sched_options {
     uint32_t n_slots;
@@ -46,6 +70,15 @@ typedef struct sl_sched_options {
     uint32_t ctx_switch;         /* as in sl_plan; 0: none */
     uint32_t queue_max;          /* waiting requests */
     uint64_t queue_tokens_max;   /* prompt + max_tokens of all of them; one alone may exceed it */
+    sl_sched_policy policy;
+    uint64_t age_ns;    /* of SL_SCHED_PRIORITY; 0: 10 s */
+    uint32_t n_tenants; /* of SL_SCHED_FAIR; 0: 1 */
+    sl_sched_batching batching;
+    uint32_t batch_max; /* of the batchings to compare with; 0: as many as may run */
+    uint64_t window_ns;
+    /* With a known cost: so long may a step take that decodes. 0: twice as long as its decodes
+     * alone. Some rows of a prompt are always in it. */
+    uint64_t step_ns;
 } sl_sched_options;
 
 /* A request as the scheduler sees it. The arrays are borrowed until the slot's end. Tokens appended
@@ -56,6 +89,9 @@ typedef struct sl_sched_request {
     const int32_t *out_ids; /* [max_tokens] */
     uint32_t max_tokens;    /* at least 1 */
     uint64_t deadline_ns;   /* on the clock of now_ns; 0: none */
+    uint64_t arrival_ns;    /* on the same clock */
+    int32_t priority;       /* the lower the sooner */
+    uint32_t tenant;        /* below n_tenants */
     bool shares;            /* prefixes, with requests of the same salt */
     uint64_t salt;
 } sl_sched_request;
@@ -86,13 +122,21 @@ SL_NODISCARD sl_status sl_sched_check(const sl_sched *s, uint32_t n_prompt, uint
 SL_NODISCARD sl_status sl_sched_add(sl_sched *s, uint32_t slot, const sl_sched_request *request,
                                     sl_error *err);
 
-/* From the next plan on; 0: rows_max. */
-void sl_sched_set_chunk_rows(sl_sched *s, uint32_t chunk_rows);
+/* What steps of this model cost, from the next plan on; plan is borrowed, cost copied. */
+void sl_sched_set_cost(sl_sched *s, const sl_plan *plan, const sl_cost *cost);
+/* What steps take of late / what the cost says. */
+void sl_sched_set_cost_ratio(sl_sched *s, double ratio);
+/* 1 .. SL_SCHED_WEIGHT_MAX; at first each has 1. */
+void sl_sched_set_weight(sl_sched *s, uint32_t tenant, uint32_t weight);
+/* Work done for a tenant, divided by its weight; counts up from where others are when it comes. */
+uint64_t sl_sched_tenant_work(const sl_sched *s, uint32_t tenant);
 
 /* The next step, or NULL when nobody has work. Runs carry the slot as their owner; a run whose last
  * row is the last known token of its request needs that row's logits, all others none. Valid until
  * the next plan. Always to be followed by commit or abandon. */
-const sl_step *sl_sched_plan(sl_sched *s);
+const sl_step *sl_sched_plan(sl_sched *s, uint64_t now_ns);
+/* When plan may have a step although nothing happens before; UINT64_MAX: never. */
+uint64_t sl_sched_wake_ns(const sl_sched *s);
 /* Slots that began or went on after a hold in the last plan, in that order. */
 const uint32_t *sl_sched_admitted(const sl_sched *s, uint32_t *n_out);
 sl_sched_story sl_sched_story_of(const sl_sched *s, uint32_t slot); /* of a slot in use */
@@ -109,10 +153,10 @@ SL_NODISCARD sl_status sl_sched_append(sl_sched *s, uint32_t slot);
  * free slot. */
 void sl_sched_end(sl_sched *s, uint32_t slot);
 
-/* A slot whose deadline is at or before now_ns, oldest first; the caller ends it. False: none.
+/* A slot whose deadline is at or before now_ns, first ones first; the caller ends it. False: none.
  * Costs nothing while no request has a deadline. */
 bool sl_sched_expired(const sl_sched *s, uint64_t now_ns, uint32_t *slot_out);
-/* The oldest slot, running ones first, then those on hold; false when there is none. */
+/* The first slot, running ones first, then those on hold; false when there is none. */
 bool sl_sched_any(const sl_sched *s, uint32_t *slot_out);
 
 uint32_t sl_sched_n_waiting(const sl_sched *s);

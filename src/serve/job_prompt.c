@@ -149,7 +149,8 @@ static sl_status prompt_choose_salt(serve_job *j, const sl_http_request *r, sl_a
                           SERVE_TENANT_BYTES_MAX, tenant.len);
     }
     j->shares = s->options.prefix_cache;
-    j->salt = sl_serve_salt(&j->loop->salts, tenant, j->params.cache_salt);
+    j->salt = sl_serve_salt(&j->loop->salts, tenant, j->params.cache_salt).number;
+    j->tenant = sl_serve_salt(&j->loop->tenants, tenant, (sl_slice){"", 0}).place;
     return SL_OK;
 }
 

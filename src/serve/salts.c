@@ -5,6 +5,9 @@
 
 #include "base/alloc.h"
 #include "base/hash.h"
+#include "serve/service.h"
+
+_Static_assert(SERVE_SALTS_MAX + 1 == SL_SERVICE_TENANTS, "each name has a place");
 
 static uint64_t salt_hash(sl_slice text, uint64_t h) {
     for (size_t i = 0; i < text.len; i++) {
@@ -19,15 +22,15 @@ static bool salt_is(const serve_salt *s, uint64_t hash, sl_slice tenant, sl_slic
            memcmp(s->name + tenant.len, salt.ptr, salt.len) == 0;
 }
 
-uint64_t sl_serve_salt(serve_salts *s, sl_slice tenant, sl_slice salt) {
+serve_salt_id sl_serve_salt(serve_salts *s, sl_slice tenant, sl_slice salt) {
     if (tenant.len + salt.len == 0) {
-        return 0;
+        return (serve_salt_id){0};
     }
     if (s->salts == NULL) {
         s->salts = sl_alloc_zero(SERVE_SALTS_MAX, sizeof(*s->salts));
     }
     if (s->salts == NULL || tenant.len + salt.len > SERVE_SALT_BYTES_MAX) {
-        return ++s->n_numbers;
+        return (serve_salt_id){.number = ++s->n_numbers};
     }
     tenant.ptr = tenant.len > 0 ? tenant.ptr : "";
     salt.ptr = salt.len > 0 ? salt.ptr : "";
@@ -38,7 +41,7 @@ uint64_t sl_serve_salt(serve_salts *s, sl_slice tenant, sl_slice salt) {
         serve_salt *one = &s->salts[i];
         if (salt_is(one, hash, tenant, salt)) {
             one->used = s->n_asked;
-            return one->number;
+            return (serve_salt_id){one->number, i + 1};
         }
         oldest = one->used < oldest->used ? one : oldest;
     }
@@ -49,7 +52,7 @@ uint64_t sl_serve_salt(serve_salts *s, sl_slice tenant, sl_slice salt) {
                            .len = (uint32_t)(tenant.len + salt.len)};
     memcpy(oldest->name, tenant.ptr, tenant.len);
     memcpy(oldest->name + tenant.len, salt.ptr, salt.len);
-    return oldest->number;
+    return (serve_salt_id){oldest->number, (uint32_t)(oldest - s->salts) + 1};
 }
 
 void sl_serve_salts_deinit(serve_salts *s) {

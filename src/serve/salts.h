@@ -23,8 +23,13 @@ typedef struct serve_salts {
     uint64_t n_asked, n_numbers;
 } serve_salts;
 
-/* Of no tenant and no salt: 0. Without memory each question has an answer of its own. */
-uint64_t sl_serve_salt(serve_salts *s, sl_slice tenant, sl_slice salt);
+typedef struct serve_salt_id {
+    uint64_t number;
+    uint32_t place; /* of the name in the table, from 1 on; 0: of none. Others may have it later */
+} serve_salt_id;
+
+/* Of no tenant and no salt: 0. Without memory each question has a number of its own. */
+serve_salt_id sl_serve_salt(serve_salts *s, sl_slice tenant, sl_slice salt);
 void sl_serve_salts_deinit(serve_salts *s);
 
 #endif

@@ -269,5 +269,6 @@ void sl_service_free(sl_service *s) {
     sl_http_server_free(l->http);
     sl_buf_deinit(&l->scratch);
     sl_serve_salts_deinit(&l->salts);
+    sl_serve_salts_deinit(&l->tenants);
     sl_free(s);
 }

@@ -20,6 +20,8 @@
 
 typedef struct sl_service sl_service;
 
+#define SL_SERVICE_TENANTS 1025 /* for sl_runner_options.sched: names known at once, and no name */
+
 typedef struct sl_service_options {
     const char *version; /* of the program, for /metrics */
     const char *host;

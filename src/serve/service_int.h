@@ -27,7 +27,7 @@ typedef struct serve_loop {
     uint32_t n_jobs, n_open; /* jobs, and those of them that still owe an answer */
     sl_buf scratch;          /* one event being written */
     uint64_t next_id;
-    serve_salts salts;
+    serve_salts salts, tenants;
     bool ticking;
     uint32_t trim_ticks; /* ticks until freed memory goes back to the system; 0: it need not */
 } serve_loop;

@@ -86,12 +86,12 @@ class Server:
         s.connect(("127.0.0.1", self.port))
         return s
 
-    def post_raw(self, path, body, receive_buffer=None):
+    def post_raw(self, path, body, receive_buffer=None, tenant=""):
         """Sends a request and returns the socket, the answer unread."""
         data = json.dumps(body).encode()
         s = self.socket(receive_buffer)
-        s.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                  b"Content-Length: %d\r\n\r\n%s" % (path.encode(), len(data), data))
+        s.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Sluice-Tenant: %s\r\n"
+                  b"Content-Length: %d\r\n\r\n%s" % (path.encode(), tenant.encode(), len(data), data))
         return s
 
     def metrics(self):

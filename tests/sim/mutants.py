@@ -17,7 +17,9 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEEDS = "400"
-KV, INDEX, SCHED = "src/kv/kv.c", "src/kv/prefix_index.c", "src/sched/sched.c"
+TESTS = "test_sim_sched", "test_sim_shares"
+KV, INDEX = "src/kv/kv.c", "src/kv/prefix_index.c"
+LIFE, PLAN, ORDER = (f"src/sched/{name}.c" for name in ("sched", "sched_plan", "sched_order"))
 
 # name, file, what is there, what takes its place
 MUTANTS = [
@@ -41,42 +43,53 @@ MUTANTS = [
     ("hashes look at the parent only", INDEX,
      "if (node->hash == hash && node->parent == parent &&", "if (node->parent == parent ||"),
     ("keys do not enter", INDEX, "memcpy(ids, &key->salt, sizeof(key->salt));", "(void)key->salt;"),
-    ("rope tables do not enter", SCHED,
+    ("rope tables do not enter", LIFE,
      ".variant = ctx_switch != 0 && sched_n_known(q) > ctx_switch};", ".variant = ctx_switch == 1};"),
-    ("a request that shares nothing is shared", SCHED,
+    ("a request that shares nothing is shared", LIFE,
      "    if (q->request.shares) {\n        sl_kv_seq_share", "    if (true) {\n        sl_kv_seq_share"),
     ("an evicted page is still named", INDEX, "*named = *named == page ? -1 : *named;", "(void)named;"),
     ("a parked page is evicted while it is used", KV,
      "        sl_prefix_unpark(&kv->prefixes, page);\n    }\n    sl_page_pool_ref", "    }\n    sl_page_pool_ref"),
-    ("a step is longer than rows_max", SCHED,
-     "uint32_t n_prefill = s->options.rows_max - n_decodes;", "uint32_t n_prefill = s->options.rows_max;"),
-    ("a chunk beside decodes is as long as a step", SCHED,
-     "n_prefill = sched_min(n_prefill, s->options.chunk_rows);", "(void)0;"),
-    ("the oldest gives way", SCHED,
-     "const uint32_t youngest = s->lists[SCHED_RUNNING].tail;", "const uint32_t youngest = s->lists[SCHED_RUNNING].head;"),
-    ("nobody gives way", SCHED, "        sched_hold(s, youngest);\n", "        return 0;\n"),
-    ("who was on hold is overtaken", SCHED,
-     "const uint32_t slot = s->lists[SCHED_ON_HOLD].n > 0 ?", "const uint32_t slot = s->lists[SCHED_WAITING].n == 0 ?"),
-    ("who was on hold does not know what is left", SCHED,
+    ("a step is longer than rows_max", PLAN,
+     "uint32_t most = s->options.rows_max - decodes->n_rows;", "uint32_t most = s->options.rows_max;"),
+    ("a chunk beside decodes is as long as a step", PLAN,
+     "return sched_min(most, s->options.chunk_rows);", "return most;"),
+    ("the first gives way", PLAN,
+     "const uint32_t last = s->lists[SCHED_RUNNING].tail;\n        if", "const uint32_t last = s->lists[SCHED_RUNNING].head;\n        if"),
+    ("nobody gives way", PLAN, "        sched_hold(s, last);\n", "        return 0;\n"),
+    ("who was on hold is overtaken", ORDER,
+     "return held != SCHED_NONE && order_before(&s->seqs[held], &s->seqs[waiting]) ? held : waiting;", "return waiting;"),
+    ("who was on hold does not know what is left", PLAN,
      "    q->n_computed = n_done;\n", "    q->n_computed = q->story.n_holds == 0 ? n_done : 0;\n"),
-    ("those on hold are in the wrong order", SCHED,
-     "sched_link(s->seqs, list, slot, SCHED_NONE, list->head);", "sched_link(s->seqs, list, slot, list->tail, SCHED_NONE);"),
-    ("a request that ends keeps its pages", SCHED, "        sl_kv_seq_close(s->kv, q->kv_seq);\n    }\n    sched_learn", "    }\n    sched_learn"),
-    ("the queue has no bound", SCHED, "if (n_waiting >= s->options.queue_max ||", "if ("),
-    ("a failed step counts", SCHED,
+    ("lists are not kept in order", ORDER,
+     "while (prev != SCHED_NONE && order_before(q, &s->seqs[prev])) {", "while (false) {"),
+    ("a request that ends keeps its pages", LIFE, "        sl_kv_seq_close(s->kv, q->kv_seq);\n    }\n    sched_learn", "    }\n    sched_learn"),
+    ("the queue has no bound", LIFE, "if (n_waiting >= s->options.queue_max ||", "if ("),
+    ("waiting makes nobody more urgent", ORDER,
+     "q->rank = (int64_t)r->arrival_ns + r->priority", "q->rank = (int64_t)(r->arrival_ns / 1000) + r->priority"),
+    ("priorities are the wrong way round", ORDER, "+ r->priority * (int64_t)", "- r->priority * (int64_t)"),
+    ("nobody gives way to the urgent", ORDER, "return is_urgent ? last : SCHED_NONE;", "return SCHED_NONE;"),
+    ("the short do not come first", ORDER, "sched_tokens_max(r) * SHORTEST_TOKEN_NS", "1000 * SHORTEST_TOKEN_NS"),
+    ("weights do not count", ORDER, "work * SL_SCHED_WEIGHT_MAX / t->weight", "work * SL_SCHED_WEIGHT_MAX"),
+    ("prompts are free", ORDER, "decode ? SL_SCHED_DECODE_COST : run->n_rows", "decode ? SL_SCHED_DECODE_COST : 0"),
+    ("a tenant is owed what it did not ask for", ORDER, "        t->work = s->work_now; ", "        t->work += 0; "),
+    ("a batch is joined while it runs", PLAN, "(batch_runs && q->state == SCHED_WAITING) ||", ""),
+    ("a batch has no bound", PLAN, "s->lists[SCHED_RUNNING].n >= s->options.batch_max)", "false)"),
+    ("a window ends at once", ORDER, "request.arrival_ns + s->options.window_ns;", "request.arrival_ns;"),
+    ("a failed step counts", PLAN,
      "        s->seqs[s->runs[i].owner].n_planned = 0;\n", "        s->seqs[s->runs[i].owner].n_computed += s->seqs[s->runs[i].owner].n_planned;\n        s->seqs[s->runs[i].owner].n_planned = 0;\n"),
-    ("what outgrew its rope tables goes on with the old", SCHED,
-     "        q->n_computed = 0;\n        sl_kv_seq_restart(s->kv, q->kv_seq);\n        sched_share(s, q);\n", ""),
+    ("what outgrew its rope tables goes on with the old", LIFE,
+     "        q->n_computed = 0;\n        sl_kv_seq_restart(s->kv, q->kv_seq);\n        sl_sched_share(s, q);\n", ""),
 ]
 
 
-def build(cc, folder, changed):
-    """The simulation with one file changed; the compiler's exit code, and the program."""
-    sources = [ROOT / "tests/sim/test_sim_sched.c",
+def build(cc, folder, changed, test):
+    """A simulation with one file changed; the compiler's result, and the program."""
+    sources = [ROOT / "tests/sim" / f"{test}.c",
                *sorted((ROOT / "src/kv").glob("*.c")), *sorted((ROOT / "src/sched").glob("*.c")),
-               *(ROOT / f"src/base/{name}.c" for name in ("alloc", "error", "utf8"))]
+               *(ROOT / f"src/base/{name}.c" for name in ("alloc", "error", "utf8")), ROOT / "src/plan/cost.c"]
     sources = [changed.get(str(one.relative_to(ROOT)), one) for one in sources]
-    program = folder / "sim"
+    program = folder / test
     made = subprocess.run([cc, "-std=c17", "-D_DEFAULT_SOURCE", "-O1", "-I", ROOT / "src", "-I", ROOT / "include", "-o", program,
                            *sources, "-lcmocka", "-lpthread", "-lm"], capture_output=True, text=True, check=False)
     return made, program
@@ -102,10 +115,13 @@ def try_mutant(cc, base, mutant):
     folder.mkdir()
     changed = folder / pathlib.Path(path).name
     changed.write_text(text.replace(old, new))
-    made, program = build(cc, folder, {path: changed})
-    if made.returncode != 0:
-        return f"{name}: does not compile\n{made.stderr}"
-    return f"{name}: not noticed" if run(program) else None
+    for test in TESTS:
+        made, program = build(cc, folder, {path: changed}, test)
+        if made.returncode != 0:
+            return f"{name}: does not compile\n{made.stderr}"
+        if not run(program):
+            return None
+    return f"{name}: not noticed"
 
 
 def main():
@@ -115,9 +131,10 @@ def main():
     arguments = parser.parse_args()
     base = pathlib.Path(tempfile.mkdtemp(prefix="sluice-mutants-"))
     try:
-        made, program = build(arguments.cc, base, {})
-        if made.returncode != 0 or not run(program):
-            sys.exit(f"the simulation fails without a change\n{made.stderr}")
+        for test in TESTS:
+            made, program = build(arguments.cc, base, {}, test)
+            if made.returncode != 0 or not run(program):
+                sys.exit(f"{test} fails without a change\n{made.stderr}")
         chosen = [one for one in MUTANTS if not arguments.names or any(n in one[0] for n in arguments.names)]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             failures = [one for one in pool.map(lambda m: try_mutant(arguments.cc, base, m), chosen) if one]

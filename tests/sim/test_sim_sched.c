@@ -32,6 +32,7 @@
 #define PAGES_MAX (GROUPS_MAX * GROUP_PAGES_MAX)
 #define ROWS_MAX 96
 #define N_FAMILIES 4 /* of beginnings */
+#define N_TENANTS 3
 
 typedef enum sim_state { SIM_NEW, SIM_WAITING, SIM_RUNNING, SIM_ON_HOLD, SIM_DONE } sim_state;
 
@@ -44,6 +45,8 @@ typedef struct sim_request {
     uint64_t salt;
     uint32_t n_computed, n_out, n_restarts, n_holds;
     uint64_t arrival_ns, deadline_ns, order; /* order: of its submission */
+    int32_t priority;
+    uint32_t tenant;
     int32_t prompt[CTX_MAX], out[CTX_MAX];
     uint32_t content[2 * CTX_MAX]; /* hash of key and tokens up to a position */
     int32_t tables[GROUPS_MAX][CTX_MAX / SL_PAGE_TOKENS]; /* as last seen, -1: never */
@@ -164,6 +167,8 @@ static void sim_draw_requests(sim *m) {
         r->n_common = sim_between(m, 0, 2) == 0 ? 0 : sim_between(m, 0, longest);
         r->shares = sim_between(m, 0, 5) != 0;
         r->salt = sim_between(m, 0, 4) == 0;
+        r->priority = (int32_t)sim_between(m, 0, 4) - 2;
+        r->tenant = sim_between(m, 0, N_TENANTS - 1);
         memset(r->tables, 0xFF, sizeof(r->tables));
         for (uint32_t p = 0; p < r->n_prompt; p++) {
             r->prompt[p] = sim_token(m, i, p);
@@ -187,6 +192,12 @@ static void sim_start(sim *m, uint64_t seed) {
     };
     m->calm = sim_between(m, 0, 2) == 0 ? 1 : 40;
     m->crowded = sim_between(m, 0, 1) == 0;
+    m->options.policy = (sl_sched_policy)(sim_between(m, 0, 1) * sim_between(m, 0, 3));
+    m->options.age_ns = 1 + sim_random(m) % 100000000u;
+    m->options.n_tenants = N_TENANTS;
+    m->options.batching = (sl_sched_batching)(sim_between(m, 0, 7) == 0 ? sim_between(m, 1, 2) : 0);
+    m->options.batch_max = sim_between(m, 1, 16);
+    m->options.window_ns = sim_random(m) % 5000000u;
     if (m->crowded) {
         m->options.n_slots = SLOTS_MAX;
         m->options.rows_max = sim_between(m, 16, ROWS_MAX);
@@ -269,6 +280,9 @@ static void sim_submit(sim *m, uint32_t request, uint32_t slot) {
                                    .out_ids = r->out,
                                    .max_tokens = r->max_tokens,
                                    .deadline_ns = r->deadline_ns,
+                                   .arrival_ns = m->now_ns,
+                                   .priority = r->priority,
+                                   .tenant = r->tenant,
                                    .shares = r->shares,
                                    .salt = r->salt};
     sl_error err;
@@ -283,6 +297,7 @@ static void sim_submit(sim *m, uint32_t request, uint32_t slot) {
     r->state = SIM_WAITING;
     r->slot = slot;
     r->order = ++m->n_submitted;
+    r->arrival_ns = m->now_ns;
     m->slot_request[slot] = (int32_t)request;
     m->queue[m->n_queue++] = request;
 }
@@ -338,7 +353,37 @@ static void sim_note_holds(sim *m) {
     }
 }
 
-/* Those that run are older than those on hold, and these than those that wait. */
+/* Where the policy puts a request: the lower the sooner. */
+static int64_t sim_rank(const sim *m, const sim_request *r) {
+    switch (m->options.policy) {
+    case SL_SCHED_PRIORITY:
+        return (int64_t)r->arrival_ns + r->priority * (int64_t)m->options.age_ns;
+    case SL_SCHED_SHORTEST:
+        return (int64_t)(r->arrival_ns + (r->n_prompt + r->max_tokens) * 5000000ull);
+    default:
+        return 0;
+    }
+}
+
+static bool sim_before(const sim *m, const sim_request *a, const sim_request *b) {
+    const int64_t rank_a = sim_rank(m, a), rank_b = sim_rank(m, b);
+    return rank_a < rank_b || (rank_a == rank_b && a->order < b->order);
+}
+
+/* The first of a state by the policy, but for fair shares; NULL: none. */
+static const sim_request *sim_first(const sim *m, sim_state state) {
+    const sim_request *first = NULL;
+    for (uint32_t i = 0; i < m->next_arrival; i++) {
+        const sim_request *r = &m->requests[i];
+        if (r->state == state && (first == NULL || sim_before(m, r, first))) {
+            first = r;
+        }
+    }
+    return first;
+}
+
+/* First come, first served: those that run are older than those on hold, and these than those that
+ * wait. By other policies whoever begins comes before all that wait. */
 static void sim_check_order(const sim *m) {
     uint64_t low[SIM_DONE + 1], high[SIM_DONE + 1] = {0};
     memset(low, 0xFF, sizeof(low));
@@ -347,28 +392,31 @@ static void sim_check_order(const sim *m) {
         low[r->state] = r->order < low[r->state] ? r->order : low[r->state];
         high[r->state] = r->order > high[r->state] ? r->order : high[r->state];
     }
-    assert_true(high[SIM_RUNNING] < low[SIM_ON_HOLD] && high[SIM_RUNNING] < low[SIM_WAITING]);
-    assert_true(high[SIM_ON_HOLD] < low[SIM_WAITING]);
-}
-
-static const sim_request *sim_oldest(const sim *m, sim_state state) {
-    const sim_request *oldest = NULL;
-    for (uint32_t i = 0; i < m->next_arrival; i++) {
-        const sim_request *r = &m->requests[i];
-        if (r->state == state && (oldest == NULL || r->order < oldest->order)) {
-            oldest = r;
-        }
+    if (m->options.policy == SL_SCHED_FIFO) {
+        assert_true(high[SIM_RUNNING] < low[SIM_ON_HOLD] && high[SIM_RUNNING] < low[SIM_WAITING]);
+        assert_true(high[SIM_ON_HOLD] < low[SIM_WAITING]);
     }
-    return oldest;
 }
 
-/* Whoever waits has a reason: rows or runs are used up, somebody was just put on hold, or not all
- * would find pages who run. */
+/* n_before: that ran before the plan. */
+static void sim_check_begins(const sim *m, const sim_request *r, uint32_t n_before) {
+    if (m->options.batching != SL_SCHED_CONTINUOUS && r->state == SIM_WAITING) {
+        assert_int_equal(n_before, 0); /* none joins a batch that runs */
+    }
+    if (m->options.policy != SL_SCHED_FAIR) {
+        assert_ptr_equal(r, sim_first(m, r->state));
+    }
+}
+
+/* Where requests begin at any step, whoever waits has a reason: rows or runs are used up, somebody
+ * was just put on hold, or not all would find pages who run. */
 static void sim_check_reason(const sim *m, const sl_step *step, uint32_t n_running,
                              bool just_held) {
-    const sim_request *next = sim_oldest(m, SIM_ON_HOLD);
-    next = next != NULL ? next : sim_oldest(m, SIM_WAITING);
-    if (next == NULL || just_held) {
+    const sim_request *held = sim_first(m, SIM_ON_HOLD), *next = sim_first(m, SIM_WAITING);
+    next = next == NULL || (held != NULL && sim_before(m, held, next)) ? held : next;
+    /* With fair shares it is not known here which of them is next. */
+    if (next == NULL || just_held || m->options.batching != SL_SCHED_CONTINUOUS ||
+        m->options.policy == SL_SCHED_FAIR) {
         return;
     }
     uint64_t need = sim_pages(m, sim_tokens(next));
@@ -387,8 +435,10 @@ static void sim_check_reason(const sim *m, const sl_step *step, uint32_t n_runni
 static void sim_check_admissions(sim *m, const sl_step *step) {
     uint32_t n = 0, n_running = 0;
     const uint32_t n_held_before = m->n_holds;
+    uint32_t n_before = 0;
     m->n_decodes = 0;
     for (uint32_t i = 0; i < m->next_arrival; i++) {
+        n_before += m->requests[i].state == SIM_RUNNING;
         m->n_decodes += sim_decodes(&m->requests[i]);
     }
     sim_note_holds(m);
@@ -396,8 +446,8 @@ static void sim_check_admissions(sim *m, const sl_step *step) {
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t request = (uint32_t)m->slot_request[admitted[i]];
         sim_request *r = &m->requests[request];
+        sim_check_begins(m, r, n_before);
         if (r->state == SIM_WAITING) {
-            assert_int_equal(request, m->queue[0]);
             sim_unqueue(m, request);
         } else {
             assert_int_equal(r->state, SIM_ON_HOLD);
@@ -409,6 +459,9 @@ static void sim_check_admissions(sim *m, const sl_step *step) {
         n_running += m->requests[i].state == SIM_RUNNING;
     }
     assert_int_equal(n_running, sl_sched_n_running(m->sched));
+    if (m->options.batching != SL_SCHED_CONTINUOUS) {
+        assert_true(n_running <= m->options.batch_max);
+    }
     assert_int_equal(m->n_queue, sl_sched_n_waiting(m->sched));
     sim_check_order(m);
     sim_check_reason(m, step, n_running, m->n_holds > n_held_before);
@@ -505,10 +558,13 @@ static void sim_check_step(sim *m, const sl_step *step) {
         n_decoding += sim_decodes(&m->requests[i]);
     }
     assert_true(n_decoding == n_decode_rows || sl_kv_n_there(m->kv) < m->groups.n);
-    const uint32_t oldest = sim_oldest(m, SIM_RUNNING)->slot;
+    if (m->options.policy == SL_SCHED_FAIR) {
+        return;
+    }
+    const uint32_t first = sim_first(m, SIM_RUNNING)->slot;
     bool has_run = false;
     for (uint32_t i = 0; i < step->n_runs; i++) {
-        has_run = has_run || step->runs[i].owner == oldest;
+        has_run = has_run || step->runs[i].owner == first;
     }
     assert_true(has_run || n_prefill_rows == 0);
 }
@@ -557,7 +613,7 @@ static uint64_t sim_run(sim *m, uint64_t seed) {
     while (m->n_done < N_REQUESTS) {
         sim_arrivals(m);
         sim_accidents(m);
-        const sl_step *step = sl_sched_plan(m->sched);
+        const sl_step *step = sl_sched_plan(m->sched, m->now_ns);
         sim_check_admissions(m, step);
         const bool verify = seed % VERIFY_EVERY == 0 || m->n_steps % VERIFY_EVERY == 0;
         if (verify) {
@@ -565,7 +621,12 @@ static uint64_t sim_run(sim *m, uint64_t seed) {
         }
         if (step == NULL) {
             uint32_t slot;
-            assert_false(sl_sched_any(m->sched, &slot));
+            if (sl_sched_any(m->sched, &slot)) { /* a batch that waits for its window */
+                assert_int_equal(m->options.batching, SL_SCHED_WINDOW);
+                assert_true(sl_sched_wake_ns(m->sched) > m->now_ns);
+                m->now_ns = sl_sched_wake_ns(m->sched);
+                continue;
+            }
             if (m->next_arrival < N_REQUESTS &&
                 m->requests[m->next_arrival].arrival_ns > m->now_ns) {
                 m->now_ns = m->requests[m->next_arrival].arrival_ns;

@@ -18,6 +18,14 @@ sl_status sl_params_model(const params_context *x, const char *name, json_t *v) 
     return SL_OK;
 }
 
+sl_status sl_params_priority(const params_context *x, const char *name, json_t *v) {
+    int64_t value = 0;
+    sl_status status = sl_params_integer(x, name, v, -SL_API_PRIORITY_MAX, SL_API_PRIORITY_MAX,
+                                         &value);
+    x->p->priority = (int32_t)value;
+    return status;
+}
+
 sl_status sl_params_cache_salt(const params_context *x, const char *name, json_t *v) {
     if (!json_is_string(v)) {
         return sl_params_wrong_kind(x, name, "a string", v);

@@ -40,6 +40,7 @@ const params_field sl_params_fields[] = {
     BOOL("ignore_eos", BOTH, ignore_eos),
     /* who shares its beginning */
     CALL("cache_salt", BOTH, sl_params_cache_salt),
+    CALL("priority", BOTH, sl_params_priority),
     /* how it is chosen */
     FLOAT("temperature", BOTH, sample.temperature, 0.0, 2.0),
     FLOAT("top_p", BOTH, sample.top_p, 0.0, 1.0),
@@ -69,7 +70,6 @@ const params_field sl_params_fields[] = {
     NO_EFFECT("parallel_tool_calls", CHAT),
     NO_EFFECT("prediction", CHAT),
     NO_EFFECT("request_id", BOTH),
-    NO_EFFECT("priority", BOTH),
     NO_EFFECT("spaces_between_special_tokens", BOTH),
     NO_EFFECT("detokenize", BOTH),
     /* would change the answer, not done yet */

@@ -65,15 +65,6 @@ static void test_attended(void **state) {
     near(work.prefill_tokens, 3.0);
 }
 
-static void test_chunk_rows(void **state) {
-    (void)state;
-    assert_int_equal(sl_cost_chunk_rows(&COST), 4); /* 10, 2.5 and 2.25 ms a row: 2.5 will do */
-    sl_cost c = COST;
-    c.points[2].seconds = 0.017; /* 2.125: now it will not */
-    assert_int_equal(sl_cost_chunk_rows(&c), 8);
-    assert_int_equal(sl_cost_chunk_rows(&(sl_cost){0}), 0);
-}
-
 static void test_what_is_no_cost(void **state) {
     (void)state;
     assert_true(sl_cost_is_valid(&COST));
@@ -136,8 +127,9 @@ static void test_drift(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_seconds),    cmocka_unit_test(test_attended),
-        cmocka_unit_test(test_chunk_rows), cmocka_unit_test(test_what_is_no_cost),
+        cmocka_unit_test(test_seconds),
+        cmocka_unit_test(test_attended),
+        cmocka_unit_test(test_what_is_no_cost),
         cmocka_unit_test(test_drift),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,7 +73,7 @@ static sl_status add(fixture *f, uint32_t slot, uint32_t n_prompt, uint32_t max_
 
 static const sl_step *plan(fixture *f, uint32_t n_runs, uint32_t n_rows, uint32_t n_logits) {
     sl_error err;
-    const sl_step *step = sl_sched_plan(f->sched);
+    const sl_step *step = sl_sched_plan(f->sched, 0);
     assert_non_null(step);
     assert_int_equal(step->n_runs, n_runs);
     assert_int_equal(step->n_rows, n_rows);
@@ -95,7 +95,7 @@ static void check_run(const sl_step *step, uint32_t i, uint32_t owner, uint32_t 
 static void test_chunks_then_decodes(void **state) {
     (void)state;
     fixture *f = start(short_steps(), 100);
-    assert_null(sl_sched_plan(f->sched));
+    assert_null(sl_sched_plan(f->sched, 0));
     assert_int_equal(add(f, 3, 70, 5, 0), SL_OK);
     assert_int_equal(add(f, 1, 10, 5, 0), SL_OK);
     check_run(plan(f, 1, 32, 0), 0, 3, 0, 32, 0);
@@ -146,14 +146,34 @@ static void test_decodes_go_before_prefill(void **state) {
         sl_sched_commit(f->sched);
     }
     assert_int_equal(add(f, 2, 200, 9, 0), SL_OK);
-    sl_sched_set_chunk_rows(f->sched, 3);
-    assert_int_equal(sl_sched_append(f->sched, 0), SL_OK);
-    check_run(plan(f, 2, 4, 1), 1, 1, 192, 3, 0);
-    sl_sched_abandon(f->sched);
-    sl_sched_set_chunk_rows(f->sched, 0); /* as many as there is room for */
-    check_run(plan(f, 3, 64, 2), 2, 2, 0, 55, 0);
-    sl_sched_commit(f->sched);
     stop(f);
+}
+
+/* With a known cost a step takes as much of a prompt as it may be longer than its decodes. */
+static void test_rows_by_cost(void **state) {
+    (void)state;
+    /* 1 ms, and another for each row beyond 10; 100 us for 1,000 tokens attended by a prompt */
+    const sl_cost cost = {
+        .n_points = 2, .points = {{10, 1e-3}, {1010, 1.001}}, .prefill_s = 1e-7, .n_threads = 1};
+    const sl_plan model = {.n_groups = 1, .groups = {{.n_layers = 1}}};
+    sl_sched_options options = BASE;
+    for (int i = 0; i < 3; i++) {
+        options.step_ns = i == 0 ? 0 : i == 1 ? 20000000 : 1; /* twice, 20 ms, never */
+        fixture *f = start(options, 100);
+        sl_sched_set_cost(f->sched, &model, &cost);
+        assert_int_equal(add(f, 0, 4, 9, 0), SL_OK);
+        plan(f, 1, 4, 1);
+        sl_sched_commit(f->sched);
+        assert_int_equal(sl_sched_append(f->sched, 0), SL_OK);
+        assert_int_equal(add(f, 1, 1000, 9, 0), SL_OK);
+        const uint32_t n = i == 0 ? 9 : i == 1 ? 27 : 8; /* at least 8 */
+        check_run(plan(f, 2, 1 + n, 1), 1, 1, 0, n, 0);
+        sl_sched_abandon(f->sched);
+        sl_sched_set_cost_ratio(f->sched, 2.0); /* steps take twice as long as it says */
+        check_run(plan(f, 2, i == 1 ? 1 + 17 : 1 + n, 1), 1, 1, 0, i == 1 ? 17 : n, 0);
+        sl_sched_commit(f->sched);
+        stop(f);
+    }
 }
 
 static void test_first_come_first_served(void **state) {
@@ -225,7 +245,7 @@ static void test_max_tokens(void **state) {
         sl_sched_commit(f->sched);
         assert_int_equal(sl_sched_append(f->sched, 0), i < 2 ? SL_OK : SL_ERR_LIMIT);
     }
-    assert_null(sl_sched_plan(f->sched)); /* nothing left to compute, until it is ended */
+    assert_null(sl_sched_plan(f->sched, 0)); /* nothing left to compute, until it is ended */
     stop(f);
 }
 
@@ -286,7 +306,7 @@ static void test_no_memory(void **state) {
         assert_null(sched);
         n_failed++;
     }
-    assert_int_equal(n_failed, 5);
+    assert_int_equal(n_failed, 6);
     sl_sched_options bad = BASE;
     bad.ctx_max = 4096; /* more than the tables hold */
     sl_sched *none = NULL;
@@ -469,7 +489,7 @@ static void test_hold(void **state) {
         check_run(plan(f, 1, 1, 1), 0, 0, 4 * T + 1, 1, 1);
         sl_sched_commit(f->sched);
         sl_sched_end(f->sched, 0);
-        const sl_step *step = sl_sched_plan(f->sched);
+        const sl_step *step = sl_sched_plan(f->sched, 0);
         assert_non_null(step);
         uint32_t n;
         assert_int_equal(sl_sched_admitted(f->sched, &n)[0], 1);
@@ -486,6 +506,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chunks_then_decodes),
         cmocka_unit_test(test_decodes_go_before_prefill),
+        cmocka_unit_test(test_rows_by_cost),
         cmocka_unit_test(test_first_come_first_served),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_queue_is_bounded),

@@ -1,0 +1,91 @@
+"""Who comes first: priorities, tenants, batches; and what is refused of them."""
+
+import concurrent.futures
+import select
+import time
+
+import pytest
+
+from conftest import WAIT_S, Server
+
+ONE = ("--parallel", "1", "--no-calibrate")  # one request at a time, so that order shows
+
+
+LONG = {"prompt": "x", "max_tokens": 16000, "ignore_eos": True}
+SMALL = {"prompt": "x", "max_tokens": 2}
+
+
+def wait_for_queue(s, n):
+    s.wait_for(lambda m: m["sluice_requests_queued"] >= n, "its place in the queue")
+
+
+def passes(s, long, small, tenants=("", "")):
+    """Behind a long request wait another one, and a small one that came last. Whether the small one is
+    answered first."""
+    first = s.post_raw("/v1/completions", LONG, tenant=tenants[0])
+    s.wait_for(lambda m: m["sluice_requests_running"] == 1, "the first one")
+    second = s.post_raw("/v1/completions", {**LONG, **long}, tenant=tenants[0])
+    wait_for_queue(s, 1)
+    third = s.post_raw("/v1/completions", {**SMALL, **small}, tenant=tenants[1])
+    wait_for_queue(s, 2)
+    first.close()
+    s.wait_for(lambda m: m["sluice_requests_queued"] < 2, "the next one")
+    # The long answer takes 16,000 steps; behind it the small one comes with it.
+    answered, _, _ = select.select([second, third], [], [], WAIT_S)
+    assert answered
+    second.close()
+    third.close()
+    s.wait_idle()
+    return answered == [third]
+
+
+def test_as_they_came(tiny_model):
+    with Server(tiny_model, *ONE) as s:
+        assert not passes(s, {"priority": 5}, {"priority": -5})
+
+
+def test_priorities(tiny_model):
+    with Server(tiny_model, *ONE, "--policy", "priority", "--age", "3600") as s:
+        assert passes(s, {"priority": 5}, {})
+        assert not passes(s, {}, {"priority": 5})
+        assert not passes(s, {}, {})
+
+
+def test_urgent_takes_the_place_of_another(tiny_model):
+    with Server(tiny_model, *ONE, "--policy", "priority", "--age", "3600") as s:
+        body = {"prompt": "x", "max_tokens": 300, "ignore_eos": True, "temperature": 0}
+        alone = s.json("POST", "/v1/completions", body)[1]["choices"][0]["text"]
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(s.json, "POST", "/v1/completions", {**body, "max_tokens": 3000})
+            s.wait_for(lambda m: m["sluice_requests_running"] == 1, "the slow one")
+            assert s.json("POST", "/v1/completions", {**body, "priority": -1})[0] == 200
+            assert slow.result(WAIT_S)[1]["choices"][0]["text"].startswith(alone)
+        assert s.wait_idle()["sluice_requests_held_total"] == 1
+
+
+def test_shortest(tiny_model):
+    with Server(tiny_model, *ONE, "--policy", "shortest") as s:
+        assert passes(s, {}, {})
+
+
+def test_tenants_take_turns(tiny_model):
+    with Server(tiny_model, *ONE, "--policy", "fair", "--trust-tenant-header") as s:
+        assert passes(s, {}, {}, ("a", "b"))
+        assert not passes(s, {}, {}, ("c", "c"))
+
+
+@pytest.mark.parametrize("priority", [1001, -1001, 0.5, "high"])
+def test_bad_priorities(tiny_model, priority):
+    with Server(tiny_model, *ONE) as s:
+        status, body = s.json("POST", "/v1/completions", {"prompt": "x", "priority": priority})
+        assert status == 400 and body["error"]["param"] == "priority"
+
+
+@pytest.mark.parametrize("batching", ["static", "window"])
+def test_batches(tiny_model, batching):
+    with Server(tiny_model, "--no-calibrate", "--batching", batching, "--batch", "2", "--batch-window", "1") as s:
+        begin = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(5) as pool:
+            answers = list(pool.map(lambda i: s.json("POST", "/v1/completions", {
+                "prompt": "x" * (i + 1), "max_tokens": 5}), range(5)))
+        assert [status for status, _ in answers] == [200] * 5 and time.monotonic() - begin < WAIT_S
