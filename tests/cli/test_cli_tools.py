@@ -159,7 +159,7 @@ def test_bench_calibrate(tiny, tmp_path):
     for path in kept:
         assert path.read_text().startswith("sluice calibration 1\nthreads 2\n")
     text = sluice("bench", tiny, "--calibrate", "--packed-cache", "off", check=0).out.decode()
-    assert "best number of threads: " in text and len(text.splitlines()) == 17 + ("Other programs" in text)
+    assert "best number of threads: " in text and len(text.splitlines()) == 16 + ("Other programs" in text)
     assert list(cache.glob("*.calibration")) == kept
 
 
