@@ -48,8 +48,8 @@ static uint32_t sched_claim(sl_sched *s, uint32_t slot, uint32_t n) {
     const sched_seq *q = &s->seqs[slot];
     while (n > 0 && sl_kv_seq_extend(s->kv, q->kv_seq, q->n_computed, q->n_computed + n) != SL_OK) {
         const uint32_t room = sl_kv_seq_room(s->kv, q->kv_seq);
-        if (room > q->n_computed) {
-            n = sched_min(n, room - q->n_computed);
+        if (room > q->n_computed && room - q->n_computed < n) {
+            n = room - q->n_computed;
             continue;
         }
         const uint32_t last = s->lists[SCHED_RUNNING].tail;
