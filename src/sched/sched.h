@@ -77,7 +77,7 @@ typedef struct sl_sched_options {
     uint32_t batch_max; /* of the batchings to compare with; 0: as many as may run */
     uint64_t window_ns;
     /* With a known cost: so long may a step take that decodes. 0: twice as long as its decodes
-     * alone. Some rows of a prompt are always in it. */
+     * alone. One row of a prompt is always in it. */
     uint64_t step_ns;
 } sl_sched_options;
 

@@ -1,9 +1,6 @@
 /* The next step: who computes what, who begins, who gives way. See sched.h. */
 #include "sched/sched_int.h"
 
-/* Rows of a prompt that a step always has room for. */
-#define SCHED_PREFILL_LEAST 8
-
 /* Copies the ids of positions [pos, pos + n) of a request: the prompt, then what was generated. */
 static void sched_copy_ids(const sched_seq *q, uint32_t pos, uint32_t n, int32_t *out) {
     for (uint32_t i = 0; i < n; i++) {
@@ -200,7 +197,7 @@ static uint32_t sched_prefill_most(const sl_sched *s, const sl_cost_work *decode
          slot = s->seqs[slot].next) {
         pos = sched_decodes(&s->seqs[slot]) ? 0 : s->seqs[slot].n_computed;
     }
-    uint32_t least = sched_min(most, SCHED_PREFILL_LEAST);
+    uint32_t least = sched_min(most, 1);
     while (least < most) {
         const uint32_t n = most - (most - least) / 2;
         sl_cost_work work = *decodes;
