@@ -369,21 +369,18 @@ int sl_cmd_serve(int argc, char **argv) {
          0, 0, NULL},
         {"--policy", NULL, SL_FLAG_CHOICE, &f.policy, NULL,
          "Who comes first (default: fifo, as they came). priority: the requests' \"priority\", "
-         "lower "
-         "numbers first; fair: the tenant that had least; shortest: the shortest prompt and "
+         "lower numbers first; fair: the tenant that had least; shortest: the shortest prompt and "
          "answer.",
          0, 0, "fifo|priority|fair|shortest"}, /* as sl_sched_policy */
         {"--age", NULL, SL_FLAG_U32, &f.age_s, "SECONDS",
          "Of waiting, which make up for one step of priority (default: 10).", 1, 86400, NULL},
         {"--step-time", NULL, SL_FLAG_U32, &f.step_ms, "MS",
          "So long may a step take because of a prompt beside running answers; known once steps "
-         "were "
-         "measured (default: twice as long as without it).",
+         "were measured (default: twice as long as without it).",
          1, 60000, NULL},
         {"--batching", NULL, SL_FLAG_CHOICE, &f.batching, NULL,
          "To compare with: requests begin at any step (default: continuous), or in batches that "
-         "end "
-         "before the next begins; window: a batch waits for others.",
+         "end before the next begins; window: a batch waits for others.",
          0, 0, "continuous|static|window"}, /* as sl_sched_batching */
         {"--batch", NULL, SL_FLAG_U32, &f.batch, "N",
          "Requests of a batch, with --batching static and window (default: as many as run).", 1,

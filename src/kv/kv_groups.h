@@ -21,7 +21,7 @@ sl_kv_groups sl_kv_groups_of_plan(const sl_plan *plan, uint32_t rows_max);
 
 /* Pages of one group that a sequence of n_tokens ever holds at once. */
 uint64_t sl_kv_groups_group_pages(const sl_kv_groups *groups, uint32_t group, uint64_t n_tokens);
-/* The same over all groups: what is reserved for it. */
+/* The same over all groups. */
 uint64_t sl_kv_groups_pages(const sl_kv_groups *groups, uint64_t n_tokens);
 /* The longest sequence, in whole pages, that n_pages are enough for; at most UINT32_MAX. */
 uint32_t sl_kv_groups_tokens(const sl_kv_groups *groups, uint64_t n_pages);
