@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import select
-import time
 
 import pytest
 
@@ -56,7 +55,7 @@ def test_urgent_takes_the_place_of_another(tiny_model):
         body = {"prompt": "x", "max_tokens": 300, "ignore_eos": True, "temperature": 0}
         alone = s.json("POST", "/v1/completions", body)[1]["choices"][0]["text"]
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            slow = pool.submit(s.json, "POST", "/v1/completions", {**body, "max_tokens": 3000})
+            slow = pool.submit(s.json, "POST", "/v1/completions", {**body, "max_tokens": 12000})
             s.wait_for(lambda m: m["sluice_requests_running"] == 1, "the slow one")
             assert s.json("POST", "/v1/completions", {**body, "priority": -1})[0] == 200
             assert slow.result(WAIT_S)[1]["choices"][0]["text"].startswith(alone)
@@ -84,8 +83,8 @@ def test_bad_priorities(tiny_model, priority):
 @pytest.mark.parametrize("batching", ["static", "window"])
 def test_batches(tiny_model, batching):
     with Server(tiny_model, "--no-calibrate", "--batching", batching, "--batch", "2", "--batch-window", "1") as s:
-        begin = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(5) as pool:
             answers = list(pool.map(lambda i: s.json("POST", "/v1/completions", {
                 "prompt": "x" * (i + 1), "max_tokens": 5}), range(5)))
-        assert [status for status, _ in answers] == [200] * 5 and time.monotonic() - begin < WAIT_S
+        assert [status for status, _ in answers] == [200] * 5
+        assert all(answer["usage"]["completion_tokens"] <= 5 for _, answer in answers)
