@@ -253,10 +253,6 @@ static uint64_t kv_n_lacking(const sl_kv *kv, uint32_t seq, uint32_t end) {
     return n_pages;
 }
 
-static uint32_t kv_n_there(const sl_kv *kv) {
-    return kv->pool.n_free + kv->prefixes.n_parked;
-}
-
 sl_status sl_kv_seq_extend(sl_kv *kv, uint32_t seq, uint32_t n_done, uint32_t n_tokens) {
     if (n_done > n_tokens) {
         return SL_ERR_ARGUMENT;
@@ -273,7 +269,7 @@ sl_status sl_kv_seq_extend(sl_kv *kv, uint32_t seq, uint32_t n_done, uint32_t n_
         kv_slide(kv, seq, g, sl_kv_groups_first(&kv->groups, g, n_done));
     }
     const uint32_t end = (uint32_t)sl_page_count(n_tokens);
-    if (kv_n_lacking(kv, seq, end) > kv_n_there(kv)) {
+    if (kv_n_lacking(kv, seq, end) > sl_kv_n_there(kv)) {
         return SL_AGAIN;
     }
     for (uint32_t g = 0; g < kv->groups.n; g++) {
@@ -286,7 +282,7 @@ sl_status sl_kv_seq_extend(sl_kv *kv, uint32_t seq, uint32_t n_done, uint32_t n_
 }
 
 uint32_t sl_kv_seq_room(const sl_kv *kv, uint32_t seq) {
-    const uint32_t n_there = kv_n_there(kv),
+    const uint32_t n_there = sl_kv_n_there(kv),
                    n_entries_max = (uint32_t)sl_page_count(kv->seqs[seq].n_tokens);
     uint32_t end = UINT32_MAX;
     for (uint32_t g = 0; g < kv->groups.n; g++) {
@@ -301,12 +297,8 @@ uint32_t sl_kv_seq_room(const sl_kv *kv, uint32_t seq) {
 
 /* --- prefixes --- */
 
-/* The tokens of page i, all of which are known. */
 static void kv_page_ids(const sl_kv_text *text, uint32_t i, int32_t ids[SL_PAGE_TOKENS]) {
-    for (uint32_t j = 0; j < SL_PAGE_TOKENS; j++) {
-        const uint32_t p = i * SL_PAGE_TOKENS + j;
-        ids[j] = p < text->n_prompt ? text->prompt_ids[p] : text->out_ids[p - text->n_prompt];
-    }
+    sl_kv_text_copy(text, i * SL_PAGE_TOKENS, SL_PAGE_TOKENS, ids);
 }
 
 /* The sequence is at `prefix`, n_chained pages from its beginning. */
@@ -466,7 +458,11 @@ uint32_t sl_kv_n_pages(const sl_kv *kv) {
 }
 
 uint32_t sl_kv_n_used(const sl_kv *kv) {
-    return kv->pool.n_pages - kv_n_there(kv);
+    return kv->pool.n_pages - sl_kv_n_there(kv);
+}
+
+uint32_t sl_kv_n_there(const sl_kv *kv) {
+    return kv->pool.n_free + kv->prefixes.n_parked;
 }
 
 uint32_t sl_kv_n_cached(const sl_kv *kv) {

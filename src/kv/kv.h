@@ -48,6 +48,13 @@ typedef struct sl_kv_text {
     uint32_t n_prompt, n_known; /* n_known: of both */
 } sl_kv_text;
 
+/* Tokens [pos, pos + n), all of which are known. */
+static inline void sl_kv_text_copy(const sl_kv_text *text, uint32_t pos, uint32_t n, int32_t *out) {
+    for (uint32_t p = pos; p < pos + n; p++) {
+        *out++ = p < text->n_prompt ? text->prompt_ids[p] : text->out_ids[p - text->n_prompt];
+    }
+}
+
 typedef struct sl_kv sl_kv;
 
 SL_NODISCARD sl_status sl_kv_create(const sl_kv_options *options, sl_kv **out, sl_error *err);
@@ -100,11 +107,9 @@ uint32_t sl_kv_seq_n_pages(const sl_kv *kv, uint32_t seq); /* held, over all gro
 
 const sl_kv_groups *sl_kv_groups_of(const sl_kv *kv);
 uint32_t sl_kv_n_pages(const sl_kv *kv);
-uint32_t sl_kv_n_used(const sl_kv *kv);                 /* pages that some table names */
-uint32_t sl_kv_n_cached(const sl_kv *kv);               /* pages kept for who may come */
-static inline uint32_t sl_kv_n_there(const sl_kv *kv) { /* pages to be had now */
-    return sl_kv_n_pages(kv) - sl_kv_n_used(kv);
-}
+uint32_t sl_kv_n_used(const sl_kv *kv);   /* pages that some table names */
+uint32_t sl_kv_n_cached(const sl_kv *kv); /* pages kept for who may come */
+uint32_t sl_kv_n_there(const sl_kv *kv);  /* pages to be had now: free ones and these */
 uint32_t sl_kv_n_tokens_max(const sl_kv *kv);
 
 /* Checks every invariant of the README by a full count; SL_ERR_INTERNAL names the first breach. For

@@ -204,13 +204,15 @@ sl_status sl_sched_append(sl_sched *s, uint32_t slot) {
 
 /* --- questions --- */
 
+#define SCHED_LISTS 3
+static const sched_state sched_lists[SCHED_LISTS] = {SCHED_RUNNING, SCHED_ON_HOLD, SCHED_WAITING};
+
 bool sl_sched_expired(const sl_sched *s, uint64_t now_ns, uint32_t *slot_out) {
     if (s->n_deadlines == 0) {
         return false;
     }
-    static const sched_state order[] = {SCHED_RUNNING, SCHED_ON_HOLD, SCHED_WAITING};
-    for (uint32_t i = 0; i < 3; i++) {
-        for (uint32_t slot = s->lists[order[i]].head; slot != SCHED_NONE;
+    for (uint32_t i = 0; i < SCHED_LISTS; i++) {
+        for (uint32_t slot = s->lists[sched_lists[i]].head; slot != SCHED_NONE;
              slot = s->seqs[slot].next) {
             const uint64_t deadline_ns = s->seqs[slot].request.deadline_ns;
             if (deadline_ns != 0 && deadline_ns <= now_ns) {
@@ -223,14 +225,14 @@ bool sl_sched_expired(const sl_sched *s, uint64_t now_ns, uint32_t *slot_out) {
 }
 
 bool sl_sched_any(const sl_sched *s, uint32_t *slot_out) {
-    uint32_t slot = s->lists[SCHED_RUNNING].head;
-    slot = slot != SCHED_NONE ? slot : s->lists[SCHED_ON_HOLD].head;
-    slot = slot != SCHED_NONE ? slot : s->lists[SCHED_WAITING].head;
-    if (slot == SCHED_NONE) {
-        return false;
+    for (uint32_t i = 0; i < SCHED_LISTS; i++) {
+        const uint32_t slot = s->lists[sched_lists[i]].head;
+        if (slot != SCHED_NONE) {
+            *slot_out = slot;
+            return true;
+        }
     }
-    *slot_out = slot;
-    return true;
+    return false;
 }
 
 uint32_t sl_sched_n_waiting(const sl_sched *s) {

@@ -128,8 +128,6 @@ void sl_sched_set_cost(sl_sched *s, const sl_plan *plan, const sl_cost *cost);
 void sl_sched_set_cost_ratio(sl_sched *s, double ratio);
 /* 1 .. SL_SCHED_WEIGHT_MAX; at first each has 1. */
 void sl_sched_set_weight(sl_sched *s, uint32_t tenant, uint32_t weight);
-/* Work done for a tenant, divided by its weight; counts up from where others are when it comes. */
-uint64_t sl_sched_tenant_work(const sl_sched *s, uint32_t tenant);
 
 /* The next step, or NULL when nobody has work. Runs carry the slot as their owner; a run whose last
  * row is the last known token of its request needs that row's logits, all others none. Valid until

@@ -85,6 +85,9 @@ static inline sl_kv_text sched_text(const sched_seq *q) {
                         .n_prompt = q->request.n_prompt,
                         .n_known = sched_n_known(q)};
 }
+static inline bool sched_before(const sched_seq *a, const sched_seq *b) {
+    return a->rank < b->rank || (a->rank == b->rank && a->order < b->order);
+}
 static inline uint32_t sched_min(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }

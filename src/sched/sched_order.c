@@ -44,10 +44,6 @@ void sl_sched_set_weight(sl_sched *s, uint32_t tenant, uint32_t weight) {
     s->tenants[tenant].weight = weight;
 }
 
-uint64_t sl_sched_tenant_work(const sl_sched *s, uint32_t tenant) {
-    return s->tenants[tenant].work / SL_SCHED_WEIGHT_MAX;
-}
-
 /* --- lists --- */
 
 static void sched_link(sched_seq *seqs, sched_list *list, uint32_t slot, uint32_t prev,
@@ -66,10 +62,6 @@ static void sched_unlink(sched_seq *seqs, sched_list *list, uint32_t slot) {
     list->n--;
 }
 
-static bool order_before(const sched_seq *a, const sched_seq *b) {
-    return a->rank < b->rank || (a->rank == b->rank && a->order < b->order);
-}
-
 void sl_sched_move(sl_sched *s, uint32_t slot, sched_state state) {
     sched_seq *q = &s->seqs[slot];
     if (q->state != SCHED_FREE) {
@@ -81,7 +73,7 @@ void sl_sched_move(sl_sched *s, uint32_t slot, sched_state state) {
     }
     sched_list *list = &s->lists[state];
     uint32_t prev = list->tail; /* most are the last ones */
-    while (prev != SCHED_NONE && order_before(q, &s->seqs[prev])) {
+    while (prev != SCHED_NONE && sched_before(q, &s->seqs[prev])) {
         prev = s->seqs[prev].prev;
     }
     sched_link(s->seqs, list, slot, prev, prev == SCHED_NONE ? list->head : s->seqs[prev].next);
@@ -128,13 +120,13 @@ uint32_t sl_sched_next(const sl_sched *s, uint64_t now_ns) {
     if (s->options.policy == SL_SCHED_FAIR) {
         return held != SCHED_NONE ? held : order_fairest(s);
     }
-    return held != SCHED_NONE && order_before(&s->seqs[held], &s->seqs[waiting]) ? held : waiting;
+    return held != SCHED_NONE && sched_before(&s->seqs[held], &s->seqs[waiting]) ? held : waiting;
 }
 
 uint32_t sl_sched_outranked(const sl_sched *s, uint32_t slot) {
     const uint32_t last = s->lists[SCHED_RUNNING].tail;
     const bool is_urgent = s->options.policy == SL_SCHED_PRIORITY && last != SCHED_NONE &&
                            s->seqs[slot].request.priority < s->seqs[last].request.priority &&
-                           order_before(&s->seqs[slot], &s->seqs[last]);
+                           sched_before(&s->seqs[slot], &s->seqs[last]);
     return is_urgent ? last : SCHED_NONE;
 }

@@ -1,15 +1,6 @@
 /* The next step: who computes what, who begins, who gives way. See sched.h. */
 #include "sched/sched_int.h"
 
-/* Copies the ids of positions [pos, pos + n) of a request: the prompt, then what was generated. */
-static void sched_copy_ids(const sched_seq *q, uint32_t pos, uint32_t n, int32_t *out) {
-    for (uint32_t i = 0; i < n; i++) {
-        const uint32_t p = pos + i;
-        out[i] = p < q->request.n_prompt ? q->request.prompt_ids[p]
-                                         : q->request.out_ids[p - q->request.n_prompt];
-    }
-}
-
 /* Adds the planned rows of a running request to the step. */
 static void sched_add_run(sl_sched *s, uint32_t slot) {
     const sched_seq *q = &s->seqs[slot];
@@ -24,7 +15,8 @@ static void sched_add_run(sl_sched *s, uint32_t slot) {
     for (uint32_t g = 0; g < sl_kv_groups_of(s->kv)->n; g++) {
         run->tables[g] = sl_kv_seq_table(s->kv, q->kv_seq, g);
     }
-    sched_copy_ids(q, q->n_computed, q->n_planned, s->ids + s->step.n_rows);
+    const sl_kv_text text = sched_text(q);
+    sl_kv_text_copy(&text, q->n_computed, q->n_planned, s->ids + s->step.n_rows);
     s->step.n_rows += q->n_planned;
     s->step.n_logits += run->n_logits;
 }
@@ -59,15 +51,12 @@ static uint32_t sched_claim(sl_sched *s, uint32_t slot, uint32_t n) {
     return n;
 }
 
-/* What others have computed meanwhile. */
-static void sched_reuse(sl_sched *s, uint32_t slot) {
-    sched_seq *q = &s->seqs[slot];
-    const sl_kv_text text = sched_text(q);
-    const uint32_t before = q->n_computed;
-    q->n_computed = sl_kv_seq_reuse(s->kv, q->kv_seq, &text, before);
+/* Others computed what is before n_done. What it had itself before a hold is not told as theirs. */
+static void sched_skip_to(sched_seq *q, uint32_t n_done) {
     if (q->n_out == 0 && q->story.n_holds == 0) {
-        q->story.n_cached += q->n_computed - before;
+        q->story.n_cached += n_done - q->n_computed;
     }
+    q->n_computed = n_done;
 }
 
 /* Whether one before it computes, in this step, what this one would compute next. */
@@ -96,7 +85,8 @@ static uint32_t sched_plan_prefill(sl_sched *s, uint32_t slot, uint32_t n_prefil
     if (sched_rows_left(q) == 0 || n_prefill == 0) {
         return 0;
     }
-    sched_reuse(s, slot);
+    const sl_kv_text text = sched_text(q);
+    sched_skip_to(q, sl_kv_seq_reuse(s->kv, q->kv_seq, &text, q->n_computed));
     if (sched_follows(s, slot)) {
         return 0;
     }
@@ -136,10 +126,7 @@ static bool sched_start(sl_sched *s, uint32_t slot) {
         q->kv_seq = SL_KV_SEQ_NONE;
         return false;
     }
-    q->n_computed = n_done;
-    if (q->n_out == 0 && q->story.n_holds == 0) {
-        q->story.n_cached = n_done;
-    }
+    sched_skip_to(q, n_done);
     return true;
 }
 

@@ -9,8 +9,7 @@ static sl_status sched_verify_list(const sl_sched *s, sched_state state, uint64_
     uint32_t n = 0, prev = SCHED_NONE;
     for (uint32_t slot = list->head; slot != SCHED_NONE; slot = s->seqs[slot].next) {
         const sched_seq *q = &s->seqs[slot];
-        const bool sorted = prev == SCHED_NONE || s->seqs[prev].rank < q->rank ||
-                            (s->seqs[prev].rank == q->rank && s->seqs[prev].order < q->order);
+        const bool sorted = prev == SCHED_NONE || sched_before(&s->seqs[prev], q);
         if (q->state != state || q->prev != prev || !sorted || ++n > list->n) {
             return SL_FAIL(err, SL_ERR_INTERNAL, "slot %u breaks the list of state %d", slot,
                            (int)state);

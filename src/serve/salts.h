@@ -8,13 +8,16 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "serve/api/params.h"
+#include "serve/service.h"
 
-#define SERVE_SALTS_MAX 1024
-#define SERVE_SALT_BYTES_MAX 384 /* of tenant and salt together */
+#define SERVE_SALTS_MAX (SL_SERVICE_TENANTS - 1)
+#define SERVE_TENANT_BYTES_MAX 128
+#define SERVE_SALT_BYTES_MAX (SERVE_TENANT_BYTES_MAX + SL_API_SALT_BYTES_MAX) /* both together */
 
 typedef struct serve_salt {
-    uint64_t hash, number, used; /* used: when, counted in questions; 0: never */
-    uint32_t tenant_len, len;    /* len: of both */
+    uint64_t number, used;    /* used: when, counted in questions; 0: never */
+    uint32_t tenant_len, len; /* len: of both */
     char name[SERVE_SALT_BYTES_MAX];
 } serve_salt;
 

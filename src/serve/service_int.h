@@ -11,8 +11,6 @@
 #include "serve/service.h"
 #include "text/tokenizer/detokenizer.h"
 
-#define SERVE_TENANT_BYTES_MAX 128
-
 typedef struct serve_job serve_job;
 
 /* One io thread: its loop, its connections, its jobs. A connection never changes thread. */

@@ -60,13 +60,15 @@ static void stop(fixture *f) {
     sl_kv_free(f->kv);
 }
 
+static sl_sched_request request_of(const fixture *f, uint32_t n_prompt, uint32_t max_tokens) {
+    return (sl_sched_request){
+        .prompt_ids = f->prompt, .n_prompt = n_prompt, .out_ids = f->out, .max_tokens = max_tokens};
+}
+
 static sl_status add(fixture *f, uint32_t slot, uint32_t n_prompt, uint32_t max_tokens,
                      uint64_t deadline_ns) {
-    const sl_sched_request r = {.prompt_ids = f->prompt,
-                                .n_prompt = n_prompt,
-                                .out_ids = f->out,
-                                .max_tokens = max_tokens,
-                                .deadline_ns = deadline_ns};
+    sl_sched_request r = request_of(f, n_prompt, max_tokens);
+    r.deadline_ns = deadline_ns;
     sl_error err;
     return sl_sched_add(f->sched, slot, &r, &err);
 }
@@ -391,12 +393,9 @@ static void test_beyond_ctx_switch(void **state) {
 
 static void add_sharing(fixture *f, uint32_t slot, uint32_t n_prompt, uint32_t max_tokens,
                         uint64_t key) {
-    const sl_sched_request r = {.prompt_ids = f->prompt,
-                                .n_prompt = n_prompt,
-                                .out_ids = f->out,
-                                .max_tokens = max_tokens,
-                                .shares = true,
-                                .salt = key};
+    sl_sched_request r = request_of(f, n_prompt, max_tokens);
+    r.shares = true;
+    r.salt = key;
     sl_error err;
     assert_int_equal(sl_sched_add(f->sched, slot, &r, &err), SL_OK);
 }
@@ -464,11 +463,9 @@ static void test_hold(void **state) {
     for (int shares = 0; shares < 2; shares++) {
         fixture *f = start(BASE, 8);
         for (uint32_t i = 0; i < 2; i++) {
-            const sl_sched_request r = {.prompt_ids = f->prompt + 1000 * i,
-                                        .n_prompt = T,
-                                        .out_ids = f->out,
-                                        .max_tokens = 6 * T,
-                                        .shares = shares == 1};
+            sl_sched_request r = request_of(f, T, 6 * T);
+            r.prompt_ids += 1000 * i;
+            r.shares = shares == 1;
             sl_error err;
             assert_int_equal(sl_sched_add(f->sched, i, &r, &err), SL_OK);
         }
