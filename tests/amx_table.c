@@ -7,8 +7,8 @@ static const struct {
     amx_fill_fn fill;
 } ways[AMX_WAYS] = {
 #if defined(__x86_64__) && !defined(SLUICE_GENERIC)
-    {"avx2, emulated", SL_ISA_AVX2, sl_product_amx_fill_emulated_avx2},
-    {"amx, trapped", SL_ISA_AVX512BF16, sl_product_amx_fill_trapped},
+    {"avx2, emulated", SL_ISA_AVX2, sl_amx_fill_emulated_avx2},
+    {"amx, trapped", SL_ISA_AVX512BF16, sl_amx_fill_trapped},
 #endif
 };
 

@@ -105,8 +105,9 @@ static void on_illegal(int signal_number, siginfo_t *info, void *context) {
     registers[REG_RIP] = (greg_t)i.next;
 }
 
-void sl_product_amx_fill_trapped(sl_kernels *k) {
+void sl_amx_fill_trapped(sl_kernels *k) {
     const struct sigaction action = {.sa_sigaction = on_illegal, .sa_flags = SA_SIGINFO};
     emulated_require(sigaction(SIGILL, &action, NULL) == 0, "SIGILL cannot be caught");
     sl_product_amx_fill_amx(k);
+    sl_attend_amx_fill_amx(k);
 }

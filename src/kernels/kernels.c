@@ -97,6 +97,8 @@ static const struct {
     ENTRY("attend int8", attend[SL_KV_INT8]),
     ENTRY("attend int4", attend[SL_KV_INT4]),
     ENTRY("attend merge", attend_merge),
+    ENTRY("attend amx f16", attend_amx.attend[SL_KV_F16]),
+    ENTRY("attend amx bf16", attend_amx.attend[SL_KV_BF16]),
     ENTRY("argmax", argmax),
     ENTRY("not below", not_below),
     ENTRY("sum exp", sum_exp),
@@ -166,6 +168,19 @@ size_t sl_attend_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k,
            sl_attend_part_floats(rows, n_group, d_v) +
            (size_t)SL_ATTEND_TILE_MAX * SL_ATTEND_BLOCK +
            sl_attend_part_floats(1, SL_ATTEND_TILE_MAX, d_v);
+}
+
+/* Of a block the keys and values as tiles; of 32 pairs the scores, weights and outputs; of all
+ * pairs of a chunk the queries and what a part has. Rows of scores and weights lie an odd number of
+ * cache lines apart. */
+size_t sl_attend_amx_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v) {
+    const size_t group = 32;
+    const size_t rows = sl_attend_amx_chunk_rows(n_rows, n_group);
+    const size_t pairs = (rows * n_group + group - 1) / group * group;
+    const size_t d_k32 = ((size_t)d_k + 31) / 32 * 32, d_v16 = round_up_16(d_v);
+    return SL_ATTEND_BLOCK * (d_k32 + d_v16) / 2 + pairs * sl_row_stride(d_k, 2) / 2 +
+           group * (SL_ATTEND_BLOCK + 32) / 2 + group * (SL_ATTEND_BLOCK + 16) +
+           group * (d_v16 + 2) + pairs * (d_v16 + 2);
 }
 
 /* Per pair the output, the maximum and the sum. */

@@ -204,6 +204,17 @@ typedef struct sl_attend {
 size_t sl_attend_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v);
 size_t sl_attend_part_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_v);
 
+/* Attention on AMX tiles, for many (row, head) pairs: only at level amx, and only for F16 and BF16;
+ * the others NULL. Scaled queries, keys, values and exponentials are rounded to BF16 (subnormals to
+ * zero) before they are multiplied, which changes each term by at most 2^-7 of it; sums are
+ * float32. A row's result does not depend on the other rows of the call, but it is not what
+ * `attend` gives: who chooses by the number of rows makes results depend on it. With parts, they
+ * are merged by attend_merge. scratch: sl_attend_amx_scratch_floats(...) floats. */
+typedef struct sl_attend_amx {
+    void (*attend[SL_KV_TYPE_COUNT])(const sl_attend *a);
+} sl_attend_amx;
+size_t sl_attend_amx_scratch_floats(uint32_t n_rows, uint32_t n_group, uint32_t d_k, uint32_t d_v);
+
 /* Blocks [begin, end) that the rows of a call see. */
 typedef struct sl_attend_blocks {
     uint32_t begin, end;
@@ -272,6 +283,7 @@ typedef struct sl_kernels {
                                        uint32_t d_v, void *k_block, void *v_block, uint32_t slot);
     void (*attend[SL_KV_TYPE_COUNT])(const sl_attend *a);
     void (*attend_merge)(const sl_attend *a);
+    sl_attend_amx attend_amx;
 
     /* Index of the largest element, lowest index on ties; NaN anywhere gives UINT32_MAX. n >= 1. */
     uint32_t (*argmax)(const float *x, uint32_t n);

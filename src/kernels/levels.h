@@ -34,6 +34,7 @@ void sl_rows_fill_avx512(sl_kernels *k);
 void sl_product_fill_avx512vnni(sl_kernels *k);
 void sl_product_bf16_fill_avx512bf16(sl_kernels *k);
 void sl_product_amx_fill_amx(sl_kernels *k);
+void sl_attend_amx_fill_amx(sl_kernels *k);
 void sl_peak_fill_avx2(sl_kernels *k);
 void sl_peak_fill_avxvnni(sl_kernels *k);
 void sl_peak_fill_avx512(sl_kernels *k);
@@ -46,6 +47,11 @@ void sl_peak_fill_avx512vnni(sl_kernels *k);
 /* Attention works on chunks of query rows so that its scratch is bounded: rows per chunk. */
 static inline uint32_t sl_attend_chunk_rows(uint32_t n_rows, uint32_t n_group) {
     const uint32_t rows = n_group >= 64 ? 1 : 64 / n_group;
+    return n_rows < rows ? n_rows : rows;
+}
+/* Those of attention on tiles, which decodes keys and values once for each chunk. */
+static inline uint32_t sl_attend_amx_chunk_rows(uint32_t n_rows, uint32_t n_group) {
+    const uint32_t rows = n_group >= 256 ? 1 : 256 / n_group;
     return n_rows < rows ? n_rows : rows;
 }
 /* Floats of scratch for a query row: d_k scaled floats, or codes of up to two bytes with what

@@ -73,9 +73,10 @@ def test_logits_long(tiny, tmp_path):
 def test_logits_any_chunk(quant_model, tmp_path):
     ids = list(range(20, 90))
     for mode in ("--exact", "--no-exact"):
-        whole = logits(quant_model, ids, tmp_path / "a", mode)
+        flags = (mode, "--batch-invariant")
+        whole = logits(quant_model, ids, tmp_path / "a", *flags)
         for chunk in ("1", "7", "64"):
-            assert logits(quant_model, ids, tmp_path / "b", mode, "--chunk", chunk) == whole
+            assert logits(quant_model, ids, tmp_path / "b", *flags, "--chunk", chunk) == whole
     misused(sluice("logits", quant_model, "--ids", "1", "--out", "x", "--chunk", "0"), "--chunk")
 
 

@@ -453,6 +453,10 @@ static void attend_nan_check(const sl_kernels *k, sl_kv_type type, uint32_t wind
     attend_make(&c, &s);
     float *out = sl_alloc_aligned(ROWS * c.a.out_stride * 4, 64);
     uint8_t *was = sl_alloc_aligned(c.a.page_bytes, 64);
+    float *scratch = sl_alloc_aligned(sl_attend_amx_scratch_floats(ROWS, 2, D, D) * 4, 64);
+    if (k->attend[type] == k->attend_amx.attend[type]) { /* on tiles */
+        c.a.scratch = scratch;
+    }
     c.a.out = out;
     for (uint32_t bad = 58; bad < POS + ROWS; bad++) {
         if (bad < attend_begin(&s)) {
@@ -482,6 +486,7 @@ static void attend_nan_check(const sl_kernels *k, sl_kv_type type, uint32_t wind
         CHECK(right[1], "attend %s at %s: NaN in key %u is hidden or spreads, window %u",
               sl_kv_type_name(type), sl_isa_name(k->isa), bad, window);
     }
+    sl_free_aligned(scratch);
     sl_free_aligned(was);
     sl_free_aligned(out);
     attend_drop(&c);

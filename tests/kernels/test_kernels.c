@@ -50,6 +50,7 @@ static void check_report(bool holds, const char *format, ...) {
 #include "kernels/checks_rows.inc.h"
 
 #include "kernels/checks_attend.inc.h"
+#include "kernels/checks_attend_amx.inc.h"
 #include "kernels/bench.inc.h"
 
 /* The table names every entry with a level that the machine has. */
@@ -94,6 +95,8 @@ static const struct {
     {"mul_plain", check_plain},
     {"mul_bf16", check_bf16},
     {"mul_amx", check_amx},
+    {"attend_amx", check_attend_amx},
+    {"attend_amx_nan", check_attend_amx_nan},
     {"mul_f32", check_mul_f32},
 };
 

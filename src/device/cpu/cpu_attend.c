@@ -1,10 +1,11 @@
 /* Attention of a step, cut into tasks.
  *
- * Query rows of a run go in tiles of CPU_ATTEND_ROWS. A task is a tile, a KV head, a range of the
- * blocks of keys that the tile sees, and a share of the query heads of the KV head. Where a tile is
- * more than its share of the step's work, its keys are cut in ranges: each leaves the parts of its
- * blocks, and the worker that finishes the last one merges them, in the order of the blocks. How
- * often a tile is cut, and by whom it is computed, changes no bit (kernels.h).
+ * Query rows of a run go in tiles of CPU_ATTEND_ROWS, or of more where there are AMX tiles for
+ * them. A task is a tile, a KV head, a range of the blocks of keys that the tile sees, and a share
+ * of the query heads of the KV head. Where a tile is more than its share of the step's work, its
+ * keys are cut in ranges: each leaves the parts of its blocks, and the worker that finishes the
+ * last one merges them, in the order of the blocks. How often a tile is cut, and by whom it is
+ * computed, changes no bit (kernels.h).
  *
  * Enters: the step and its queries, the page store; leaves: the outputs. Cut by the engine thread,
  * run by all workers. */
@@ -40,11 +41,14 @@ static uint64_t cut_run(const sl_program *p, uint32_t i_group, uint32_t i_run,
                         cpu_attend_cut *cut) {
     const sl_step_run *run = &p->now->runs[i_run];
     uint64_t work = 0;
-    for (uint32_t r = 0; r < run->n_rows; r += CPU_ATTEND_ROWS) {
+    const bool on_tiles = run->n_rows >= p->attend_tiles_rows;
+    const uint32_t rows_max = on_tiles ? CPU_ATTEND_TILE_ROWS : CPU_ATTEND_ROWS;
+    const uint32_t n_tiles = sl_div_up(run->n_rows, rows_max);
+    for (uint32_t i = 0; i < n_tiles; i++) {
         cpu_tile *t = &cut->tiles[cut->n_tiles++];
-        uint32_t left = run->n_rows - r;
-        *t = (cpu_tile){.run = i_run, .first = r};
-        t->n_rows = left < CPU_ATTEND_ROWS ? left : CPU_ATTEND_ROWS;
+        const uint32_t r = (uint32_t)((uint64_t)run->n_rows * i / n_tiles);
+        *t = (cpu_tile){.run = i_run, .first = r, .on_tiles = on_tiles};
+        t->n_rows = (uint32_t)((uint64_t)run->n_rows * (i + 1) / n_tiles) - r;
         t->blocks = sl_attend_blocks_seen(run->pos0 + r, t->n_rows, p->plan->groups[i_group].window,
                                           tile_keys(p, t));
         work += tile_work(t, p->groups[i_group].n_query);
@@ -234,19 +238,22 @@ static void attend_task(sl_program *p, const cpu_segment *seg, const cpu_attend 
     if (next != NULL) {
         call_then(p, a, next, &args);
     }
+    const sl_kernels *k = &p->device->kernels;
+    void (*const attend)(const sl_attend *) = (t->on_tiles ? k->attend_amx.attend
+                                                           : k->attend)[p->options.kv_type];
     if (t->n_ranges == 1) {
-        p->device->kernels.attend[p->options.kv_type](&args);
+        attend(&args);
         return;
     }
     args.parts = p->parts + t->parts +
                  part->unit * tile_parts(t, cut, p->groups[i_group].n_query, pg->d_v);
     args.block_begin = part->block_begin;
     args.block_end = part->block_end;
-    p->device->kernels.attend[p->options.kv_type](&args);
+    attend(&args);
     _Atomic uint32_t *done = &p->done[t->done + part->unit];
     if (atomic_fetch_add_explicit(done, 1, memory_order_acq_rel) + 1 == t->n_ranges) {
         atomic_store_explicit(done, 0, memory_order_relaxed);
-        p->device->kernels.attend_merge(&args);
+        k->attend_merge(&args);
     }
 }
 

@@ -8,6 +8,7 @@
 #define GATED_BLOCK_BYTES ((size_t)256 << 10) /* of the input, in the second-level cache */
 /* Rows of a block: each block unpacks the weights anew. */
 #define GATED_ROWS_MAX 256
+#define GATED_ROWS_TILES 512
 #define GATED_ROWS_LEAST 64
 #define GATED_ROWS_LEAST_FLOAT 128
 /* A task takes so many panels, and more of them with few rows: these are read from memory, in a
@@ -40,19 +41,36 @@ static gated_cut gated_cut_of(const cpu_phase *phase, uint32_t rows_max, uint32_
     return cut;
 }
 
-/* Rows [r0, r1) of the activation, columns [column, column + n), from those of the products. */
-static void gated_store(const segment_job *job, const cpu_phase *phase, uint32_t r0, uint32_t r1,
+static bool gated_is_many(const segment_job *job, const cpu_phase *phase, uint32_t n_rows) {
+    return phase->u.linear.tiles && n_rows >= job->p->tiles_rows;
+}
+
+/* How many of n_rows rows that meet one matrix go through its products at a time. Products on tiles
+ * decode their weights anew for each block, so these are as high as there is room for their
+ * outputs. */
+static uint32_t gated_block_rows(const segment_job *job, const cpu_phase *phase,
+                                 const gated_cut *cut, uint32_t n_rows) {
+    if (!gated_is_many(job, phase, n_rows)) {
+        return cut->rows;
+    }
+    const size_t room = CPU_GATED_FLOATS / cut->stride;
+    const uint32_t most = room < GATED_ROWS_TILES ? (uint32_t)room : GATED_ROWS_TILES;
+    return sl_div_up(n_rows, sl_div_up(n_rows, most));
+}
+
+/* Some rows of the activation, columns [column, column + n), from those of the products. */
+static void gated_store(const segment_job *job, const cpu_phase *phase, cpu_rows rows,
                         uint32_t column, uint32_t n, float *gate, const float *up, size_t stride) {
     const sl_kernels *k = &job->p->device->kernels;
     const sl_plan_op *act = phase->u.linear.act;
     const cpu_value *out = &job->seg->values[act->out];
-    cpu_form form = phase->u.linear.act_form;
-    for (uint32_t r = r0; r < r1; r++) {
+    cpu_form form = phase->u.linear.act_form[rows.many ? CPU_MANY : CPU_FEW];
+    for (uint32_t r = rows.begin; r < rows.end; r++) {
         float *to = form == CPU_FORM_F32 ? out->x + r * out->stride + column : gate;
         k->act(act->u.act.kind, gate, up, n, to);
         if (form == CPU_FORM_INT8) {
-            const sl_act8 rows = sl_cpu_act8_from(&out->q, r, column);
-            k->quantize_row(to, n, &rows, 0);
+            const sl_act8 q = sl_cpu_act8_from(&out->q, r, column);
+            k->quantize_row(to, n, &q, 0);
         } else if (form == CPU_FORM_BF16) {
             k->bf16.round_row(to, n, out->bf16 + r * out->bf16_stride + column);
         }
@@ -61,9 +79,9 @@ static void gated_store(const segment_job *job, const cpu_phase *phase, uint32_t
     }
 }
 
-/* Share `task` of each product's matrix `mat`, with rows [r0, r1). */
+/* Share `task` of each product's matrix `mat`, with some rows. */
 static void gated_task(const segment_job *job, const cpu_phase *phase, const gated_cut *cut,
-                       uint32_t task, uint32_t mat, uint32_t r0, uint32_t r1, uint32_t ith) {
+                       uint32_t task, uint32_t mat, cpu_rows rows, uint32_t ith) {
     const sl_program *p = job->p;
     const cpu_linear *l = phase->u.linear.l;
     float *gate = p->columns + ith * p->columns_floats;
@@ -71,12 +89,11 @@ static void gated_task(const segment_job *job, const cpu_phase *phase, const gat
     uint32_t p0 = task * cut->panels, column = p0 * SL_PANEL_ROWS;
     uint32_t p1 = l->w->n_panels - p0 < cut->panels ? l->w->n_panels : p0 + cut->panels;
     uint32_t left = l->w->w->n_out - column, n = (p1 - p0) * SL_PANEL_ROWS;
-    sl_cpu_product_run(job, phase->u.linear.in, &l[0], mat, p0, p1, r0, r1, gate, cut->stride, ith);
+    sl_cpu_product_run(job, phase->u.linear.in, &l[0], mat, p0, p1, rows, gate, cut->stride, ith);
     if (up != NULL) {
-        sl_cpu_product_run(job, phase->u.linear.in, &l[1], mat, p0, p1, r0, r1, up, cut->stride,
-                           ith);
+        sl_cpu_product_run(job, phase->u.linear.in, &l[1], mat, p0, p1, rows, up, cut->stride, ith);
     }
-    gated_store(job, phase, r0, r1, column, n < left ? n : left, gate, up, cut->stride);
+    gated_store(job, phase, rows, column, n < left ? n : left, gate, up, cut->stride);
 }
 
 /* Where the streams of this task and the next one begin, but for the first. next: n_tasks if there
@@ -109,16 +126,18 @@ static gated_share gated_share_of(const sl_pool *pool, const gated_cut *cut, uin
 static void gated_linear(const segment_job *job, const cpu_phase *phase, const gated_cut *cut,
                          const gated_share *share, uint32_t ith) {
     sl_pool *pool = job->p->device->pool;
-    uint32_t n_tasks = share->n * sl_div_up(job->n_rows, cut->rows), t, next;
+    const bool many = gated_is_many(job, phase, job->n_rows);
+    const uint32_t height = gated_block_rows(job, phase, cut, job->n_rows);
+    uint32_t n_tasks = share->n * sl_div_up(job->n_rows, height), t, next;
     bool more = sl_pool_take(pool, ith, share->node, n_tasks, &t);
     for (; more; t = next) {
         more = sl_pool_take(pool, ith, share->node, n_tasks, &next);
-        uint32_t task = share->first + t % share->n, r = t / share->n * cut->rows;
+        uint32_t task = share->first + t % share->n, r = t / share->n * height;
         if (job->n_rows <= CPU_FETCH_ROWS) {
             gated_fetch(phase, cut, task, more ? share->first + next % share->n : cut->n_tasks);
         }
-        gated_task(job, phase, cut, task, 0, r,
-                   job->n_rows - r < cut->rows ? job->n_rows : r + cut->rows, ith);
+        const uint32_t end = job->n_rows - r < height ? job->n_rows : r + height;
+        gated_task(job, phase, cut, task, 0, (cpu_rows){r, end, many}, ith);
     }
 }
 
@@ -128,9 +147,13 @@ static void gated_experts(const segment_job *job, const cpu_phase *phase, const 
     sl_pool *pool = job->p->device->pool;
     for (uint32_t t; sl_pool_take(pool, ith, share->node, c->n_active * share->n, &t);) {
         uint32_t expert = c->active[t / share->n], task = share->first + t % share->n;
-        for (uint32_t r = c->begin[expert], end = c->begin[expert + 1]; r < end; r += cut->rows) {
-            gated_task(job, phase, cut, task, expert, r, end - r < cut->rows ? end : r + cut->rows,
-                       ith);
+        const uint32_t end = c->begin[expert + 1];
+        cpu_rows rows = {.begin = c->begin[expert]};
+        rows.many = gated_is_many(job, phase, end - rows.begin);
+        const uint32_t height = gated_block_rows(job, phase, cut, end - rows.begin);
+        for (; rows.begin < end; rows.begin = rows.end) {
+            rows.end = end - rows.begin < height ? end : rows.begin + height;
+            gated_task(job, phase, cut, task, expert, rows, ith);
         }
     }
 }

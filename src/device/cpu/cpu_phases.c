@@ -112,12 +112,18 @@ static void builder_round_for(phase_builder *b, sl_value_id v, const cpu_weight 
     builder_round(b, v, CPU_FORM_BF16, many | (w->form == CPU_FORM_BF16 ? others : 0));
 }
 
-/* True if value v is read from operation i of the segment on, up to where it is written again, and
- * only by products that read it in this form. */
-static bool value_only_read_as(const phase_builder *b, uint32_t i, uint32_t end, sl_value_id v,
-                               cpu_form form) {
+/* How a product of so many rows reads its input. */
+static cpu_form form_read(const cpu_weight *w, uint32_t when) {
+    return w->tiles && when == CPU_MANY ? CPU_FORM_BF16 : w->form;
+}
+
+/* The rounded form in which value v is read from operation i of the segment on, up to where it is
+ * written again, by products of so many rows: if it is one, and nothing else reads v.
+ * CPU_FORM_F32 otherwise. */
+static cpu_form value_read_form(const phase_builder *b, uint32_t i, uint32_t end, sl_value_id v,
+                                uint32_t when) {
     const sl_plan *plan = b->p->plan;
-    bool is_read = false;
+    cpu_form form = CPU_FORM_COUNT; /* not read yet */
     for (; i < end; i++) {
         const sl_plan_op *op = &plan->ops[i];
         bool product = op->kind == SL_OP_EXPERTS ||
@@ -126,17 +132,20 @@ static bool value_only_read_as(const phase_builder *b, uint32_t i, uint32_t end,
             if (op->in[k] != v) {
                 continue;
             }
-            if (!product || k > 0 || b->p->weights[op->weight].tiles ||
-                b->p->weights[op->weight].form != form) {
-                return false;
+            if (!product || k > 0) {
+                return CPU_FORM_F32;
             }
-            is_read = true;
+            const cpu_form this = form_read(&b->p->weights[op->weight], when);
+            if (form != CPU_FORM_COUNT && this != form) {
+                return CPU_FORM_F32;
+            }
+            form = this;
         }
         if (op->out == v) {
-            return is_read && !op_writes_part(op);
+            return form == CPU_FORM_COUNT || op_writes_part(op) ? CPU_FORM_F32 : form;
         }
     }
-    return is_read && v != plan->hidden;
+    return form == CPU_FORM_COUNT || v == plan->hidden ? CPU_FORM_F32 : form;
 }
 
 /* The operations i, i + 1 .. i + n - 1 are products with one input, and the next one is the
@@ -160,7 +169,7 @@ static uint32_t gated_products(const phase_builder *b, uint32_t i, uint32_t end)
             (k == 1 && op->out == first->out) ||
             (op->kind == SL_OP_LINEAR && op->u.linear.n_head > 0) ||
             b->p->weights[op->weight].form != b->p->weights[first->weight].form ||
-            b->p->weights[op->weight].tiles ||
+            b->p->weights[op->weight].tiles != b->p->weights[first->weight].tiles ||
             (op->out != act->out && value_is_read_from(plan, i + n + 1, end, op->out))) {
             return 0;
         }
@@ -182,10 +191,9 @@ static uint32_t builder_gated(phase_builder *b, uint32_t i, uint32_t end) {
     phase->kind = op->kind == SL_OP_EXPERTS ? CPU_PHASE_EXPERTS : CPU_PHASE_LINEAR;
     phase->u.linear.in = op->in[0];
     phase->u.linear.form = b->p->weights[op->weight].form;
-    phase->u.linear.tiles = false;
+    phase->u.linear.tiles = b->p->weights[op->weight].tiles;
     phase->u.linear.n = n;
     phase->u.linear.act = act;
-    phase->u.linear.act_form = CPU_FORM_F32;
     for (uint32_t k = 0; k < n; k++) { /* in the order of the activation's inputs */
         const sl_plan_op *product = &plan->ops[i + k];
         phase->u.linear.l[product->out == act->in[0] ? 0 : 1] = (cpu_linear){
@@ -193,15 +201,17 @@ static uint32_t builder_gated(phase_builder *b, uint32_t i, uint32_t end) {
     }
     b->rows_open = false;
     memset(b->fresh[act->out], 0, sizeof(b->fresh[act->out]));
-    for (cpu_form form = CPU_FORM_INT8; form <= CPU_FORM_BF16; form++) {
-        if (value_only_read_as(b, i + n + 1, end, act->out, form)) {
-            phase->u.linear.act_form = form;
+    for (uint32_t when = CPU_FEW; when <= CPU_MANY; when++) {
+        const cpu_form form = value_read_form(b, i + n + 1, end, act->out, when);
+        if (form == CPU_FORM_INT8 || form == CPU_FORM_BF16) {
+            phase->u.linear.act_form[when] = form;
             b->seg->values[act->out].wants[form] = true;
-            b->fresh[act->out][form] = CPU_FEW | CPU_MANY;
-            return n + 1;
+            b->fresh[act->out][form] |= (uint8_t)when;
+        } else {
+            phase->u.linear.act_form[when] = CPU_FORM_F32;
+            b->seg->values[act->out].written = true;
         }
     }
-    b->seg->values[act->out].written = true;
     return n + 1;
 }
 

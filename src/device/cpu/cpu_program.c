@@ -58,8 +58,13 @@ static size_t scratch_floats_needed(const sl_program *p) {
                                         : 0;
         } else if (op->kind == SL_OP_ATTEND) {
             const sl_plan_group *g = &p->plan->groups[op->u.attend.group];
-            n = sl_attend_scratch_floats(CPU_ATTEND_ROWS, p->groups[op->u.attend.group].n_query,
-                                         g->d_k, g->d_v);
+            const uint32_t n_query = p->groups[op->u.attend.group].n_query;
+            n = sl_attend_scratch_floats(CPU_ATTEND_ROWS, n_query, g->d_k, g->d_v);
+            if (p->attend_tiles_rows != UINT32_MAX) {
+                const size_t more = sl_attend_amx_scratch_floats(CPU_ATTEND_TILE_ROWS, n_query,
+                                                                 g->d_k, g->d_v);
+                n = more > n ? more : n;
+            }
         }
         most = n > most ? n : most;
     }
@@ -235,6 +240,9 @@ static sl_status program_prepare(sl_device *d, const sl_plan *plan,
     const sl_product_amx *amx = &p->device->kernels.amx;
     p->tiles_rows = amx->mul == NULL || options->exact || options->batch_invariant ? UINT32_MAX
                                                                                    : amx->rows_min;
+    p->attend_tiles_rows = p->device->kernels.attend_amx.attend[options->kv_type] == NULL
+                               ? UINT32_MAX
+                               : p->tiles_rows;
     sl_arena_init(&p->arena, PROGRAM_TABLES_MAX);
     p->weights = sl_arena_alloc_zero(&p->arena, plan->n_weights, sizeof(*p->weights));
     if (p->weights == NULL) {

@@ -33,6 +33,8 @@
 
 #define CPU_LINEAR_MAX 4   /* weights of one linear phase */
 #define CPU_ATTEND_ROWS 16 /* query rows of one attention task */
+/* The same where they take tiles, which have keys and values decoded once for each task. */
+#define CPU_ATTEND_TILE_ROWS 64
 /* Tasks of attention that each thread should find: those of long contexts are cut for it. */
 #define CPU_ATTEND_TASKS 8
 /* There is room to cut the contexts of so many sequences of full length that decode; what finds no
@@ -48,6 +50,13 @@ typedef enum cpu_form {
     CPU_FORM_BF16,  /* rounded to bfloat16 */
     CPU_FORM_COUNT
 } cpu_form;
+
+/* Rows [begin, end) of a product's input. many: the rows that meet the matrix, of which these are
+ * some, are as many as tiles want (CPU_MANY). */
+typedef struct cpu_rows {
+    uint32_t begin, end;
+    bool many;
+} cpu_rows;
 
 /* Numbers of rows that go through a product together, bits: few, and from program.tiles_rows on
  * many. */
@@ -180,8 +189,9 @@ typedef struct cpu_phase {
             /* NULL, or the activation that takes the products' outputs, which nothing else reads:
              * they stay in the worker's cache, and only its own output is stored. */
             const sl_plan_op *act;
-            cpu_form act_form; /* in which that is stored: rounded, or as float rows */
-        } linear;              /* and experts */
+            /* [CPU_FEW], [CPU_MANY]: the form in which that is stored: rounded, or float rows */
+            cpu_form act_form[CPU_MANY + 1];
+        } linear; /* and experts */
         struct {
             const sl_plan_op *op;
             const cpu_weight *w;
@@ -228,7 +238,7 @@ typedef struct cpu_top {
 #define CPU_TOP_STRIDE (SL_TOP_BLOCK + 16) /* rows do not share cache sets */
 
 /* Outputs of one product that an activation takes, held at once. */
-#define CPU_GATED_FLOATS (20u << 10)
+#define CPU_GATED_FLOATS (40u << 10)
 
 /* Inside a page of a layer group, layer `slot` begins at slot * n_kv_head * head_bytes, KV head h
  * at + h * head_bytes: K block, then V block. */
@@ -240,6 +250,7 @@ typedef struct cpu_group {
 /* Query rows of one run, the blocks of keys that they see, and in how many ranges these are cut. */
 typedef struct cpu_tile {
     uint32_t run, first, n_rows; /* rows of the run */
+    bool on_tiles;               /* of AMX: the run has many rows */
     sl_attend_blocks blocks;
     uint32_t n_ranges;
     uint32_t ranges_before; /* those of earlier tiles */
@@ -270,9 +281,10 @@ struct sl_program {
     struct sl_cpu_device *device;
     const sl_plan *plan;
     sl_program_options options;
-    sl_arena arena;      /* small tables */
-    cpu_weight *weights; /* [plan->n_weights] */
-    uint32_t tiles_rows; /* so many rows are multiplied on tiles; UINT32_MAX: never */
+    sl_arena arena;             /* small tables */
+    cpu_weight *weights;        /* [plan->n_weights] */
+    uint32_t tiles_rows;        /* so many rows are multiplied on tiles; UINT32_MAX: never */
+    uint32_t attend_tiles_rows; /* so many rows of a run have their attention on tiles */
     cpu_segment body, head;
     cpu_top top;
     cpu_group groups[SL_PLAN_GROUPS_MAX];
@@ -346,11 +358,11 @@ void sl_cpu_weight_need(sl_program *p, const cpu_weight *w, uint32_t mat, uint32
                         uint32_t end);
 /* One worker's share of phases [0, end) of the segment. */
 void sl_cpu_phases_run(const segment_job *job, uint32_t end, uint32_t ith, uint32_t nth);
-/* One weight's matrix `mat`, panels [p0, p1), with rows [r0, r1) of the input. out: place of row
- * r0's first column of panel p0. */
+/* One weight's matrix `mat`, panels [p0, p1), with some rows of the input. out: place of the first
+ * row's first column of panel p0. */
 void sl_cpu_product_run(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
-                        uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0, uint32_t r1,
-                        float *out, size_t out_stride, uint32_t ith);
+                        uint32_t mat, uint32_t p0, uint32_t p1, cpu_rows rows, float *out,
+                        size_t out_stride, uint32_t ith);
 /* One worker's share of a phase of products with an activation behind them. */
 void sl_cpu_gated_run(const segment_job *job, const cpu_phase *phase, uint32_t ith);
 /* What follows the product of the logits, on n of a row from token `first` on. */

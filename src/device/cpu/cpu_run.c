@@ -41,8 +41,7 @@ static bool linear_is_tiled(const segment_job *job, const cpu_phase *phase, uint
     return phase->u.linear.tiles && n_rows >= job->p->tiles_rows;
 }
 
-/* How many of n_rows rows go through a product at a time. If all of them are many, those of a block
- * are, too; n_blocks are wanted then. */
+/* How many of n_rows rows go through a product at a time. On tiles n_blocks are wanted. */
 static uint32_t linear_block_rows(const segment_job *job, const cpu_phase *phase, uint32_t n_rows,
                                   uint32_t n_blocks) {
     if (linear_is_tiled(job, phase, n_rows)) {
@@ -109,8 +108,9 @@ static linear_cut linear_cut_of(const segment_job *job, const cpu_phase *phase, 
 
 /* Panels [p0, p1) of the shard. */
 static void shard_product(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
-                          const cpu_shard *s, uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0,
-                          uint32_t r1, float *out, size_t out_stride, uint32_t ith) {
+                          const cpu_shard *s, uint32_t mat, uint32_t p0, uint32_t p1, cpu_rows rows,
+                          float *out, size_t out_stride, uint32_t ith) {
+    const uint32_t r0 = rows.begin, n_rows = rows.end - r0;
     sl_program *p = job->p;
     const cpu_weight *w = l->w;
     const cpu_value *in = &job->seg->values[in_id];
@@ -121,52 +121,52 @@ static void shard_product(const segment_job *job, sl_value_id in_id, const cpu_l
         sl_cpu_weight_need(p, w, mat, p0, p1);
         panels = w->panels + sl_cpu_shard_offset(w, s, mat) + p0 * w->panel_bytes;
     }
-    if (w->tiles && r1 - r0 >= p->tiles_rows) {
+    if (w->tiles && rows.many) {
         k->amx.mul(w->w->type, panels, w->panel_bytes, w->w->n_in, 0, n,
-                   in->bf16 + r0 * in->bf16_stride, in->bf16_stride, 0, r1 - r0, out, out_stride,
+                   in->bf16 + r0 * in->bf16_stride, in->bf16_stride, 0, n_rows, out, out_stride,
                    l->add, p->scratch + ith * p->scratch_floats);
         return;
     }
     if (w->form == CPU_FORM_PLAIN) {
         k->plain.mul(w->w->type, panels, w->w->n_in, 0, n, in->x + r0 * in->stride, in->stride, 0,
-                     r1 - r0, out, out_stride, l->add);
+                     n_rows, out, out_stride, l->add);
         return;
     }
     if (w->form == CPU_FORM_INT8) {
-        const sl_act8 rows = sl_cpu_act8_from(&in->q, r0, 0);
-        k->product[w->w->type].mul(panels, w->w->n_in, 0, n, &rows, 0, r1 - r0, out, out_stride,
+        const sl_act8 act = sl_cpu_act8_from(&in->q, r0, 0);
+        k->product[w->w->type].mul(panels, w->w->n_in, 0, n, &act, 0, n_rows, out, out_stride,
                                    l->add);
         return;
     }
     if (w->form == CPU_FORM_BF16) {
         k->bf16.mul(panels, w->w->n_in, 0, n, in->bf16 + r0 * in->bf16_stride, in->bf16_stride, 0,
-                    r1 - r0, out, out_stride, l->add);
+                    n_rows, out, out_stride, l->add);
         return;
     }
     uint32_t w0 = p0 * SL_PANEL_ROWS, left = w->w->n_out - w0;
     k->mul_f32(w->w->type, w->w->data + mat * w->w->mat_bytes + w0 * w->w->row_bytes,
                w->w->row_bytes, w->w->n_in, 0, n * SL_PANEL_ROWS < left ? n * SL_PANEL_ROWS : left,
-               in->x + r0 * in->stride, in->stride, r1 - r0, out, out_stride, l->add,
+               in->x + r0 * in->stride, in->stride, n_rows, out, out_stride, l->add,
                p->scratch + ith * p->scratch_floats);
 }
 
 /* The panels may be of any shards. */
 void sl_cpu_product_run(const segment_job *job, sl_value_id in_id, const cpu_linear *l,
-                        uint32_t mat, uint32_t p0, uint32_t p1, uint32_t r0, uint32_t r1,
-                        float *out, size_t out_stride, uint32_t ith) {
+                        uint32_t mat, uint32_t p0, uint32_t p1, cpu_rows rows, float *out,
+                        size_t out_stride, uint32_t ith) {
     for (const cpu_shard *s = l->w->shards; p0 < p1; s++) {
         uint32_t end = p1 < s->end ? p1 : s->end;
         if (p0 < end) {
-            shard_product(job, in_id, l, s, mat, p0, end, r0, r1, out, out_stride, ith);
+            shard_product(job, in_id, l, s, mat, p0, end, rows, out, out_stride, ith);
             out += (size_t)(end - p0) * SL_PANEL_ROWS;
             p0 = end;
         }
     }
 }
 
-/* Share `task` of the node's panels, of each weight's matrix `mat`, with rows [r0, r1). */
+/* Share `task` of the node's panels, of each weight's matrix `mat`, with some rows. */
 static void linear_share(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
-                         uint32_t task, uint32_t mat, uint32_t r0, uint32_t r1, uint32_t ith) {
+                         uint32_t task, uint32_t mat, cpu_rows rows, uint32_t ith) {
     uint32_t first = task * cut->panels, left = cut->n_panels - first;
     uint32_t end = left < cut->panels ? cut->n_panels : first + cut->panels;
     for (const cpu_linear *l = phase->u.linear.l; end > 0; l++) {
@@ -175,9 +175,9 @@ static void linear_share(const segment_job *job, const cpu_phase *phase, const l
         if (first < p1) {
             const cpu_value *out = &job->seg->values[l->out];
             sl_cpu_product_run(
-                job, phase->u.linear.in, l, mat, s->first + first, s->first + p1, r0, r1,
-                out->x + r0 * out->stride + (size_t)(s->first + first) * SL_PANEL_ROWS, out->stride,
-                ith);
+                job, phase->u.linear.in, l, mat, s->first + first, s->first + p1, rows,
+                out->x + rows.begin * out->stride + (size_t)(s->first + first) * SL_PANEL_ROWS,
+                out->stride, ith);
         }
         first = first > n ? first - n : 0;
         end -= p1;
@@ -186,9 +186,10 @@ static void linear_share(const segment_job *job, const cpu_phase *phase, const l
 
 static void linear_task(const segment_job *job, const cpu_phase *phase, const linear_cut *cut,
                         uint32_t task, uint32_t ith) {
-    uint32_t r0 = task / cut->n_panel_tasks * cut->rows;
-    uint32_t r1 = job->n_rows - r0 < cut->rows ? job->n_rows : r0 + cut->rows;
-    linear_share(job, phase, cut, task % cut->n_panel_tasks, 0, r0, r1, ith);
+    cpu_rows rows = {.begin = task / cut->n_panel_tasks * cut->rows,
+                     .many = linear_is_tiled(job, phase, job->n_rows)};
+    rows.end = job->n_rows - rows.begin < cut->rows ? job->n_rows : rows.begin + cut->rows;
+    linear_share(job, phase, cut, task % cut->n_panel_tasks, 0, rows, ith);
 }
 
 /* The first panel of a task. */
@@ -226,11 +227,13 @@ static void experts_task(const segment_job *job, const cpu_phase *phase, const l
                          uint32_t task, uint32_t ith) {
     const cpu_choices *c = &job->p->choices;
     uint32_t expert = c->active[task / cut->n_panel_tasks];
-    uint32_t end = c->begin[expert + 1], r = c->begin[expert];
-    uint32_t rows = linear_block_rows(job, phase, end - r, 1);
-    for (; r < end; r += rows) {
-        linear_share(job, phase, cut, task % cut->n_panel_tasks, expert, r,
-                     end - r < rows ? end : r + rows, ith);
+    const uint32_t end = c->begin[expert + 1];
+    cpu_rows rows = {.begin = c->begin[expert]};
+    rows.many = linear_is_tiled(job, phase, end - rows.begin);
+    const uint32_t height = linear_block_rows(job, phase, end - rows.begin, 1);
+    for (; rows.begin < end; rows.begin = rows.end) {
+        rows.end = end - rows.begin < height ? end : rows.begin + height;
+        linear_share(job, phase, cut, task % cut->n_panel_tasks, expert, rows, ith);
     }
 }
 

@@ -88,8 +88,9 @@ static void top_block(const segment_job *job, uint32_t block, uint32_t ith) {
     uint32_t n = p->plan->n_result - first < SL_TOP_BLOCK ? p->plan->n_result - first
                                                           : SL_TOP_BLOCK;
     sl_cpu_product_run(job, product->u.linear.in, l, 0, p0,
-                       p0 + (left < TOP_BLOCK_PANELS ? left : TOP_BLOCK_PANELS), 0, job->n_rows,
-                       columns, CPU_TOP_STRIDE, ith);
+                       p0 + (left < TOP_BLOCK_PANELS ? left : TOP_BLOCK_PANELS),
+                       (cpu_rows){0, job->n_rows, job->n_rows >= p->tiles_rows}, columns,
+                       CPU_TOP_STRIDE, ith);
     for (uint32_t r = 0; r < job->n_rows; r++) {
         float *x = columns + (size_t)r * CPU_TOP_STRIDE;
         sl_cpu_top_row_ops(p, x, first, n);

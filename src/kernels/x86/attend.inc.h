@@ -19,12 +19,7 @@
  * What a pair computes does not depend on its tile, so a row's result does not depend on the other
  * rows. A token that a pair may not see is never multiplied into it (its value could be
  * anything), and a block that it sees nothing of leaves its state alone. */
-#include <float.h>
-#include <math.h>
-
-#include "kernels/levels.h"
-#include "kernels/x86/exp.inc.h"
-#include "quant/half.h"
+#include "kernels/x86/attend_chunk.inc.h"
 
 #if VEC_INSTRUMENTED
 #undef TILE_PAIRS
@@ -33,31 +28,10 @@
 #define TILE_CASES(X) X(1) X(2)
 #endif
 
-#define LOG2_E 0x1.715476p+0f
 /* So many pages are fetched ahead, into the second-level cache: a core has far more misses under
  * way to it than to the first level, and it is these that fill the memory's bandwidth. */
 #define PAGES_AHEAD 3
-enum { PAGE = SL_PAGE_TOKENS, BLOCK = SL_ATTEND_BLOCK, PAGE_PARTS = SL_PAGE_TOKENS / VL };
 _Static_assert(TILE_PAIRS <= SL_ATTEND_TILE_MAX, "the scratch holds the scores of a tile");
-
-/* What pairs make of some tokens: outputs [pair][o_stride] before their division, maxima in base 2,
- * sums. */
-typedef struct attend_state {
-    float *o, *max, *sum;
-} attend_state;
-
-/* A chunk of pairs, in scratch. */
-typedef struct attend_chunk {
-    const sl_attend *a;
-    float *q;      /* [pair][q_stride], scaled by scale * log2(e); or their codes */
-    float *scores; /* [TILE_PAIRS][BLOCK] */
-    attend_state state, tile;
-    size_t q_stride, o_stride;
-    uint32_t n_pairs, row;   /* its first row */
-    sl_attend_blocks blocks; /* of the call */
-} attend_chunk;
-
-#include "kernels/x86/attend_mask.inc.h"
 
 /* What is kept as codes: for each row a scale, or for each group of it. */
 INLINE bool kv_is_codes(sl_kv_type type) {
@@ -343,45 +317,6 @@ INLINE void tile_outputs(sl_kv_type type, uint32_t P, const attend_chunk *c, con
     }
 }
 
-/* 4. P pairs' states take what the pairs made of a block, where they saw something. */
-static __attribute__((noinline)) void LEVEL(tile_merge)(const attend_chunk *c, uint32_t P,
-                                                        const seen_range *seen, attend_state *state,
-                                                        const attend_state *part) {
-    float keep[VL], take[VL], now[VL];
-    const vf before = vf_load_part(state->max, P), there = vf_load_part(part->max, P);
-    const vf max = vf_max(before, there);
-    vf_store(keep, vf_exp2(vf_sub(before, max)));
-    vf_store(take, vf_exp2(vf_sub(there, max)));
-    vf_store(now, max);
-    for (uint32_t p = 0; p < P; p++) {
-        if (seen[p].begin >= seen[p].end) {
-            continue;
-        }
-        float *o = state->o + p * c->o_stride;
-        const float *more = part->o + p * c->o_stride;
-        const vf k = vf_set1(keep[p]), t = vf_set1(take[p]);
-        for (size_t j = 0; j < c->o_stride; j += VL) {
-            vf_store(o + j, vf_fma(vf_load(more + j), t, vf_mul(vf_load(o + j), k)));
-        }
-        state->max[p] = now[p];
-        state->sum[p] = state->sum[p] * keep[p] + part->sum[p] * take[p];
-    }
-}
-
-INLINE attend_state state_of_pair(const attend_chunk *c, attend_state first, uint32_t pair) {
-    return (attend_state){first.o + pair * c->o_stride, first.max + pair, first.sum + pair};
-}
-/* Of the chunk's pairs, in the call's parts. */
-INLINE attend_state state_of_part(const attend_chunk *c, uint32_t block) {
-    const sl_attend *a = c->a;
-    const size_t n_pairs = (size_t)a->n_rows * a->n_group;
-    float *o = a->parts +
-               (block - c->blocks.begin) * sl_attend_part_floats(a->n_rows, a->n_group, a->d_v);
-    const attend_state part = {o, o + n_pairs * c->o_stride,
-                               o + n_pairs * c->o_stride + (n_pairs + 15) / 16 * 16};
-    return state_of_pair(c, part, c->row * a->n_group);
-}
-
 /* P pairs from `pair` on, over a block. */
 INLINE void attend_tile(sl_kv_type type, uint32_t P, const attend_chunk *c, uint32_t pair,
                         uint32_t block) {
@@ -445,36 +380,6 @@ INLINE void attend_chunk_run(sl_kv_type type, const attend_chunk *c, sl_attend_b
     }
 }
 
-/* Vectors by hand: compilers can't know that x and out are apart. */
-INLINE void scale_row(const float *x, uint32_t n, float scale, float *out) {
-    const uint32_t whole = n / VL * VL;
-    const vf by = vf_set1(scale);
-    for (uint32_t i = 0; i < whole; i += VL) {
-        vf_store(out + i, vf_mul(vf_load(x + i), by));
-    }
-    if (whole < n) {
-        vf_store_part(out + whole, vf_mul(vf_load_part(x + whole, n - whole), by), n - whole);
-    }
-}
-
-/* The state that pairs start with: a sink is a score without a value. */
-INLINE void chunk_begin(const attend_chunk *c) {
-    const float *sinks = c->a->sinks;
-    memset(c->state.o, 0, c->n_pairs * c->o_stride * sizeof(float));
-    for (uint32_t p = 0; p < c->n_pairs; p++) {
-        c->state.max[p] = sinks ? sinks[p % c->a->n_group] * LOG2_E : -INFINITY;
-        c->state.sum[p] = sinks ? 1.0f : 0.0f;
-    }
-}
-INLINE void chunk_end(const attend_chunk *c) {
-    const sl_attend *a = c->a;
-    for (uint32_t p = 0; p < c->n_pairs; p++) {
-        float *out = a->out + (c->row + p / a->n_group) * a->out_stride +
-                     (size_t)(p % a->n_group) * a->d_v;
-        scale_row(c->state.o + p * c->o_stride, a->d_v, 1.0f / c->state.sum[p], out);
-    }
-}
-
 /* A call's chunk without its rows. */
 INLINE attend_chunk chunk_of(const sl_attend *a, uint32_t chunk_rows) {
     const size_t pairs_max = (size_t)chunk_rows * a->n_group;
@@ -493,12 +398,6 @@ INLINE attend_chunk chunk_of(const sl_attend *a, uint32_t chunk_rows) {
     c.blocks = sl_attend_blocks_seen(a->pos0, a->n_rows, a->window, a->n_keys);
     return c;
 }
-INLINE void chunk_rows_set(attend_chunk *c, uint32_t row, uint32_t chunk_rows) {
-    const uint32_t left = c->a->n_rows - row;
-    c->row = row;
-    c->n_pairs = (left < chunk_rows ? left : chunk_rows) * c->a->n_group;
-}
-
 INLINE void attend_rows(sl_kv_type type, const sl_attend *a) {
     const uint32_t chunk_rows = sl_attend_chunk_rows(a->n_rows, a->n_group);
     const float q_scale = a->scale * LOG2_E;

@@ -27,6 +27,16 @@ INLINE vf vf_exp2(vf x) {
     return vf_exp2_parts(n, vf_sub(x, n));
 }
 
+/* Of x <= 0, for weights that are rounded to BF16 (8 bits): relative error below 2^-17. */
+INLINE vf vf_exp2_weight(vf x) {
+    x = vf_max(vf_set1(-151.0f), x);
+    const vf n = vf_round(x), f = vf_sub(x, n);
+    vf p = vf_fma(vf_set1(0x1.3c6e5cp-7f), f, vf_set1(0x1.c96d5ep-5f));
+    p = vf_fma(p, f, vf_set1(0x1.ebfb3ep-3f));
+    p = vf_fma(p, f, vf_set1(0x1.62e2d2p-1f));
+    return vf_scale2(vf_fma(p, f, vf_set1(1.0f)), n);
+}
+
 /* log2(e) in two parts: the fused product keeps the low bits of x * log2(e) - n. */
 INLINE vf vf_exp(vf x) {
     x = vf_max(vf_set1(-105.0f), vf_min(vf_set1(89.0f), x));

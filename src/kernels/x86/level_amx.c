@@ -3,4 +3,5 @@
 
 void sl_kernels_fill_amx(sl_kernels *k) {
     sl_product_amx_fill_amx(k);
+    sl_attend_amx_fill_amx(k);
 }

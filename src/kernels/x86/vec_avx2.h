@@ -263,6 +263,12 @@ INLINE vi vi_bfloat_upper(vf x) {
     const vi sign = _mm256_and_si256(bits, vi_set1(INT32_MIN));
     return _mm256_blendv_epi8(_mm256_blendv_epi8(nearest, quiet, nan), sign, tiny);
 }
+/* 2 VL bfloat16, those of low first: nearest, ties to even, subnormals to zero. */
+INLINE vi vi_bfloats(vf low, vf high) {
+    const vi both = _mm256_packus_epi32(_mm256_srli_epi32(vi_bfloat_upper(low), 16),
+                                        _mm256_srli_epi32(vi_bfloat_upper(high), 16));
+    return _mm256_permute4x64_epi64(both, 0xD8);
+}
 /* Lanes of two bfloat16, low in the lower half: nearest, ties to even, subnormals to zero. */
 INLINE vi vi_bfloat_pairs(vf low, vf high) {
     return _mm256_blend_epi16(_mm256_srli_epi32(vi_bfloat_upper(low), 16), vi_bfloat_upper(high),

@@ -232,6 +232,10 @@ INLINE vi vi_bits(vf x) {
     return _mm512_castps_si512(x);
 }
 #if defined(__AVX512BF16__)
+/* 2 VL bfloat16, those of low first: nearest, ties to even, subnormals to zero. */
+INLINE vi vi_bfloats(vf low, vf high) {
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
 /* Lanes of two bfloat16, low in the lower half: nearest, ties to even, subnormals to zero. */
 INLINE vi vi_bfloat_pairs(vf low, vf high) {
     const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low);

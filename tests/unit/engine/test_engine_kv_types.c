@@ -47,8 +47,11 @@ static sl_status keep(void *user, uint32_t first, uint32_t n, float *logits, siz
 /* The last logits of n_seq equal sequences, `chunk` tokens a step. */
 static void run_model(const sl_model *model, sl_kv_type type, uint32_t n_threads, uint32_t n_seq,
                       uint32_t chunk, kept_rows *out) {
-    const sl_engine_options o = {
-        .n_threads = n_threads, .kv_type = type, .kv_bytes = 16u << 20, .ctx_max = 128};
+    const sl_engine_options o = {.n_threads = n_threads,
+                                 .batch_invariant = true,
+                                 .kv_type = type,
+                                 .kv_bytes = 16u << 20,
+                                 .ctx_max = 128};
     int32_t ids[N_SEQ * N_TOKENS];
     sl_engine *e;
     sl_feed feed;

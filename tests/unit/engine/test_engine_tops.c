@@ -68,7 +68,8 @@ static tiny_engine open_engine(const char *path, uint32_t n_threads, bool exact,
     tiny_engine t;
     sl_error err;
     const tiny_model_options model = {.seed = 5, .poison_id = poison_id};
-    const sl_engine_options options = {.n_threads = n_threads, .exact = exact, .ctx_max = 256};
+    const sl_engine_options options = {
+        .n_threads = n_threads, .exact = exact, .batch_invariant = true, .ctx_max = 256};
     if (tiny_engine_open(&t, path, &model, &options, N_PAGES, &err) != SL_OK) {
         fail_msg("%s", err.message);
     }

@@ -39,8 +39,11 @@ static const char *path_of(const char *name) {
 static void open_engine(tiny_engine *t, uint64_t seed, uint32_t n_threads, uint32_t rows,
                         uint32_t runs) {
     const tiny_model_options model = {.seed = seed};
-    const sl_engine_options o = {
-        .n_threads = n_threads, .ctx_max = 64, .rows_max = rows, .runs_max = runs};
+    const sl_engine_options o = {.n_threads = n_threads,
+                                 .batch_invariant = true,
+                                 .ctx_max = 64,
+                                 .rows_max = rows,
+                                 .runs_max = runs};
     sl_error err;
     assert_int_equal(tiny_engine_open(t, NULL, &model, &o, 2 * runs, &err), SL_OK);
 }

@@ -26,7 +26,7 @@ static int start_engine(void **state) {
     (void)state;
     sl_error err;
     const tiny_model_options model = {.seed = 9};
-    const sl_engine_options engine = {.n_threads = 2, .rows_max = 64};
+    const sl_engine_options engine = {.n_threads = 2, .batch_invariant = true, .rows_max = 64};
     tiny_engine whole;
     if (tiny_engine_open(&whole, NULL, &model, &engine, 30, &err) != SL_OK) {
         print_error("%s\n", err.message);
