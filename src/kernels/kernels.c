@@ -89,6 +89,8 @@ static const struct {
     ENTRY("kv store f16", kv_store[SL_KV_F16]),
     ENTRY("kv store f32", kv_store[SL_KV_F32]),
     ENTRY("kv store bf16", kv_store[SL_KV_BF16]),
+    ENTRY("kv store rows f16", kv_store_rows[SL_KV_F16]),
+    ENTRY("kv store rows bf16", kv_store_rows[SL_KV_BF16]),
     ENTRY("kv store int8", kv_store[SL_KV_INT8]),
     ENTRY("kv store int4", kv_store[SL_KV_INT4]),
     ENTRY("attend f16", attend[SL_KV_F16]),

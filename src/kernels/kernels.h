@@ -228,6 +228,15 @@ static inline sl_attend_blocks sl_attend_blocks_seen(uint32_t pos0, uint32_t n_r
     return (sl_attend_blocks){begin / SL_ATTEND_BLOCK, (pos0 + n_rows - 1) / SL_ATTEND_BLOCK + 1};
 }
 
+/* Keys and values of n consecutive tokens of one KV head, for slots [slot, slot + n) of a page. */
+typedef struct sl_kv_rows {
+    const float *key, *value; /* of the first token; those of the others so many floats apart: */
+    size_t key_stride, value_stride;
+    uint32_t d_k, d_v;
+    void *k_block, *v_block;
+    uint32_t slot, n;
+} sl_kv_rows;
+
 /* Activations. Those of one input: act(x); gated: act(gate) * up. */
 typedef enum sl_act_kind {
     SL_ACT_SILU,      /* x / (1 + exp(-x)) */
@@ -281,6 +290,8 @@ typedef struct sl_kernels {
      * level gives the same bits. */
     void (*kv_store[SL_KV_TYPE_COUNT])(const float *key, uint32_t d_k, const float *value,
                                        uint32_t d_v, void *k_block, void *v_block, uint32_t slot);
+    /* The same of several tokens; NULL for types and levels that gain nothing by it. */
+    void (*kv_store_rows[SL_KV_TYPE_COUNT])(const sl_kv_rows *rows);
     void (*attend[SL_KV_TYPE_COUNT])(const sl_attend *a);
     void (*attend_merge)(const sl_attend *a);
     sl_attend_amx attend_amx;

@@ -579,3 +579,45 @@ static void check_kv_store(void) {
         CHECK(guarded_free_all(g, 2), "kv_store at ref writes outside");
     }
 }
+
+/* Several tokens at once: what each alone leaves, and nothing else. */
+static void check_kv_store_rows(void) {
+    static const uint32_t dims[] = {1, 5, 16, 20, 64, 80, 128};
+    enum { N_DIMS = sizeof(dims) / sizeof(dims[0]), TOKENS = SL_PAGE_TOKENS, D_MAX = 128 };
+    static float keys[TOKENS * (D_MAX + 7)], values[TOKENS * (D_MAX + 3)];
+    for (int i = 0; i < 200; i++) {
+        const sl_kv_type type = i % 2 ? SL_KV_F16 : SL_KV_BF16;
+        sl_kv_rows rows = {
+            .key = keys, .value = values, .d_k = dims[rng_below(&state.rng, N_DIMS)]};
+        rows.d_v = dims[rng_below(&state.rng, N_DIMS)];
+        rows.key_stride = rows.d_k + rng_below(&state.rng, 8);
+        rows.value_stride = rows.d_v + rng_below(&state.rng, 4);
+        rows.slot = rng_below(&state.rng, TOKENS);
+        rows.n = 1 + rng_below(&state.rng, TOKENS - rows.slot);
+        rng_fill(&state.rng, keys, TOKENS * rows.key_stride);
+        rng_fill(&state.rng, values, TOKENS * rows.value_stride);
+        const size_t k_bytes = sl_kv_key_bytes(type, rows.d_k),
+                     v_bytes = sl_kv_value_bytes(type, rows.d_v);
+        guarded g[4];
+        void *want_k = guarded_alloc(&g[0], k_bytes), *want_v = guarded_alloc(&g[1], v_bytes);
+        for (uint32_t t = 0; t < rows.n; t++) {
+            state.ref.kv_store[type](keys + t * rows.key_stride, rows.d_k,
+                                     values + t * rows.value_stride, rows.d_v, want_k, want_v,
+                                     rows.slot + t);
+        }
+        for (size_t l = 0; l < state.n_levels; l++) {
+            if (state.level[l].kv_store_rows[type] == NULL) {
+                continue;
+            }
+            rows.k_block = guarded_alloc(&g[2], k_bytes);
+            rows.v_block = guarded_alloc(&g[3], v_bytes);
+            state.level[l].kv_store_rows[type](&rows);
+            CHECK(memcmp(rows.k_block, want_k, k_bytes) == 0 &&
+                      memcmp(rows.v_block, want_v, v_bytes) == 0,
+                  "kv_store_rows %s at %s: d %u/%u slot %u tokens %u", sl_kv_type_name(type),
+                  sl_isa_name(state.level[l].isa), rows.d_k, rows.d_v, rows.slot, rows.n);
+            CHECK(guarded_free_all(g + 2, 2), "kv_store_rows writes outside");
+        }
+        CHECK(guarded_free_all(g, 2), "kv_store at ref writes outside");
+    }
+}

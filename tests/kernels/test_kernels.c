@@ -83,6 +83,7 @@ static const struct {
     {"rope", check_rope},
     {"reductions", check_reductions},
     {"kv_store", check_kv_store},
+    {"kv_store_rows", check_kv_store_rows},
     {"attend", check_attend},
     {"attend_window", check_attend_window},
     {"attend_options", check_attend_options},

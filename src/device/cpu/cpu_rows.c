@@ -31,22 +31,52 @@ static void row_rope(const sl_program *p, const cpu_segment *seg, const cpu_row_
     }
 }
 
-static void row_store_kv(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
-                         uint32_t row) {
-    uint32_t i_group = op->op->u.attend.group;
+/* Keys and values of n rows from `row` on, of one run, whose tokens lie in one page. */
+static void rows_store_kv(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                          uint32_t row, uint32_t n) {
+    const uint32_t i_group = op->op->u.attend.group;
     const sl_plan_group *pg = &p->plan->groups[i_group];
     const cpu_group *g = &p->groups[i_group];
+    const sl_kernels *kernels = &p->device->kernels;
+    const sl_kv_type type = p->options.kv_type;
     uint32_t pos;
     const sl_step_run *run = sl_cpu_row_run(p, row, &pos);
     size_t page = (size_t)run->tables[i_group][pos / SL_PAGE_TOKENS];
     uint8_t *block = p->pages + page * p->page_bytes + op->offset;
-    const float *k = sl_cpu_value_row(seg, op->in[0], row);
-    const float *v = sl_cpu_value_row(seg, op->in[1], row);
-    for (uint32_t h = 0; h < pg->n_kv_head; h++) {
-        p->device->kernels.kv_store[p->options.kv_type](k + (size_t)h * pg->d_k, pg->d_k,
-                                                        v + (size_t)h * pg->d_v, pg->d_v, block,
-                                                        block + g->v_offset, pos % SL_PAGE_TOKENS);
-        block += g->head_bytes;
+    const cpu_value *k = &seg->values[op->in[0]], *v = &seg->values[op->in[1]];
+    for (uint32_t h = 0; h < pg->n_kv_head; h++, block += g->head_bytes) {
+        const sl_kv_rows rows = {.key = k->x + row * k->stride + (size_t)h * pg->d_k,
+                                 .value = v->x + row * v->stride + (size_t)h * pg->d_v,
+                                 .key_stride = k->stride,
+                                 .value_stride = v->stride,
+                                 .d_k = pg->d_k,
+                                 .d_v = pg->d_v,
+                                 .k_block = block,
+                                 .v_block = block + g->v_offset,
+                                 .slot = pos % SL_PAGE_TOKENS,
+                                 .n = n};
+        if (n > 1 && kernels->kv_store_rows[type] != NULL) {
+            kernels->kv_store_rows[type](&rows);
+            continue;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            kernels->kv_store[type](rows.key + i * k->stride, pg->d_k, rows.value + i * v->stride,
+                                    pg->d_v, rows.k_block, rows.v_block, rows.slot + i);
+        }
+    }
+}
+
+/* Rows [begin, end), whatever runs they are of. */
+static void store_kv(const sl_program *p, const cpu_segment *seg, const cpu_row_op *op,
+                     uint32_t begin, uint32_t end) {
+    for (uint32_t row = begin, n; row < end; row += n) {
+        uint32_t pos;
+        const sl_step_run *run = sl_cpu_row_run(p, row, &pos);
+        const uint32_t page_left = SL_PAGE_TOKENS - pos % SL_PAGE_TOKENS;
+        const uint32_t run_left = run->row_begin + run->n_rows - row;
+        n = end - row < page_left ? end - row : page_left;
+        n = n < run_left ? n : run_left;
+        rows_store_kv(p, seg, op, row, n);
     }
 }
 
@@ -213,8 +243,7 @@ static void row_op_run(sl_program *p, cpu_segment *seg, const cpu_row_op *op, ui
     case CPU_ROW_ROPE:
         row_rope(p, seg, op, row);
         break;
-    case CPU_ROW_STORE_KV:
-        row_store_kv(p, seg, op, row);
+    case CPU_ROW_STORE_KV: /* of all rows together */
         break;
     case CPU_ROW_COPY:
         row_copy(seg, op, row);
@@ -261,5 +290,9 @@ void sl_cpu_rows_run(sl_program *p, cpu_segment *seg, const cpu_phase *phase, ui
         for (uint32_t i = 0; i < phase->u.rows.n; i++) {
             row_op_run(p, seg, &ops[i], n_rows, row);
         }
+    }
+    const cpu_row_op *last = &ops[phase->u.rows.n - 1];
+    if (last->kind == CPU_ROW_STORE_KV) { /* attention follows: always the last */
+        store_kv(p, seg, last, begin, end);
     }
 }

@@ -467,33 +467,7 @@ static void LEVEL(attend_bf16)(const sl_attend *a) {
     attend_rows(SL_KV_BF16, a);
 }
 
-/* F16 or BF16. */
-INLINE void kv_store_short(sl_kv_type type, const float *key, uint32_t d_k, const float *value,
-                           uint32_t d_v, void *k_block, void *v_block, uint32_t slot) {
-    uint16_t *k = (uint16_t *)k_block + slot;
-    uint16_t *v = (uint16_t *)v_block + (size_t)slot * d_v;
-    uint16_t part[VL];
-    for (uint32_t i = 0; i < d_k; i += VL) {
-        const uint32_t n = d_k - i < VL ? d_k - i : VL;
-        (type == SL_KV_F16 ? vf_store_half : vf_store_bfloat)(part, vf_load_part(key + i, n));
-        for (uint32_t j = 0; j < n; j++) {
-            k[(i + j) * PAGE] = part[j];
-        }
-    }
-    for (uint32_t i = 0; i < d_v; i += VL) {
-        const uint32_t n = d_v - i < VL ? d_v - i : VL;
-        (type == SL_KV_F16 ? vf_store_half : vf_store_bfloat)(part, vf_load_part(value + i, n));
-        memcpy(v + i, part, n * sizeof(uint16_t));
-    }
-}
-static void LEVEL(kv_store_f16)(const float *key, uint32_t d_k, const float *value, uint32_t d_v,
-                                void *k_block, void *v_block, uint32_t slot) {
-    kv_store_short(SL_KV_F16, key, d_k, value, d_v, k_block, v_block, slot);
-}
-static void LEVEL(kv_store_bf16)(const float *key, uint32_t d_k, const float *value, uint32_t d_v,
-                                 void *k_block, void *v_block, uint32_t slot) {
-    kv_store_short(SL_KV_BF16, key, d_k, value, d_v, k_block, v_block, slot);
-}
+#include "kernels/x86/kv_short.inc.h"
 
 void LEVEL(sl_attend_fill)(sl_kernels *k) {
     k->attend[SL_KV_F16] = LEVEL(attend_f16);
@@ -504,6 +478,8 @@ void LEVEL(sl_attend_fill)(sl_kernels *k) {
     k->attend_merge = LEVEL(attend_merge);
     k->kv_store[SL_KV_F16] = LEVEL(kv_store_f16);
     k->kv_store[SL_KV_BF16] = LEVEL(kv_store_bf16);
+    k->kv_store_rows[SL_KV_F16] = LEVEL(kv_store_rows_f16);
+    k->kv_store_rows[SL_KV_BF16] = LEVEL(kv_store_rows_bf16);
     k->kv_store[SL_KV_INT8] = LEVEL(kv_store_int8);
     k->kv_store[SL_KV_INT4] = LEVEL(kv_store_int4);
 }

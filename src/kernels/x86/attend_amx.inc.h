@@ -18,6 +18,7 @@
 enum {
     GROUP_PAIRS = 2 * TILE_ROWS,
     BLOCK_PAGES = BLOCK / PAGE,
+    SOFTMAX_PAIRS = 4,
     /* from row to row, in elements: an odd number of cache lines */
     SCORES_STRIDE = BLOCK + 16,
     WEIGHTS_STRIDE = BLOCK + 32
@@ -131,33 +132,62 @@ INLINE void group_scores(const tiles_chunk *t, uint32_t n_x, uint32_t pair, seen
     }
 }
 
-INLINE void scores_hide(float *scores, uint32_t begin, uint32_t end) {
-    for (uint32_t i = begin; i < end; i++) {
-        scores[i] = -INFINITY;
+/* A pair's scores with tokens of some pages that it does not see become minus infinity. */
+INLINE void scores_hide(float *scores, seen_range seen, seen_range pages) {
+    const vf never = vf_set1(-INFINITY);
+    const uint32_t end = pages.end * PAGE;
+    uint32_t i = pages.begin * PAGE;
+    for (; i + VL <= seen.begin; i += VL) {
+        vf_store(scores + i, never);
+    }
+    if (i < seen.begin) {
+        vf_store_part(scores + i, never, seen.begin - i);
+    }
+    if (seen.end % VL != 0) {
+        i = seen.end / VL * VL;
+        vf_store(scores + i, vf_select_below(seen.end - i, vf_load(scores + i), never));
+    }
+    for (i = (seen.end + VL - 1) / VL * VL; i < end; i += VL) {
+        vf_store(scores + i, never);
     }
 }
 
-/* 2. A pair's scores with the tokens of some pages become weights; it sees some of them. */
-INLINE void pair_softmax(float *scores, seen_range seen, seen_range pages, uint16_t *weights,
-                         float *max_out, float *sum_out) {
+/* 2. Scores of some pairs with the tokens of some pages become weights. Several pairs at a time:
+ *    alone, one would mostly wait for its own sums. */
+INLINE void pairs_softmax(const float *scores, seen_range pages, uint16_t *weights, float *max_out,
+                          float *sum_out) {
     const uint32_t begin = pages.begin * PAGE, end = pages.end * PAGE;
-    scores_hide(scores, begin, seen.begin);
-    scores_hide(scores, seen.end, end);
-    vf max = vf_set1(-FLT_MAX);
+    vf max[SOFTMAX_PAIRS], sum[SOFTMAX_PAIRS];
+    UNROLL(4)
+    for (uint32_t p = 0; p < SOFTMAX_PAIRS; p++) {
+        max[p] = vf_set1(-FLT_MAX);
+        sum[p] = vf_zero();
+    }
     for (uint32_t i = begin; i < end; i += VL) {
-        max = vf_max(vf_load(scores + i), max);
+        UNROLL(4)
+        for (uint32_t p = 0; p < SOFTMAX_PAIRS; p++) {
+            max[p] = vf_max(vf_load(scores + p * SCORES_STRIDE + i), max[p]);
+        }
     }
-    *max_out = vf_max_lanes(max);
-    const vf minus = vf_set1(*max_out);
-    vf sum[2] = {vf_zero(), vf_zero()};
+    UNROLL(4)
+    for (uint32_t p = 0; p < SOFTMAX_PAIRS; p++) {
+        max_out[p] = vf_max_lanes(max[p]);
+        max[p] = vf_set1(max_out[p]);
+    }
     for (uint32_t i = begin; i < end; i += 2 * VL) {
-        const vf low = vf_exp2_weight(vf_sub(vf_load(scores + i), minus));
-        const vf high = vf_exp2_weight(vf_sub(vf_load(scores + i + VL), minus));
-        sum[0] = vf_add(sum[0], low);
-        sum[1] = vf_add(sum[1], high);
-        vi_store(weights + i, vi_bfloats(low, high));
+        UNROLL(4)
+        for (uint32_t p = 0; p < SOFTMAX_PAIRS; p++) {
+            const float *s = scores + p * SCORES_STRIDE + i;
+            const vf low = vf_exp2_weight(vf_sub(vf_load(s), max[p]));
+            const vf high = vf_exp2_weight(vf_sub(vf_load(s + VL), max[p]));
+            sum[p] = vf_add(sum[p], vf_add(low, high));
+            vi_store(weights + p * WEIGHTS_STRIDE + i, vi_bfloats(low, high));
+        }
     }
-    *sum_out = vf_sum(vf_add(sum[0], sum[1]));
+    UNROLL(4)
+    for (uint32_t p = 0; p < SOFTMAX_PAIRS; p++) {
+        sum_out[p] = vf_sum(sum[p]);
+    }
 }
 
 /* 3. Outputs of one or two tiles of pairs. */
@@ -209,14 +239,14 @@ INLINE void attend_group(const tiles_chunk *t, uint32_t pair, uint32_t block) {
     const bool adjust = a->softcap != 0.0f || a->slopes;
     for (uint32_t p = 0; p < n; p++) {
         float *scores = c->scores + (size_t)p * SCORES_STRIDE;
-        uint16_t *weights = t->weights + (size_t)p * WEIGHTS_STRIDE;
-        if (seen[p].begin >= seen[p].end) {
-            continue;
-        }
         if (adjust) {
             LEVEL(scores_adjust)(c, pair + p, t0, seen[p], scores);
         }
-        pair_softmax(scores, seen[p], pages, weights, &c->tile.max[p], &c->tile.sum[p]);
+        scores_hide(scores, seen[p], pages);
+    }
+    for (uint32_t p = 0; p < n; p += SOFTMAX_PAIRS) { /* of tiles that are not full, any weights */
+        pairs_softmax(c->scores + (size_t)p * SCORES_STRIDE, pages,
+                      t->weights + (size_t)p * WEIGHTS_STRIDE, c->tile.max + p, c->tile.sum + p);
     }
     group_outputs(t, n_x, pages);
     for (uint32_t p = 0; p < n && !t->finite; p++) {
