@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "bench_roofline.h"
+#include "bench_serve.h"
 #include "calibrated.h"
 #include "cmd.h"
 #include "load.h"
@@ -137,6 +138,9 @@ static sl_status bench_defaults(bench_flags *f, sl_error *err) {
 
 int sl_cmd_bench(int argc, char **argv) {
     /* lint: long because it is the table of flags, their help included */
+    if (argc > 1 && strcmp(argv[1], "serve") == 0) {
+        return sl_cmd_bench_serve(argc - 1, argv + 1);
+    }
     bench_flags f = {.n_prompt = 512, .n_gen = 64, .n_reps = 5};
     const sl_flag flags[] = {
         {"--prompt", "-p", SL_FLAG_U32, &f.n_prompt, "N", "Tokens of each prompt (default: 512).",
@@ -180,7 +184,7 @@ int sl_cmd_bench(int argc, char **argv) {
         "Measures prompt and generation speed in tokens of the whole batch per second, without "
         "tokenizer, "
         "scheduler or network. Every sequence first holds `depth` tokens, then takes the prompt, "
-        "then generates.",
+        "then generates. `sluice bench serve` loads a server instead (sluice bench serve --help).",
         "  sluice bench model.gguf\n"
         "  sluice bench model.gguf --prompt 512 --gen 64 --batch 1,8,32 --threads 2 --json\n"
         "  sluice bench model.gguf --roofline\n"

@@ -1,0 +1,106 @@
+"""What issue "The serving core" says must be shown, as far as it is built. Standard library only."""
+
+import json
+import statistics
+
+import showlib
+from showlib import line
+
+PAIRS = 7
+KV_TOKEN_BYTES = 2 * 192 * 30 * 2  # SmolLM2: keys and values of 30 layers, 192 halves each
+
+
+def load(port, process, *options):
+    """The figures of one run of the load generator."""
+    text = showlib.sluice("bench", "serve", "--base", f"http://127.0.0.1:{port}", "--pid", process.pid,
+                          "--json", *options, timeout=3600)
+    return json.loads(text)
+
+
+def served(options, *work):
+    """The figures of a workload on a server of its own, warmed by a few requests."""
+    with showlib.sluice_server("--threads", showlib.n_cpus(), "--no-calibrate", *options) as (port, process):
+        load(port, process, "--users", 4, "--requests", 8, "--prompt", 32, "--gen", 8, "--seed", 999)
+        return load(port, process, *work)
+
+
+def paired(figure, ours, theirs, pairs=PAIRS):
+    """Median of figure(ours()) / figure(theirs()) over interleaved pairs, with both medians."""
+    a, b = [], []
+    for i in range(pairs):
+        for make, into in ((ours, a), (theirs, b)) if i % 2 == 0 else ((theirs, b), (ours, a)):
+            into.append(figure(make()))
+        showlib.say(f"  pair {i + 1}: {a[-1]:.1f} / {b[-1]:.1f} = {a[-1] / b[-1]:.3f}")
+    return (statistics.median(x / y for x, y in zip(a, b)), statistics.median(a),
+            statistics.median(b))
+
+
+@line("simulator", "10,000 seeds of the scheduler's simulation without a violation", 3)
+def simulator():
+    return showlib.unit_test("test_sim_sched")
+
+
+@line("shared-prompt", "64 requests at once, one 1,500-token beginning: TTFT p50 at most 0.1 x of that "
+      "with the cache off", 6)
+def shared_prompt():
+    work = ("--users", 64, "--requests", 64, "--shared", 1500, "--prompt", 1532, "--gen", 16)
+    ratio, ours, off = paired(lambda f: f["ttft_ms"]["p50"], lambda: served((), *work),
+                              lambda: served(("--no-prefix-cache",), *work))
+    return f"{ours:.0f} ms with, {off:.0f} ms without: {ratio:.3f} x ({PAIRS} pairs)", ratio <= 0.1
+
+
+@line("chats", "8-turn chats of 200-token messages and answers: mean TTFT of turns 2 to 8 at most 0.4 x of "
+      "that with the cache off", 8)
+def chats():
+    work = ("--users", 8, "--requests", 8, "--turns", 8, "--prompt", 200, "--gen", 200)
+    ratio, ours, off = paired(lambda f: f["later_ttft_ms"]["mean"], lambda: served((), *work),
+                              lambda: served(("--no-prefix-cache",), *work))
+    return f"{ours:.0f} ms with, {off:.0f} ms without: {ratio:.2f} x ({PAIRS} pairs)", ratio <= 0.4
+
+
+@line("static-batching", "callers that want 500, 10 and 2,000 tokens, equal memory: at least 3 x the output of "
+      "static batches of 8", 30)
+def static_batching():
+    memory = ("--kv-memory", str(8 * 8192 * KV_TOKEN_BYTES), "--ctx", 8192)
+    work = ("--users", 64, "--requests", 96, "--prompt", 64, "--gen", "500,10,2000")
+    ratio, ours, static = paired(lambda f: f["output_tps"], lambda: served(memory, *work),
+                                 lambda: served((*memory, "--batching", "static", "--batch", 8), *work),
+                                 pairs=3)
+    return f"{ours:.0f} against {static:.0f} tokens/s: {ratio:.2f} x (3 pairs)", ratio >= 3.0
+
+
+def in_process(n):
+    text = showlib.sluice("bench", showlib.smollm2(), "--prompt", 128, "--gen", 64, "--batch", n, "--reps", 1,
+                          "--threads", showlib.n_cpus(), "--json", "--quiet", timeout=1800).decode()
+    row = json.loads(text)
+    return n * (128 + 64) / (n * 128 / row["prompt_tps"] + n * 64 / row["gen_tps"])
+
+
+def users(n):
+    def over_http():
+        return served((), "--users", n, "--requests", 2 * n, "--prompt", 128, "--gen", 64)["total_tps"]
+    ratio, ours, bench = paired(lambda rate: rate, over_http, lambda: in_process(n))
+    return f"{ours:.0f} over HTTP, {bench:.0f} in process: {ratio:.2f} x ({PAIRS} pairs)", ratio >= 0.9
+
+
+@line("32-users", "32 users x (128 + 64), total tokens/s over HTTP: at least 0.9 x those in process", 3)
+def users_32():
+    return users(32)
+
+
+@line("128-users", "128 users x (128 + 64), total tokens/s over HTTP: at least 0.9 x those in process", 5)
+def users_128():
+    return users(128)
+
+
+@line("overload", "twice the pages needed than there are: everybody is answered, pages return", 3)
+def overload():
+    memory = str(32 * 300 * KV_TOKEN_BYTES // 2)  # half of what 32 requests of 300 tokens hold
+    with showlib.sluice_server("--threads", showlib.n_cpus(), "--no-calibrate", "--kv-memory",
+                               memory) as (port, process):
+        f = load(port, process, "--users", 32, "--requests", 96, "--prompt", 150, "--gen", 150)
+        holds = showlib.metric(port, r"sluice_requests_held_total")
+        used = showlib.metric(port, r"sluice_kv_pages_used")
+    return (f"{f['answered']} of 96 answered with {f['output_tokens']} tokens, {holds or 0:.0f} times somebody "
+            f"waited, {used:.0f} pages held afterwards",
+            f["answered"] == 96 and f["output_tokens"] == 96 * 150 and used == 0)
