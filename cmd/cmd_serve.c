@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -32,6 +33,9 @@ typedef struct serve_flags {
     bool prefix_cache, trust_tenant_header;
     int policy, batching; /* sl_sched_policy, sl_sched_batching */
     uint32_t age_s, batch, batch_window_ms, step_ms;
+    sl_flag_strings tenant_weight; /* NAME=N */
+    sl_service_weight weights[SL_FLAG_STRINGS_MAX];
+    char tenants[SL_FLAG_STRINGS_MAX][SL_SERVICE_TENANT_BYTES_MAX + 1]; /* their names */
 } serve_flags;
 
 /* --- logs ------------------------------------------------------------------------------------ */
@@ -141,6 +145,8 @@ static sl_service_options service_options(const serve_flags *f) {
                             .strict_api = f->strict_api,
                             .prefix_cache = f->prefix_cache,
                             .trust_tenant_header = f->trust_tenant_header,
+                            .weights = f->weights,
+                            .n_weights = f->tenant_weight.n,
                             .log_prompts = f->log_prompts,
                             .access_log = f->access_log,
                             .on_listening = on_listening,
@@ -281,6 +287,32 @@ static sl_status serve(const char *path, const serve_flags *f, sl_error *err) {
 }
 
 /* What the table of flags cannot say. */
+/* NAME=N, of each --tenant-weight. */
+static int parse_weights(serve_flags *f) {
+    if (f->tenant_weight.n > 0 && !f->trust_tenant_header) {
+        return sl_cmd_usage_error("serve", "--tenant-weight counts for tenants, whom only "
+                                           "--trust-tenant-header names: give both");
+    }
+    for (size_t i = 0; i < f->tenant_weight.n; i++) {
+        const char *text = f->tenant_weight.v[i], *equals = strrchr(text, '=');
+        char *end = NULL;
+        const size_t len = equals == NULL ? 0 : (size_t)(equals - text);
+        const bool digits = equals != NULL && equals[1] >= '0' && equals[1] <= '9';
+        const unsigned long weight = digits ? strtoul(equals + 1, &end, 10) : 0;
+        if (len == 0 || len > SL_SERVICE_TENANT_BYTES_MAX || weight < 1 ||
+            weight > SL_SCHED_WEIGHT_MAX || *end != '\0') {
+            return sl_cmd_usage_error(
+                "serve",
+                "--tenant-weight %s: it is NAME=N, a tenant's name and a number from 1 "
+                "to %d",
+                text, SL_SCHED_WEIGHT_MAX);
+        }
+        memcpy(f->tenants[i], text, len);
+        f->weights[i] = (sl_service_weight){f->tenants[i], (uint32_t)weight};
+    }
+    return SL_FLAGS_GO_ON;
+}
+
 static int check_flags(const serve_flags *f) {
     size_t len = f->alias != NULL ? strlen(f->alias) : 1;
     if (len == 0 || len > ALIAS_BYTES_MAX ||
@@ -391,6 +423,10 @@ int sl_cmd_serve(int argc, char **argv) {
          "The header X-Sluice-Tenant names a tenant, whose prompts share nothing with others'. "
          "Only behind a proxy that sets it.",
          0, 0, NULL},
+        {"--tenant-weight", NULL, SL_FLAG_STRINGS, &f.tenant_weight, "NAME=N",
+         "With --policy fair a tenant's share of the work beside those of others, which have 1 "
+         "(several times).",
+         0, 0, NULL},
         {"--strict-api", NULL, SL_FLAG_BOOL, &f.strict_api, NULL,
          "Refuse requests with unknown fields instead of ignoring these.", 0, 0, NULL},
         {"--access-log", NULL, SL_FLAG_BOOL, &f.access_log, NULL,
@@ -422,6 +458,7 @@ int sl_cmd_serve(int argc, char **argv) {
     const char *args[1];
     int code = sl_flags_parse(&command, argc, argv, args);
     code = code == SL_FLAGS_GO_ON ? check_flags(&f) : code;
+    code = code == SL_FLAGS_GO_ON ? parse_weights(&f) : code;
     if (code != SL_FLAGS_GO_ON) {
         return code;
     }

@@ -59,6 +59,7 @@ typedef struct sl_request {
     uint64_t deadline_ns; /* sl_clock_mono_ns; 0: none. Past it the end is ERROR, SL_ERR_LIMIT */
     int32_t priority;     /* the lower the sooner, if the policy looks at it */
     uint32_t tenant;      /* below sched.n_tenants */
+    uint32_t weight;      /* of the tenant from now on, at most SL_SCHED_WEIGHT_MAX; 0: 1 */
     bool shares;          /* the keys and values of a common beginning, with requests of its salt */
     uint64_t salt;
     void *user; /* the owner's own pointer, not looked at */

@@ -94,6 +94,7 @@ static void loop_admit(sl_runner *r, sl_handle h) {
                                    .shares = q->shares,
                                    .salt = q->salt};
     sl_error err = {0};
+    sl_sched_set_weight(r->sched, q->tenant, q->weight == 0 ? 1 : q->weight);
     const sl_status status = sl_sched_add(r->sched, slot, &sent, &err);
     if (status == SL_AGAIN) { /* submit keeps the bound, the scheduler's is wider */
         (void)SL_FAIL(&err, SL_ERR_INTERNAL, "the scheduler's queue is full");

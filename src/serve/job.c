@@ -172,6 +172,7 @@ static sl_status job_choice_fill(serve_choice *c, uint64_t seed, sl_api_error *e
     q->shares = j->shares;
     q->salt = j->salt;
     q->tenant = j->tenant;
+    q->weight = j->weight;
     q->priority = p->priority;
     q->user = c;
     return job_choice_arrays(c, q->max_tokens, e);

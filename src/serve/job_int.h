@@ -43,6 +43,7 @@ struct serve_job {
     bool has_params;
     bool shares; /* the beginning of its prompts, with jobs of this salt */
     uint64_t salt;
+    uint32_t weight; /* of the tenant */
     uint32_t tenant;
     sl_ids *prompts; /* [n_prompts] */
     size_t n_prompts;

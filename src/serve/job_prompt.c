@@ -136,6 +136,16 @@ static sl_status prompt_check_model(const serve_job *j, sl_api_error *e) {
                        sl_api_shown(sl_slice_of(model), shown), j->loop->service->model.name);
 }
 
+static uint32_t tenant_weight(const sl_service *s, sl_slice tenant) {
+    for (size_t i = 0; i < s->options.n_weights; i++) {
+        const sl_service_weight *w = &s->options.weights[i];
+        if (strlen(w->tenant) == tenant.len && memcmp(w->tenant, tenant.ptr, tenant.len) == 0) {
+            return w->weight;
+        }
+    }
+    return 1;
+}
+
 /* With whom the prompt's keys and values are shared: nobody, or who named the same tenant and salt.
  */
 static sl_status prompt_choose_salt(serve_job *j, const sl_http_request *r, sl_api_error *e) {
@@ -144,13 +154,14 @@ static sl_status prompt_choose_salt(serve_job *j, const sl_http_request *r, sl_a
     if (s->options.trust_tenant_header) {
         tenant = sl_http_request_header(r, "x-sluice-tenant");
     }
-    if (tenant.len > SERVE_TENANT_BYTES_MAX) {
+    if (tenant.len > SL_SERVICE_TENANT_BYTES_MAX) {
         return SL_API_BAD(e, NULL, "The header X-Sluice-Tenant may have %d bytes, but has %zu.",
-                          SERVE_TENANT_BYTES_MAX, tenant.len);
+                          SL_SERVICE_TENANT_BYTES_MAX, tenant.len);
     }
     j->shares = s->options.prefix_cache;
     j->salt = sl_serve_salt(&j->loop->salts, tenant, j->params.cache_salt).number;
     j->tenant = sl_serve_salt(&j->loop->tenants, tenant, (sl_slice){"", 0}).place;
+    j->weight = tenant_weight(s, tenant);
     return SL_OK;
 }
 

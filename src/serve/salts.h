@@ -12,8 +12,8 @@
 #include "serve/service.h"
 
 #define SERVE_SALTS_MAX (SL_SERVICE_TENANTS - 1)
-#define SERVE_TENANT_BYTES_MAX 128
-#define SERVE_SALT_BYTES_MAX (SERVE_TENANT_BYTES_MAX + SL_API_SALT_BYTES_MAX) /* both together */
+/* both together */
+#define SERVE_SALT_BYTES_MAX (SL_SERVICE_TENANT_BYTES_MAX + SL_API_SALT_BYTES_MAX)
 
 typedef struct serve_salt {
     uint64_t number, used;    /* used: when, counted in questions; 0: never */

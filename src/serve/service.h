@@ -20,7 +20,14 @@
 
 typedef struct sl_service sl_service;
 
+#define SL_SERVICE_TENANT_BYTES_MAX 128 /* of a tenant's name */
 #define SL_SERVICE_TENANTS 1025 /* for sl_runner_options.sched: names known at once, and no name */
+
+/* A tenant's share of the work beside the others', with the policy that looks at it. */
+typedef struct sl_service_weight {
+    const char *tenant;
+    uint32_t weight; /* 1 .. SL_SCHED_WEIGHT_MAX */
+} sl_service_weight;
 
 typedef struct sl_service_options {
     const char *version; /* of the program, for /metrics */
@@ -34,6 +41,8 @@ typedef struct sl_service_options {
     bool strict_api;             /* unknown request fields are errors */
     bool prefix_cache;           /* prompts that begin alike are computed once */
     bool trust_tenant_header;    /* X-Sluice-Tenant names who does not share with others */
+    const sl_service_weight *weights; /* [n_weights] of tenants; of others 1. Borrowed */
+    size_t n_weights;
     bool log_prompts, access_log;
     /* Called once the port is open. */
     void (*on_listening)(void *user, uint16_t port);

@@ -73,6 +73,35 @@ def test_tenants_take_turns(tiny_model):
         assert not passes(s, {}, {}, ("c", "c"))
 
 
+def first_answers(s, n, tenants):
+    """Behind a long request waits one of each of these tenants: whose are the first n answered."""
+    first = s.post_raw("/v1/completions", LONG, tenant="other")
+    s.wait_for(lambda m: m["sluice_requests_running"] == 1, "the first one")
+    waiting = {}
+    for i, tenant in enumerate(tenants):
+        waiting[s.post_raw("/v1/completions", {**LONG, "max_tokens": 1000}, tenant=tenant)] = tenant
+        wait_for_queue(s, i + 1)
+    first.close()
+    answered = []
+    while len(answered) < n:
+        ready, _, _ = select.select(list(waiting), [], [], WAIT_S)
+        assert ready
+        answered += [waiting.pop(one) for one in ready]
+    for one in waiting:
+        one.close()
+    s.wait_idle()
+    return sorted(answered)
+
+
+def test_tenants_of_weight(tiny_model):
+    tenants = ["a", "b"] * 4
+    fair = (*ONE, "--policy", "fair", "--trust-tenant-header")
+    with Server(tiny_model, *fair, "--tenant-weight", "a=3", "--tenant-weight", "x=y=2") as s:
+        assert first_answers(s, 4, tenants) == ["a", "a", "a", "b"]
+    with Server(tiny_model, *fair) as s:
+        assert first_answers(s, 4, tenants) == ["a", "a", "b", "b"]
+
+
 @pytest.mark.parametrize("priority", [1001, -1001, 0.5, "high"])
 def test_bad_priorities(tiny_model, priority):
     with Server(tiny_model, *ONE) as s:

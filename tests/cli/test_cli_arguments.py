@@ -307,3 +307,10 @@ def test_reader_that_leaves(smollm2):
     p.stdout.close()
     assert p.wait(60) == 1
     one_sentence(p.stderr.read().decode(), "Broken pipe")
+
+
+def test_tenant_weights(tiny):
+    for text in ("a", "a=", "=3", "a=0", "a=1001", "a=3x", "a=-1", "b" * 129 + "=1", "a=99999999999999999999"):
+        misused(sluice("serve", tiny, "--trust-tenant-header", "--tenant-weight", text),
+                f"--tenant-weight {text}: it is NAME=N")
+    misused(sluice("serve", tiny, "--tenant-weight", "a=3"), "--trust-tenant-header")
