@@ -62,7 +62,7 @@ def chats():
       "static batches of 8", 30)
 def static_batching():
     memory = ("--kv-memory", str(8 * 8192 * KV_TOKEN_BYTES), "--ctx", 8192)
-    work = ("--users", 64, "--requests", 96, "--prompt", 64, "--gen", "500,10,2000")
+    work = ("--users", 32, "--requests", 64, "--prompt", 64, "--gen", "500,10,2000")
     ratio, ours, static = paired(lambda f: f["output_tps"], lambda: served(memory, *work),
                                  lambda: served((*memory, "--batching", "static", "--batch", 8), *work),
                                  pairs=3)
