@@ -119,7 +119,9 @@ static void keep_record(traffic_run *run, traffic_chat *chat) {
     out->gaps = gaps;
     chat->now.gap_begin = out->n_gaps;
     chat->now.n_gaps = (uint32_t)chat->n_gaps;
-    memcpy(out->gaps + out->n_gaps, chat->gaps, chat->n_gaps * sizeof(float));
+    if (chat->n_gaps > 0) {
+        memcpy(out->gaps + out->n_gaps, chat->gaps, chat->n_gaps * sizeof(float));
+    }
     out->n_gaps += chat->n_gaps;
     out->records[out->n++] = chat->now;
 }

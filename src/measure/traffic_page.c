@@ -121,7 +121,9 @@ sl_status sl_traffic_print_html(const sl_traffic_result *r, const sl_traffic_fig
         }
     }
     plot_shares(out, "Requests whose first token came within a time", seconds, n);
-    memcpy(seconds, r->gaps, r->n_gaps * sizeof(*seconds));
+    if (r->n_gaps > 0) {
+        memcpy(seconds, r->gaps, r->n_gaps * sizeof(*seconds));
+    }
     plot_shares(out, "Tokens that came within a time after the one before", seconds, r->n_gaps);
     n = 0;
     for (size_t i = 0; i < r->n; i++) {

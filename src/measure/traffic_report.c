@@ -85,7 +85,9 @@ sl_status sl_traffic_figures_of(const sl_traffic_result *r, const sl_traffic_lim
     out->first = spread_of(first, n_first);
     out->later_first = spread_of(later, n_later);
     out->whole = spread_of(whole, n_whole);
-    memcpy(first, r->gaps, r->n_gaps * sizeof(*first));
+    if (r->n_gaps > 0) {
+        memcpy(first, r->gaps, r->n_gaps * sizeof(*first));
+    }
     out->gap = spread_of(first, r->n_gaps);
     const double wall = r->wall_s > 0.0 ? r->wall_s : 1.0;
     out->output_tps = (double)out->n_output / wall;
