@@ -47,7 +47,7 @@ struct traffic_run {
     size_t records_room, gaps_room;
     traffic_chat *chats; /* [n_chats] of a closed loop the users, else one per item */
     size_t n_chats, next_item, n_busy;
-    double begin_s;
+    double begin_s, last_begin_s; /* last: of the request that began last */
     bool ending;
     sl_error *err;
     sl_status status;
@@ -225,8 +225,7 @@ static void chat_begin(traffic_chat *chat, size_t item, double due_s) {
 /* The next thing that this chat has to say, if there is one. */
 static void chat_go_on(traffic_chat *chat) {
     traffic_run *run = chat->run;
-    const bool answered = chat->now.status == 200 && chat->now.error[0] == '\0';
-    if (answered && chat->turn + 1 < run->o->n_turns) {
+    if (sl_traffic_is_ok(&chat->now) && chat->turn + 1 < run->o->n_turns) {
         chat->turn++;
         chat_send(chat, now_s(run));
     } else if (run->o->n_users > 0 && run->next_item < run->o->n_items) {
@@ -263,7 +262,9 @@ static void chat_send(traffic_chat *chat, double due_s) {
     sl_buf body;
     sl_error err;
     sl_buf_init(&body, TRAFFIC_BODY_MAX);
-    chat->now = (sl_traffic_record){.due_s = due_s, .begin_s = now_s(run), .turn = chat->turn};
+    run->last_begin_s = now_s(run);
+    chat->now = (sl_traffic_record){
+        .due_s = due_s, .begin_s = run->last_begin_s, .turn = chat->turn};
     chat->n_gaps = 0;
     sl_buf_clear(&chat->pending);
     sl_status status = sl_traffic_prompt_body(&chat->prompt, o, chat->item, chat->turn,
@@ -330,11 +331,7 @@ static void on_look(uv_timer_t *look) {
         cut_off(run, "the run was stopped");
         return;
     }
-    double last = 0.0; /* when something began last */
-    for (size_t i = 0; i < run->n_chats; i++) {
-        last = run->chats[i].now.begin_s > last ? run->chats[i].now.begin_s : last;
-    }
-    if (run->n_busy > 0 && now_s(run) - last > o->timeout_s) {
+    if (run->n_busy > 0 && now_s(run) - run->last_begin_s > o->timeout_s) {
         cut_off(run, "no end within the time allowed");
     }
 }

@@ -51,6 +51,10 @@ typedef struct sl_traffic_record {
     char error[96];
 } sl_traffic_record;
 
+static inline bool sl_traffic_is_ok(const sl_traffic_record *r) {
+    return r->status == 200 && r->error[0] == '\0';
+}
+
 typedef struct sl_traffic_result {
     sl_traffic_record *records; /* [n], in the order of their ends */
     size_t n;
@@ -89,6 +93,7 @@ typedef struct sl_traffic_figures {
     sl_traffic_spread first, later_first, gap, whole;
 } sl_traffic_figures;
 
+void sl_traffic_sort(float *seconds, size_t n); /* the smallest first */
 SL_NODISCARD sl_status sl_traffic_figures_of(const sl_traffic_result *r,
                                              const sl_traffic_limits *limits,
                                              sl_traffic_figures *out, sl_error *err);

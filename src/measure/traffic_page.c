@@ -1,5 +1,4 @@
 /* A load run drawn: one HTML page that needs nothing else. See traffic.h. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -7,11 +6,6 @@
 #include "measure/traffic.h"
 
 enum { PLOT_WIDTH = 640, PLOT_HEIGHT = 220, PLOT_POINTS = 200, PLOT_LEFT = 60, PLOT_LOW = 30 };
-
-static int by_size(const void *a, const void *b) {
-    const float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
 
 static void text_append(sl_buf *out, const char *text) {
     for (; *text != '\0'; text++) {
@@ -59,7 +53,7 @@ static void plot_shares(sl_buf *out, const char *title, float *seconds, size_t n
     if (n == 0) {
         return;
     }
-    qsort(seconds, n, sizeof(*seconds), by_size);
+    sl_traffic_sort(seconds, n);
     const double most = (double)seconds[n - 1];
     plot_begin(out, title, " ms", 1e3 * most, " %", 100.0);
     for (size_t i = 0; i <= PLOT_POINTS; i++) {

@@ -13,6 +13,10 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+void sl_traffic_sort(float *seconds, size_t n) {
+    qsort(seconds, n, sizeof(*seconds), by_size);
+}
+
 /* The smallest element that a share of all does not exceed. */
 static double at_share(const float *sorted, size_t n, double share) {
     const size_t i = (size_t)ceil(share * (double)n);
@@ -25,7 +29,7 @@ static sl_traffic_spread spread_of(float *seconds, size_t n) {
     if (n == 0) {
         return (sl_traffic_spread){0};
     }
-    qsort(seconds, n, sizeof(*seconds), by_size);
+    sl_traffic_sort(seconds, n);
     for (size_t i = 0; i < n; i++) {
         sum += (double)seconds[i];
     }
@@ -37,15 +41,11 @@ static sl_traffic_spread spread_of(float *seconds, size_t n) {
                                .max = 1e3 * (double)seconds[n - 1]};
 }
 
-static bool is_ok(const sl_traffic_record *r) {
-    return r->status == 200 && r->error[0] == '\0';
-}
-
 static bool is_good(const sl_traffic_record *r, const sl_traffic_limits *limits) {
     const double first_ms = 1e3 * (r->first_s - r->due_s);
     const double gap_ms = r->n_output < 2 ? 0.0
                                           : 1e3 * (r->end_s - r->first_s) / (r->n_output - 1.0);
-    return is_ok(r) && (limits->ttft_ms == 0.0 || first_ms <= limits->ttft_ms) &&
+    return sl_traffic_is_ok(r) && (limits->ttft_ms == 0.0 || first_ms <= limits->ttft_ms) &&
            (limits->gap_ms == 0.0 || gap_ms <= limits->gap_ms);
 }
 
@@ -66,7 +66,7 @@ sl_status sl_traffic_figures_of(const sl_traffic_result *r, const sl_traffic_lim
     for (size_t i = 0; i < r->n; i++) {
         const sl_traffic_record *one = &r->records[i];
         out->n_good += is_good(one, limits);
-        if (!is_ok(one)) {
+        if (!sl_traffic_is_ok(one)) {
             out->n_failed++;
             continue;
         }
@@ -102,17 +102,18 @@ sl_status sl_traffic_figures_of(const sl_traffic_result *r, const sl_traffic_lim
 
 /* The first reason of a failure, and how many have it. */
 static void print_failures(const sl_traffic_result *r, sl_buf *out) {
+    const sl_traffic_record *first = NULL;
+    size_t n = 0;
     for (size_t i = 0; i < r->n; i++) {
         const sl_traffic_record *one = &r->records[i];
-        size_t n = 0;
-        for (size_t j = 0; j < r->n; j++) {
-            n += !is_ok(&r->records[j]) && strcmp(one->error, r->records[j].error) == 0;
+        if (!sl_traffic_is_ok(one)) {
+            first = first == NULL ? one : first;
+            n += strcmp(one->error, first->error) == 0;
         }
-        if (!is_ok(one)) {
-            (void)sl_buf_printf(out, "failed    %zu with status %d: %s\n", n, one->status,
-                                one->error);
-            return;
-        }
+    }
+    if (first != NULL) {
+        (void)sl_buf_printf(out, "failed    %zu with status %d: %s\n", n, first->status,
+                            first->error);
     }
 }
 

@@ -79,6 +79,21 @@ static void link_end(http_link *l, const char *error, bool keep) {
     }
 }
 
+/* A connection that is not yet made; NULL without memory. */
+static http_link *link_new(sl_http_client *c) {
+    http_link *l = sl_alloc_zero(1, sizeof(*l));
+    if (l == NULL || uv_tcp_init(c->loop, &l->tcp) < 0) {
+        sl_free(l);
+        return NULL;
+    }
+    l->client = c;
+    l->tcp.data = l;
+    sl_buf_init(&l->out, CLIENT_REQUEST_MAX);
+    l->next = c->links;
+    c->links = l;
+    return l;
+}
+
 /* The connection is over. A request that a kept connection did not answer with one byte met the
  * server's end of it, and goes out again on a new one. */
 static void link_over(http_link *l, const char *error) {
@@ -86,31 +101,19 @@ static void link_over(http_link *l, const char *error) {
         link_close(l);
         return;
     }
-    if (l->is_used && !l->is_answered && !l->client->closing) {
-        sl_error err;
-        void *call = l->call;
-        sl_buf out = l->out;
-        l->busy = false;
-        sl_buf_init(&l->out, CLIENT_REQUEST_MAX);
-        link_close(l);
-        http_link *again = sl_alloc_zero(1, sizeof(*again));
-        if (again != NULL && uv_tcp_init(l->client->loop, &again->tcp) == 0) {
-            again->client = l->client;
-            again->call = call;
-            again->out = out;
-            again->tcp.data = again;
-            again->next = l->client->links;
-            l->client->links = again;
-            link_start(again);
-            return;
-        }
-        (void)SL_FAIL(&err, SL_ERR_MEMORY, "no memory for a connection");
-        sl_free(again);
-        sl_buf_deinit(&out);
-        l->client->options.on_end(call, 0, err.message);
+    const bool again = l->is_used && !l->is_answered && !l->client->closing;
+    http_link *new_one = again ? link_new(l->client) : NULL;
+    if (new_one == NULL) {
+        link_end(l, error, false);
         return;
     }
-    link_end(l, error, false);
+    const sl_buf empty = new_one->out;
+    new_one->call = l->call;
+    new_one->out = l->out;
+    l->out = empty;
+    l->busy = false;
+    link_close(l);
+    link_start(new_one);
 }
 
 /* --- answers ---------------------------------------------------------------------------------- */
@@ -230,19 +233,10 @@ sl_status sl_http_client_post(sl_http_client *c, const char *path, const char *b
     }
     const bool is_new = l == NULL;
     if (is_new) {
-        l = sl_alloc_zero(1, sizeof(*l));
+        l = link_new(c);
         if (l == NULL) {
             return SL_FAIL(err, SL_ERR_MEMORY, "no memory for a connection");
         }
-        if (uv_tcp_init(c->loop, &l->tcp) < 0) {
-            sl_free(l);
-            return SL_FAIL(err, SL_ERR_IO, "no further connection can be made");
-        }
-        l->client = c;
-        l->tcp.data = l;
-        sl_buf_init(&l->out, CLIENT_REQUEST_MAX);
-        l->next = c->links;
-        c->links = l;
     }
     if (request_write(c, path, body, len, &l->out) != SL_OK) {
         link_close(l);

@@ -120,6 +120,7 @@ class Scripted(http.server.BaseHTTPRequestHandler):
         self.chunk(b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}\n\n')
         self.chunk(b"data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")
+        self.close_connection = self.mode == "hangs up"  # without having said so
 
 
 @pytest.fixture
@@ -149,6 +150,11 @@ def test_bad_servers(scripted):
     Scripted.mode = "leaves"
     done = load(scripted, "--requests", 2, "--users", 2, code=1)
     assert "failed    2 with status 200: the server closed the connection" in done.stdout
+
+
+def test_a_connection_that_ended_meanwhile_is_no_failure(scripted):
+    Scripted.mode = "hangs up"
+    assert figures(scripted, "--requests", 12, "--users", 3)["answered"] == 12
 
 
 def test_nobody_there():

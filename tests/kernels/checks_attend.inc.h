@@ -1,6 +1,6 @@
 /* Checks of attention and of page writing. Part of test_kernels.c. */
 
-enum { ATTEND_GROUP_MAX = 128 };
+enum { ATTEND_GROUP_MAX = 128, ATTEND_D_MAX = 576 };
 
 /* What a call is asked for. */
 typedef struct attend_shape {
@@ -201,16 +201,17 @@ static void query_row(sl_kv_type type, const float *q, uint32_t d, double *out) 
     }
 }
 
-/* Head h of row r by the definition in kernels.h, in double, all keys at once. Queries are not
- * rounded. */
-static void attend_exact(const attend_case *c, const attend_shape *s, uint32_t r, uint32_t h,
-                         float *out) {
-    enum { D_MAX = 576 };
+/* Head h of row r by the definition in kernels.h, in double, all keys at once. q: the query, whose
+ * products with keys are multiplied by `scale`; `as`: what becomes of an element of a key or value.
+ * Returns the largest magnitude of a value seen. */
+static double attend_by_definition(const attend_case *c, const attend_shape *s, uint32_t r,
+                                   uint32_t h, const double *q, double scale, double (*as)(double),
+                                   double *o) {
     const sl_attend *a = &c->a;
     const uint32_t p = s->pos0 + r, end = s->n_keys ? s->n_keys : p + 1;
-    double sum = a->sinks ? exp((double)a->sinks[h]) : 0.0;
-    double q[D_MAX], row[D_MAX], o[D_MAX] = {0.0};
-    query_row(s->type, a->q + r * a->q_stride + (size_t)h * s->d_k, s->d_k, q);
+    double sum = a->sinks ? exp((double)a->sinks[h]) : 0.0, largest = 0.0;
+    double row[ATTEND_D_MAX];
+    memset(o, 0, s->d_v * sizeof(*o));
     for (uint32_t t = 0; t < end; t++) {
         if (s->window && !s->n_keys && t + s->window <= p) {
             continue;
@@ -219,19 +220,37 @@ static void attend_exact(const attend_case *c, const attend_shape *s, uint32_t r
         double score = 0.0;
         key_row(s->type, page + a->k_offset, s->d_k, t % 32, row);
         for (uint32_t i = 0; i < s->d_k; i++) {
-            score += q[i] * row[i];
+            score += q[i] * as(row[i]);
         }
-        score *= (double)a->scale;
+        score *= scale;
         score = s->softcap != 0.0f ? (double)s->softcap * tanh(score / (double)s->softcap) : score;
         score += a->slopes ? (double)a->slopes[h] * ((double)t - (double)p) : 0.0;
         sum += exp(score);
         value_row(s->type, page + a->v_offset, s->d_v, t % 32, row);
         for (uint32_t j = 0; j < s->d_v; j++) {
-            o[j] += exp(score) * row[j];
+            const double value = as(row[j]);
+            o[j] += exp(score) * value;
+            largest = fabs(value) > largest ? fabs(value) : largest;
         }
     }
     for (uint32_t j = 0; j < s->d_v; j++) {
-        out[j] = (float)(o[j] / sum);
+        o[j] /= sum;
+    }
+    return largest;
+}
+
+static double as_it_is(double x) {
+    return x;
+}
+
+/* Queries are not rounded. */
+static void attend_exact(const attend_case *c, const attend_shape *s, uint32_t r, uint32_t h,
+                         float *out) {
+    double q[ATTEND_D_MAX], o[ATTEND_D_MAX];
+    query_row(s->type, c->a.q + r * c->a.q_stride + (size_t)h * s->d_k, s->d_k, q);
+    (void)attend_by_definition(c, s, r, h, q, (double)c->a.scale, as_it_is, o);
+    for (uint32_t j = 0; j < s->d_v; j++) {
+        out[j] = (float)o[j];
     }
 }
 

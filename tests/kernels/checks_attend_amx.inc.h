@@ -14,43 +14,14 @@ static double bfloat_rounded(double x) {
  * weights are not rounded. Returns the largest magnitude of a value seen. */
 static double attend_amx_exact(const attend_case *c, const attend_shape *s, uint32_t r, uint32_t h,
                                double *o) {
-    enum { D_MAX = 576 };
     const double log2_e = 1.4426950408889634;
-    const sl_attend *a = &c->a;
-    const uint32_t p = s->pos0 + r, end = s->n_keys ? s->n_keys : p + 1;
-    double sum = a->sinks ? exp((double)a->sinks[h]) : 0.0, largest = 0.0;
-    double q[D_MAX], row[D_MAX];
+    double q[ATTEND_D_MAX];
     for (uint32_t i = 0; i < s->d_k; i++) {
-        const float scaled = a->q[r * a->q_stride + (size_t)h * s->d_k + i] *
-                             (a->scale * (float)log2_e);
+        const float scaled = c->a.q[r * c->a.q_stride + (size_t)h * s->d_k + i] *
+                             (c->a.scale * (float)log2_e);
         q[i] = bfloat_rounded((double)scaled);
     }
-    memset(o, 0, s->d_v * sizeof(*o));
-    for (uint32_t t = 0; t < end; t++) {
-        if (s->window && !s->n_keys && t + s->window <= p) {
-            continue;
-        }
-        const uint8_t *page = a->store + (size_t)a->table[t / 32] * a->page_bytes;
-        double score = 0.0;
-        key_row(s->type, page + a->k_offset, s->d_k, t % 32, row);
-        for (uint32_t i = 0; i < s->d_k; i++) {
-            score += q[i] * bfloat_rounded(row[i]);
-        }
-        score /= log2_e;
-        score = s->softcap != 0.0f ? (double)s->softcap * tanh(score / (double)s->softcap) : score;
-        score += a->slopes ? (double)a->slopes[h] * ((double)t - (double)p) : 0.0;
-        sum += exp(score);
-        value_row(s->type, page + a->v_offset, s->d_v, t % 32, row);
-        for (uint32_t j = 0; j < s->d_v; j++) {
-            const double value = bfloat_rounded(row[j]);
-            o[j] += exp(score) * value;
-            largest = fabs(value) > largest ? fabs(value) : largest;
-        }
-    }
-    for (uint32_t j = 0; j < s->d_v; j++) {
-        o[j] /= sum;
-    }
-    return largest;
+    return attend_by_definition(c, s, r, h, q, 1.0 / log2_e, bfloat_rounded, o);
 }
 
 /* A table whose plain entries are those on tiles, for what checks any of them. */

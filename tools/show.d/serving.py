@@ -40,22 +40,23 @@ def simulator():
     return showlib.unit_test("test_sim_sched")
 
 
+def against_cache_off(figure, limit, *work):
+    ratio, ours, off = paired(figure, lambda: served((), *work), lambda: served(("--no-prefix-cache",), *work))
+    return f"{ours:.0f} ms with, {off:.0f} ms without: {ratio:.3f} x ({PAIRS} pairs)", ratio <= limit
+
+
 @line("shared-prompt", "64 requests at once, one 1,500-token beginning: TTFT p50 at most 0.1 x of that "
       "with the cache off", 6)
 def shared_prompt():
-    work = ("--users", 64, "--requests", 64, "--shared", 1500, "--prompt", 1532, "--gen", 16)
-    ratio, ours, off = paired(lambda f: f["ttft_ms"]["p50"], lambda: served((), *work),
-                              lambda: served(("--no-prefix-cache",), *work))
-    return f"{ours:.0f} ms with, {off:.0f} ms without: {ratio:.3f} x ({PAIRS} pairs)", ratio <= 0.1
+    return against_cache_off(lambda f: f["ttft_ms"]["p50"], 0.1, "--users", 64, "--requests", 64, "--shared", 1500,
+                             "--prompt", 1532, "--gen", 16)
 
 
 @line("chats", "8-turn chats of 200-token messages and answers: mean TTFT of turns 2 to 8 at most 0.4 x of "
-      "that with the cache off", 8)
+      "that with the cache off", 15)
 def chats():
-    work = ("--users", 8, "--requests", 8, "--turns", 8, "--prompt", 200, "--gen", 200)
-    ratio, ours, off = paired(lambda f: f["later_ttft_ms"]["mean"], lambda: served((), *work),
-                              lambda: served(("--no-prefix-cache",), *work))
-    return f"{ours:.0f} ms with, {off:.0f} ms without: {ratio:.2f} x ({PAIRS} pairs)", ratio <= 0.4
+    return against_cache_off(lambda f: f["later_ttft_ms"]["mean"], 0.4, "--users", 8, "--requests", 8, "--turns", 8,
+                             "--prompt", 200, "--gen", 200)
 
 
 @line("static-batching", "callers that want 500, 10 and 2,000 tokens, equal memory: at least 3 x the output of "
