@@ -33,7 +33,7 @@ typedef struct run_flags {
     float temperature, top_p, min_p;
     uint32_t top_k;
     uint64_t seed;
-    bool raw, ignore_eos, json;
+    bool raw, ignore_eos, json, speculate;
 } run_flags;
 
 /* What a run owns while it lasts. */
@@ -44,6 +44,8 @@ typedef struct run_state {
     sl_buf prompt_text; /* contents of --file */
     sl_ids prompt;
     int32_t *out_ids;
+    sl_ngram ngram;
+    void *ngram_memory;
     sl_buf text; /* all that was given out */
     sl_detokenizer detok;
     uint32_t n_seen; /* ids that were looked at; those beyond a stop string are not */
@@ -318,6 +320,16 @@ static sl_status submit(run_state *s, sl_handle *out, sl_error *err) {
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for %" PRIu32 " tokens", r->max_tokens);
     }
     r->out_ids = s->out_ids;
+    if (f->speculate) {
+        const sl_ngram_text text = {r->prompt_ids, r->out_ids, r->n_prompt};
+        s->ngram_memory = sl_alloc(sl_ngram_bytes(r->n_prompt + r->max_tokens));
+        if (s->ngram_memory == NULL) {
+            return SL_FAIL(err, SL_ERR_MEMORY, "no memory for the index of the prompt");
+        }
+        sl_ngram_init(&s->ngram, s->ngram_memory, r->n_prompt + r->max_tokens);
+        sl_ngram_grow(&s->ngram, &text, r->n_prompt);
+        r->ngram = &s->ngram;
+    }
     return sl_runner_submit(s->runner, *out, err);
 }
 
@@ -326,7 +338,7 @@ static sl_status open_engine(run_state *s, sl_error *err) {
     const run_flags *f = s->f;
     sl_engine_options options = sl_load_options(&f->load);
     options.ctx_max = ctx_of(s);
-    options.runs_max = 1;
+    options.runs_max = 1 + (f->speculate ? SL_RUNNER_DRAFT_MAX : 0); /* rows of logits */
     uint32_t room = options.ctx_max - (uint32_t)s->prompt.n;
     uint32_t n = s->f->n != 0 && s->f->n < room ? s->f->n : room;
     sl_status status = sl_load_fit_kv(&s->l, 1, s->prompt.n + n, &options, err);
@@ -352,6 +364,7 @@ static sl_status run_all(run_state *s, const char *path, sl_error *err) {
     sl_calibrated calibrated;
     sl_calibrated_find(&calibrated, &s->l, &f->load);
     sl_runner_options ro = {.n_slots = 1};
+    ro.cost = calibrated.cost.n_points > 0 ? &calibrated.cost : NULL;
     ro.n_eog_ids = sl_tokenizer_eog(s->l.tokenizer, &ro.eog_ids);
     SL_TRY(sl_runner_create(s->l.engine, &ro, &s->runner, err));
     sl_handle h;
@@ -383,6 +396,7 @@ static int run(const char *path, const run_flags *f) {
     sl_ids_deinit(&s.prompt);
     sl_buf_deinit(&s.text);
     sl_free(s.out_ids);
+    sl_free(s.ngram_memory);
     if (sl_interrupted()) {
         return SL_EXIT_INTERRUPTED;
     }
@@ -420,7 +434,7 @@ static int check_flags(const run_flags *f) {
 
 int sl_cmd_run(int argc, char **argv) {
     /* lint: long because it is the table of flags, their help included */
-    run_flags f = {.temperature = 0.0f, .top_p = 1.0f};
+    run_flags f = {.temperature = 0.0f, .top_p = 1.0f, .speculate = true};
     const sl_flag flags[] = {
         {"--prompt", "-p", SL_FLAG_STRING, &f.prompt, "TEXT", "What to say to the model.", 0, 0,
          NULL},
@@ -450,6 +464,11 @@ int sl_cmd_run(int argc, char **argv) {
          "Only tokens at least P times as likely as the likeliest (default: 0).", 0, 1, NULL},
         {"--seed", NULL, SL_FLAG_U64, &f.seed, "N", "Seed of the random numbers (default: 0).", 0,
          0, NULL},
+        {"--speculate", NULL, SL_FLAG_BOOL, &f.speculate, NULL,
+         "Guess from the text so far what follows, and compute some guesses with the next token "
+         "where that is faster; the answer does not change (default; --no-speculate: one token at "
+         "a time).",
+         0, 0, NULL},
         {"--json", NULL, SL_FLAG_BOOL, &f.json, NULL,
          "One JSON object at the end: prompt_ids, ids, text, finish_reason, timings.", 0, 0, NULL},
         {"--quiet", "-q", SL_FLAG_BOOL, &f.load.quiet, NULL,

@@ -30,7 +30,7 @@ typedef struct serve_flags {
     uint32_t header_timeout_s, body_timeout_s, idle_timeout_s, write_timeout_s;
     sl_flag_size body_max, output_max;
     bool strict_api, log_prompts, access_log, log_json, calibrate;
-    bool prefix_cache, trust_tenant_header;
+    bool prefix_cache, speculate, trust_tenant_header;
     int policy, batching; /* sl_sched_policy, sl_sched_batching */
     uint32_t age_s, batch, batch_window_ms, step_ms;
     sl_flag_strings tenant_weight; /* NAME=N */
@@ -144,6 +144,7 @@ static sl_service_options service_options(const serve_flags *f) {
                             .request_timeout_ms = f->request_timeout_s * 1000ull,
                             .strict_api = f->strict_api,
                             .prefix_cache = f->prefix_cache,
+                            .speculate = f->speculate,
                             .trust_tenant_header = f->trust_tenant_header,
                             .weights = f->weights,
                             .n_weights = f->tenant_weight.n,
@@ -337,6 +338,7 @@ int sl_cmd_serve(int argc, char **argv) {
                      .access_log = true,
                      .calibrate = true,
                      .prefix_cache = true,
+                     .speculate = true,
                      .batch_window_ms = 10};
     const sl_flag flags[] = {
         {"--host", NULL, SL_FLAG_STRING, &f.host, "ADDRESS",
@@ -398,6 +400,11 @@ int sl_cmd_serve(int argc, char **argv) {
         {"--prefix-cache", NULL, SL_FLAG_BOOL, &f.prefix_cache, NULL,
          "Compute what prompts have in common at their beginning once, and keep it while there is "
          "room (default; --no-prefix-cache: each prompt is computed whole).",
+         0, 0, NULL},
+        {"--speculate", NULL, SL_FLAG_BOOL, &f.speculate, NULL,
+         "Guess from a request's own text what follows, and compute some guesses with its tokens "
+         "where that is faster; answers do not change (default; --no-speculate: one token at a "
+         "time).",
          0, 0, NULL},
         {"--policy", NULL, SL_FLAG_CHOICE, &f.policy, NULL,
          "Who comes first (default: fifo, as they came). priority: the requests' \"priority\", "

@@ -99,13 +99,13 @@ static sl_status runner_make_sampling(sl_runner *r, const sl_runner_options *opt
     const uint32_t runs_max = sl_engine_runs_max(r->engine);
     r->n_workers = sl_pool_n_threads(sl_engine_pool(r->engine));
     r->samplers = sl_alloc_zero(r->n_workers, sizeof(sl_sampler *));
-    r->logits_slots = sl_alloc_zero(runs_max, sizeof(*r->logits_slots));
+    r->rows = sl_alloc_zero(runs_max, sizeof(*r->rows));
     r->tops = sl_alloc_zero(runs_max, sizeof(*r->tops));
     r->sample_rows = sl_alloc_zero(runs_max, sizeof(*r->sample_rows));
     r->sampled = sl_alloc_zero(runs_max, sizeof(*r->sampled));
     r->eog_bits = sl_alloc_zero(r->n_vocab / 64 + 1, sizeof(*r->eog_bits));
-    if (r->samplers == NULL || r->logits_slots == NULL || r->tops == NULL ||
-        r->sample_rows == NULL || r->sampled == NULL || r->eog_bits == NULL) {
+    if (r->samplers == NULL || r->rows == NULL || r->tops == NULL || r->sample_rows == NULL ||
+        r->sampled == NULL || r->eog_bits == NULL) {
         return SL_FAIL(err, SL_ERR_MEMORY, "no memory for sampling %" PRIu32 " rows", runs_max);
     }
     for (uint32_t i = 0; i < r->n_workers; i++) {
@@ -174,7 +174,7 @@ void sl_runner_free(sl_runner *r) {
     sl_kv_free(r->kv);
     sl_mpsc_free(r->submitted);
     sl_free(r->samplers);
-    sl_free(r->logits_slots);
+    sl_free(r->rows);
     sl_free(r->tops);
     sl_free(r->sample_rows);
     sl_free(r->sampled);

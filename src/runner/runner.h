@@ -19,6 +19,7 @@
 #include "engine/engine.h"
 #include "plan/cost.h"
 #include "sample/sampler.h"
+#include "sample/spec/ngram.h"
 #include "sched/sched.h"
 
 typedef struct sl_runner sl_runner;
@@ -28,6 +29,7 @@ typedef uint64_t sl_handle;
 #define SL_HANDLE_NONE 0u
 
 #define SL_STOP_IDS_MAX 64
+#define SL_RUNNER_DRAFT_MAX 32 /* guesses of one request in a step */
 #define SL_TOP_LOGPROBS_MAX SL_SAMPLE_TOP_MAX
 
 typedef enum sl_finish {
@@ -51,6 +53,9 @@ typedef struct sl_request {
     /* With the prompt in it, if sl_sample_needs_history(&sample); else NULL. The engine thread's
      * until the finish. */
     sl_sample_history *history;
+    /* With the prompt in it: guesses from the text that may make it faster, and change nothing
+     * else; NULL: none. The engine thread's until the finish. */
+    sl_ngram *ngram;
     uint32_t choice;         /* number of the choice: enters the random numbers */
     bool ignore_eos;         /* end-of-generation tokens are ordinary tokens */
     const int32_t *stop_ids; /* further tokens that end it (at most SL_STOP_IDS_MAX) */
@@ -75,6 +80,7 @@ typedef struct sl_request {
     atomic_int finish; /* sl_finish; set last, nothing is written after it */
     sl_error error;    /* valid when finish is SL_FINISH_ERROR */
     uint32_t n_cached; /* prompt tokens that were there already; valid once n_out is not 0 */
+    atomic_uint_fast32_t n_drafted, n_accepted; /* guesses that were computed; that came true */
     uint64_t t_submit_ns, t_start_ns /* first step that held it */, t_first_ns, t_end_ns;
 } sl_request;
 
@@ -109,6 +115,7 @@ typedef struct sl_runner_options {
 typedef struct sl_runner_stats {
     atomic_uint_fast64_t requests, finished_stop, finished_length, cancelled, failed, rejected;
     atomic_uint_fast64_t prompt_tokens, generated_tokens, steps, step_ns, step_rows;
+    atomic_uint_fast64_t drafted_tokens, accepted_tokens;
     atomic_uint_fast64_t cached_tokens, holds; /* of prompts; times that pages ran out for one */
     /* Gauges; n_running counts those on hold, too. */
     atomic_uint_fast64_t n_running, n_on_hold, pages_used, pages_cached, pages_total;

@@ -34,6 +34,14 @@ typedef struct runner_slot {
     sl_request request;
 } runner_slot;
 
+#define RUNNER_DRAFT_RATES 3
+
+/* Guesses of what follows, in one request (runner_draft.c). */
+typedef struct runner_drafts {
+    double rates[RUNNER_DRAFT_RATES]; /* how often they came true of late, by the match's length */
+    uint32_t match_len;               /* of the newest guess; 0: there is none */
+} runner_drafts;
+
 /* What the engine thread remembers of a submitted request, so that it need not look at the slot
  * once `finish` is set and the owner may have reused it. */
 typedef struct runner_active {
@@ -41,6 +49,7 @@ typedef struct runner_active {
     uint32_t owner;
     uint32_t n_out;
     sl_request *request;
+    runner_drafts drafts;
 } runner_active;
 
 /* Slots with news for one owner, as bits; each owner's on lines of its own. */
@@ -51,9 +60,17 @@ typedef struct runner_owner {
     atomic_uint_fast64_t *news; /* [n_words] */
 } runner_owner;
 
+/* A row of logits: the request's next token, if `place` is 0; else the one so many behind it,
+ * should the drafts between be right. */
+typedef struct runner_row {
+    uint32_t slot, place;
+    uint32_t n_draft; /* of the run; rows from 0 to n_draft follow each other */
+} runner_row;
+
 /* One logits row that was sampled. */
 typedef struct runner_sampled {
     sl_status status;
+    bool is_guess;  /* the token is what was guessed to be there */
     sl_error error; /* valid unless status is SL_OK */
 } runner_sampled;
 
@@ -84,10 +101,13 @@ struct sl_runner {
     uint64_t *eog_bits;    /* bit of each end-of-generation token */
     sl_sampler **samplers; /* [n_workers] */
     uint32_t n_workers;
+    /* of the next step, as far as known; tokens that are to be expected of it */
+    uint32_t round_rows;
+    double round_tokens;
     bool all_ready; /* all weights are: steps cost what they will from now on */
     sl_cost cost;
     sl_cost_drift drift;
-    uint32_t *logits_slots;  /* [runs_max] slot of each logits row of the step */
+    runner_row *rows;        /* [runs_max] the logits rows of the step */
     sl_step_top *tops;       /* [runs_max] what is wanted of each logits row, and came out */
     uint32_t *sample_rows;   /* [runs_max] logits rows that are wanted whole, then the others */
     runner_sampled *sampled; /* [runs_max] */
@@ -103,6 +123,15 @@ static inline sl_handle runner_handle(uint64_t tag, uint32_t slot) {
 void *sl_runner_loop(void *arg);
 /* Samples one planned and computed step, and gives every token to its request (runner_step.c). */
 void sl_runner_step(sl_runner *r, const sl_step *step, uint64_t now_ns);
+/* --- runner_draft.c --- */
+void sl_runner_draft_begin(runner_drafts *d); /* of a new request */
+/* The i-th guess of the newest match came true, or not. */
+void sl_runner_draft_learn(runner_drafts *d, uint32_t i, bool came);
+/* a step was computed: none is drafted for the next one */
+void sl_runner_draft_round(sl_runner *r);
+/* Of a slot that has got a token: what may follow in the next step. */
+void sl_runner_draft(sl_runner *r, uint32_t slot);
+
 /* Ends a request: frees its pages, then publishes `finish`. error only with SL_FINISH_ERROR. */
 void sl_runner_end(sl_runner *r, uint32_t slot, sl_finish finish, const sl_error *error);
 /* Marks a slot's owner as having news; told to it by the loop, once per step. */

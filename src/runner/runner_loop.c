@@ -75,6 +75,7 @@ static void loop_admit(sl_runner *r, sl_handle h) {
     sl_request *q = &s->request;
     const uint32_t owner = (uint32_t)atomic_load_explicit(&s->tag, memory_order_relaxed) - 1;
     r->active[slot] = (runner_active){.active = true, .queued = true, .owner = owner, .request = q};
+    sl_runner_draft_begin(&r->active[slot].drafts);
     if (atomic_load_explicit(&s->cancel, memory_order_acquire)) {
         sl_runner_end(r, slot, SL_FINISH_CANCELLED, NULL);
         return;

@@ -23,10 +23,13 @@ typedef struct step_block {
 static void step_sample_row(const step_block *b, uint32_t i_row, sl_sampler *sampler) {
     sl_runner *r = b->r;
     const uint32_t row = b->rows[i_row];
-    const runner_active *a = &r->active[r->logits_slots[row]];
+    const runner_row *place = &r->rows[row];
+    const runner_active *a = &r->active[place->slot];
     sl_request *q = a->request;
     runner_sampled *out = &r->sampled[row];
-    const uint32_t i = a->n_out;
+    const uint32_t i = a->n_out + place->place;
+    const bool has_guess = place->place < place->n_draft ||
+                           (place->place == 0 && a->drafts.match_len > 0);
     const uint64_t position = (uint64_t)q->n_prompt + i;
     sl_sample_out chosen;
     if (b->logits != NULL) {
@@ -39,6 +42,7 @@ static void step_sample_row(const step_block *b, uint32_t i_row, sl_sampler *sam
     if (out->status != SL_OK) {
         return;
     }
+    out->is_guess = has_guess && q->out_ids[i] == chosen.id;
     q->out_ids[i] = chosen.id;
     if (q->out_logprobs != NULL) {
         q->out_logprobs[i] = chosen.logprob;
@@ -93,15 +97,25 @@ static bool step_is_stop(const sl_runner *r, const sl_request *q, int32_t id) {
     return false;
 }
 
-/* Publishes the token of one logits row, and the end of its request if this was the last one. */
-static void step_give(sl_runner *r, uint32_t row, uint64_t now_ns) {
-    const uint32_t slot = r->logits_slots[row];
+/* Publishes the token of one logits row, and the end of its request if this was the last one. True:
+ * the next row of the run follows it, since its draft was this token. */
+static bool step_give_row(sl_runner *r, uint32_t row, uint64_t now_ns) {
+    const runner_row *place = &r->rows[row];
+    const uint32_t slot = place->slot;
     const runner_sampled *sampled = &r->sampled[row];
     runner_active *a = &r->active[slot];
     sl_request *q = a->request;
     if (sampled->status != SL_OK) {
         sl_runner_end(r, slot, SL_FINISH_ERROR, &sampled->error);
-        return;
+        return false;
+    }
+    if (a->drafts.match_len > 0 && (place->place == 0 || place->place < place->n_draft)) {
+        sl_runner_draft_learn(&a->drafts, place->place, sampled->is_guess);
+    }
+    const bool accepted = place->place < place->n_draft && sampled->is_guess;
+    if (accepted) {
+        RUNNER_COUNT(q->n_accepted, 1);
+        RUNNER_COUNT(r->stats.accepted_tokens, 1);
     }
     if (a->n_out == 0) {
         q->t_first_ns = now_ns;
@@ -118,14 +132,34 @@ static void step_give(sl_runner *r, uint32_t row, uint64_t now_ns) {
         sl_runner_end(r, slot, SL_FINISH_STOP, NULL);
     } else if (a->n_out == q->max_tokens) {
         sl_runner_end(r, slot, SL_FINISH_LENGTH, NULL);
-    } else if (sl_sched_append(r->sched, slot) != SL_OK) {
+    } else if ((accepted ? sl_sched_accept(r->sched, slot) : sl_sched_append(r->sched, slot)) !=
+               SL_OK) {
         sl_error err;
         (void)SL_FAIL(&err, SL_ERR_INTERNAL, "the scheduler refused token %" PRIu32 " of a request",
                       a->n_out);
         sl_runner_end(r, slot, SL_FINISH_ERROR, &err);
     } else {
         sl_runner_news(r, slot);
+        return accepted;
     }
+    return false;
+}
+
+/* The tokens of one run, whose first row of logits this is; returns the first row of the next. */
+static uint32_t step_give(sl_runner *r, uint32_t row, uint64_t now_ns) {
+    const runner_row *first = &r->rows[row];
+    if (first->n_draft > 0) {
+        RUNNER_COUNT(r->active[first->slot].request->n_drafted, first->n_draft);
+        RUNNER_COUNT(r->stats.drafted_tokens, first->n_draft);
+    }
+    uint32_t i = row;
+    while (step_give_row(r, i, now_ns)) {
+        i++;
+    }
+    if (r->active[first->slot].active) {
+        sl_runner_draft(r, first->slot);
+    }
+    return row + 1 + first->n_draft;
 }
 
 /* --- the step --- */
@@ -188,17 +222,16 @@ static void step_fail(sl_runner *r, const sl_step *step, const sl_error *err) {
 static uint32_t step_ask(sl_runner *r, const sl_step *step) {
     uint32_t n_logits = 0, n_whole = 0, n_tops = 0;
     for (uint32_t i = 0; i < step->n_runs; i++) {
-        if (step->runs[i].n_logits == 0) {
-            continue;
+        const sl_step_run *run = &step->runs[i];
+        const sl_sample_options *o = &r->active[run->owner].request->sample;
+        for (uint32_t place = 0; place < run->n_logits; place++, n_logits++) {
+            sl_step_top *t = &r->tops[n_logits];
+            t->top.n_wanted = sl_sample_n_largest(o, r->n_vocab);
+            t->wants_log_sum = o->want_logprob || o->n_top > 0;
+            r->rows[n_logits] = (runner_row){
+                .slot = run->owner, .place = place, .n_draft = run->n_logits - 1};
+            n_whole += t->top.n_wanted == 0;
         }
-        const uint32_t slot = step->runs[i].owner;
-        const sl_sample_options *o = &r->active[slot].request->sample;
-        sl_step_top *t = &r->tops[n_logits];
-        t->top.n_wanted = sl_sample_n_largest(o, r->n_vocab);
-        t->wants_log_sum = o->want_logprob || o->n_top > 0;
-        r->logits_slots[n_logits] = slot;
-        n_whole += t->top.n_wanted == 0;
-        n_logits++;
     }
     for (uint32_t i = 0, whole = 0; i < n_logits; i++) {
         r->sample_rows[r->tops[i].top.n_wanted == 0 ? whole++ : n_whole + n_tops++] = i;
@@ -225,7 +258,8 @@ void sl_runner_step(sl_runner *r, const sl_step *planned, uint64_t now_ns) {
     step_count(r, &step, now_ns, end_ns);
     step_compare_cost(r, &step, engine_ns);
     sl_sched_commit(r->sched);
-    for (uint32_t i = 0; i < step.n_logits; i++) {
-        step_give(r, i, end_ns);
+    sl_runner_draft_round(r);
+    for (uint32_t i = 0; i < step.n_logits;) {
+        i = step_give(r, i, end_ns);
     }
 }

@@ -193,6 +193,7 @@ sl_status sl_sched_append(sl_sched *s, uint32_t slot) {
         return SL_ERR_LIMIT;
     }
     q->n_out++;
+    q->n_ahead = 0;
     if (s->options.ctx_switch != 0 && sched_n_known(q) == s->options.ctx_switch + 1) {
         /* The other rope tables hold for all its positions from now on. */
         q->n_computed = 0;
@@ -200,6 +201,35 @@ sl_status sl_sched_append(sl_sched *s, uint32_t slot) {
         sl_sched_share(s, q);
     }
     return SL_OK;
+}
+
+sl_status sl_sched_accept(sl_sched *s, uint32_t slot) {
+    sched_seq *q = &s->seqs[slot];
+    if (q->state != SCHED_RUNNING || q->n_ahead == 0 || q->n_computed != sched_n_known(q)) {
+        return SL_ERR_ARGUMENT;
+    }
+    q->n_ahead--;
+    q->n_out++;
+    q->n_computed++;
+    return SL_OK;
+}
+
+uint32_t sl_sched_draft_max(const sl_sched *s, uint32_t slot) {
+    const sched_seq *q = &s->seqs[slot];
+    if (q->state != SCHED_RUNNING || !sched_decodes(q)) {
+        return 0;
+    }
+    /* The row of the last draft gives one token more. */
+    uint32_t n = q->request.max_tokens - q->n_out - 1;
+    const uint32_t n_known = sched_n_known(q), ctx_switch = s->options.ctx_switch;
+    if (ctx_switch != 0 && n_known <= ctx_switch) { /* all rows of a run have the same tables */
+        n = sched_min(n, ctx_switch - n_known);
+    }
+    return sched_min(n, s->options.rows_max - 1);
+}
+
+void sl_sched_draft(sl_sched *s, uint32_t slot, uint32_t n) {
+    s->seqs[slot].n_draft = n;
 }
 
 /* --- questions --- */

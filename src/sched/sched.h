@@ -22,6 +22,10 @@
  * Requests of the same salt share the pages of a common beginning. One that comes to a page which
  * another one before it is about to fill with the same tokens waits for it.
  *
+ * A request that decodes may have drafts: tokens that perhaps follow its newest one. They are rows
+ * of the same step where rows and pages are left; those that turn out right need not be computed
+ * again.
+ *
  * A request that grows beyond ctx_switch tokens is computed anew from its first token, in chunks
  * like a prompt, before it goes on: its rows so far were made with the other rope tables.
  *
@@ -129,9 +133,17 @@ void sl_sched_set_cost_ratio(sl_sched *s, double ratio);
 /* 1 .. SL_SCHED_WEIGHT_MAX; at first each has 1. */
 void sl_sched_set_weight(sl_sched *s, uint32_t tenant, uint32_t weight);
 
+/* Drafts that a slot may have in the next plan; 0 unless it decodes. */
+uint32_t sl_sched_draft_max(const sl_sched *s, uint32_t slot);
+/* For the next plan alone: the n tokens of out_ids behind the known ones are drafts. n is at most
+ * sl_sched_draft_max, asked after the last change; of them as many are planned, first ones first,
+ * as rows, logits and pages are left for when all who run have theirs. */
+void sl_sched_draft(sl_sched *s, uint32_t slot, uint32_t n);
+
 /* The next step, or NULL when nobody has work. Runs carry the slot as their owner; a run whose last
- * row is the last known token of its request needs that row's logits, all others none. Valid until
- * the next plan. Always to be followed by commit or abandon. */
+ * row is the last known token of its request needs that row's logits and those of the drafts after
+ * it, all others none. A step has at most runs_max rows of logits. Valid until the next plan.
+ * Always to be followed by commit or abandon. */
 const sl_step *sl_sched_plan(sl_sched *s, uint64_t now_ns);
 /* When plan may have a step although nothing happens before; UINT64_MAX: never. */
 uint64_t sl_sched_wake_ns(const sl_sched *s);
@@ -147,6 +159,10 @@ void sl_sched_abandon(sl_sched *s);
  * are computed anew. SL_ERR_LIMIT: max_tokens are there already; SL_ERR_ARGUMENT: the slot does not
  * run, or has rows left to compute. */
 SL_NODISCARD sl_status sl_sched_append(sl_sched *s, uint32_t slot);
+/* The same for a token that is the first draft, of those committed with the last step, which no
+ * accept took yet: its row is computed already. SL_ERR_ARGUMENT: there is none. To be followed by
+ * accept, append or end before the next plan. */
+SL_NODISCARD sl_status sl_sched_accept(sl_sched *s, uint32_t slot);
 /* Forgets the request, whatever its state, at any time; its pages are free at once. Ignored for a
  * free slot. */
 void sl_sched_end(sl_sched *s, uint32_t slot);

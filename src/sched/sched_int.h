@@ -27,7 +27,9 @@ typedef struct sched_seq {
     uint64_t order;      /* and among equals as they came */
     uint32_t n_out;      /* tokens in out_ids */
     uint32_t n_computed; /* tokens whose keys and values are in the pages */
-    uint32_t n_planned;  /* rows in the present step */
+    uint32_t n_planned;  /* rows in the present step, */
+    uint32_t n_draft;    /* the last of which are drafts; before the plan: drafts that there are */
+    uint32_t n_ahead;    /* drafts that the last step computed, and nobody accepted yet */
     uint32_t kv_seq;
     sl_sched_story story;
 } sched_seq;

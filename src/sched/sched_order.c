@@ -34,8 +34,8 @@ void sl_sched_leave(sl_sched *s, const sched_seq *q) {
 }
 
 void sl_sched_charge(sl_sched *s, const sched_seq *q, const sl_step_run *run) {
-    const bool decode = run->n_rows == 1 && run->pos0 >= q->request.n_prompt;
-    const uint64_t work = decode ? SL_SCHED_DECODE_COST : run->n_rows;
+    const bool decode = run->n_rows - q->n_draft == 1 && run->pos0 >= q->request.n_prompt;
+    const uint64_t work = decode ? SL_SCHED_DECODE_COST + q->n_draft : run->n_rows;
     sched_tenant *t = &s->tenants[q->request.tenant];
     t->work += work * SL_SCHED_WEIGHT_MAX / t->weight;
 }

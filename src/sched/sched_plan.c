@@ -4,13 +4,13 @@
 /* Adds the planned rows of a running request to the step. */
 static void sched_add_run(sl_sched *s, uint32_t slot) {
     const sched_seq *q = &s->seqs[slot];
-    const uint32_t end = q->n_computed + q->n_planned;
+    const uint32_t end = q->n_computed + q->n_planned, n_known = sched_n_known(q) + q->n_draft;
     sl_step_run *run = &s->runs[s->step.n_runs++];
     *run = (sl_step_run){.row_begin = s->step.n_rows,
                          .n_rows = q->n_planned,
                          .pos0 = q->n_computed,
-                         .n_logits = end == sched_n_known(q) ? 1 : 0,
-                         .n_known = sched_n_known(q),
+                         .n_logits = end == n_known ? 1 + q->n_draft : 0,
+                         .n_known = n_known,
                          .owner = slot};
     for (uint32_t g = 0; g < sl_kv_groups_of(s->kv)->n; g++) {
         run->tables[g] = sl_kv_seq_table(s->kv, q->kv_seq, g);
@@ -26,7 +26,7 @@ static void sched_hold(sl_sched *s, uint32_t slot) {
     sched_seq *q = &s->seqs[slot];
     sl_kv_seq_close(s->kv, q->kv_seq);
     q->kv_seq = SL_KV_SEQ_NONE;
-    q->n_computed = q->n_planned = 0;
+    q->n_computed = q->n_planned = q->n_draft = q->n_ahead = 0;
     q->story.n_holds++;
     sl_sched_move(s, slot, SCHED_ON_HOLD);
 }
@@ -199,6 +199,31 @@ static uint32_t sched_prefill_most(const sl_sched *s, const sl_cost_work *decode
     return least;
 }
 
+/* Drafts get what nobody else needs: no page is taken from anybody for one. */
+static void sched_plan_drafts(sl_sched *s) {
+    const uint32_t head = s->lists[SCHED_RUNNING].head;
+    uint32_t n_rows = 0, n_runs = 0;
+    for (uint32_t slot = head; slot != SCHED_NONE; slot = s->seqs[slot].next) {
+        n_rows += s->seqs[slot].n_planned;
+        n_runs += s->seqs[slot].n_planned > 0; /* each may have a row of logits */
+    }
+    uint32_t n_left = sched_min(s->options.rows_max - n_rows, s->options.runs_max - n_runs);
+    for (uint32_t slot = head; slot != SCHED_NONE; slot = s->seqs[slot].next) {
+        sched_seq *q = &s->seqs[slot];
+        uint32_t n = q->n_planned > 0 && sched_decodes(q) ? sched_min(q->n_draft, n_left) : 0;
+        const uint32_t end = q->n_computed + 1;
+        if (n > 0 && sl_kv_seq_extend(s->kv, q->kv_seq, q->n_computed, end + n) != SL_OK) {
+            const uint32_t room = sl_kv_seq_room(s->kv, q->kv_seq);
+            n = room > end ? sched_min(n, room - end) : 0;
+            n = n > 0 && sl_kv_seq_extend(s->kv, q->kv_seq, q->n_computed, end + n) == SL_OK ? n
+                                                                                             : 0;
+        }
+        q->n_draft = n;
+        q->n_planned += n;
+        n_left -= n;
+    }
+}
+
 /* Decodes first. */
 static void sched_build_step(sl_sched *s) {
     s->step.n_rows = s->step.n_runs = s->step.n_logits = 0;
@@ -219,7 +244,7 @@ const sl_step *sl_sched_plan(sl_sched *s, uint64_t now_ns) {
     s->n_admitted = s->n_held = 0;
     for (uint32_t slot = running->head; slot != SCHED_NONE; slot = s->seqs[slot].next) {
         sched_seq *q = &s->seqs[slot];
-        q->n_planned = 0;
+        q->n_planned = q->n_ahead = 0;
         if (sched_decodes(q)) {
             decodes.n_rows++;
             decodes.n_logits++;
@@ -236,6 +261,7 @@ const sl_step *sl_sched_plan(sl_sched *s, uint64_t now_ns) {
         }
     }
     sched_plan_admissions(s, n_prefill, now_ns);
+    sched_plan_drafts(s);
     sched_build_step(s);
     return s->step.n_rows > 0 ? &s->step : NULL;
 }
@@ -247,8 +273,9 @@ void sl_sched_commit(sl_sched *s) {
         if (q->n_planned > 0) {
             const sl_kv_text text = sched_text(q);
             sl_sched_charge(s, q, &s->runs[i]);
-            q->n_computed += q->n_planned;
-            q->n_planned = 0;
+            q->n_computed += q->n_planned - q->n_draft;
+            q->n_ahead = q->n_draft;
+            q->n_planned = q->n_draft = 0;
             sl_kv_seq_publish(s->kv, q->kv_seq, &text, q->n_computed);
         }
     }
@@ -256,6 +283,6 @@ void sl_sched_commit(sl_sched *s) {
 
 void sl_sched_abandon(sl_sched *s) {
     for (uint32_t i = 0; i < s->step.n_runs; i++) {
-        s->seqs[s->runs[i].owner].n_planned = 0;
+        s->seqs[s->runs[i].owner].n_planned = s->seqs[s->runs[i].owner].n_draft = 0;
     }
 }

@@ -30,7 +30,7 @@ static sl_status sched_verify_running(const sl_sched *s, sl_error *err) {
          slot = s->seqs[slot].next) {
         const sched_seq *q = &s->seqs[slot];
         const uint32_t end = q->n_computed + q->n_planned;
-        if (q->n_out > q->request.max_tokens || end > sched_n_known(q) ||
+        if (q->n_out + q->n_draft > q->request.max_tokens || end > sched_n_known(q) + q->n_draft ||
             sl_kv_seq_n_published(s->kv, q->kv_seq) > q->n_computed ||
             !sl_kv_seq_holds(s->kv, q->kv_seq, q->n_computed, end)) {
             return SL_FAIL(err, SL_ERR_INTERNAL,

@@ -23,6 +23,7 @@ static void job_choice_free(serve_choice *c) {
     sl_free(c->out_logprobs);
     sl_free(c->out_top);
     sl_free(c->history_memory);
+    sl_free(c->ngram_memory);
 }
 
 static void job_free(serve_job *j) {
@@ -135,6 +136,17 @@ static sl_status job_choice_arrays(serve_choice *c, uint32_t max_tokens, sl_api_
             sl_sample_history_init(&c->history, c->history_memory, n);
             sl_sample_history_add_prompt(&c->history, prompt->ids, prompt->n);
             q->history = &c->history;
+        }
+    }
+    if (ok && c->job->loop->service->options.speculate && !c->job->canary) {
+        const uint32_t n = (uint32_t)prompt->n + max_tokens;
+        c->ngram_memory = sl_alloc(sl_ngram_bytes(n));
+        ok = c->ngram_memory != NULL;
+        if (ok) {
+            const sl_ngram_text text = {prompt->ids, NULL, (uint32_t)prompt->n};
+            sl_ngram_init(&c->ngram, c->ngram_memory, n);
+            sl_ngram_grow(&c->ngram, &text, text.n_prompt);
+            q->ngram = &c->ngram;
         }
     }
     q->out_ids = c->out_ids;
@@ -377,6 +389,9 @@ static sl_status job_take_end(serve_choice *c, sl_finish finish, sl_error *err) 
 static void job_observe_tokens(serve_choice *c, uint32_t n_new) {
     serve_metrics *m = &c->job->loop->service->metrics;
     uint64_t now = sl_clock_mono_ns();
+    const sl_request *q = c->request;
+    c->n_accepted = (uint32_t)atomic_load_explicit(&q->n_accepted, memory_order_relaxed);
+    c->n_drafted = (uint32_t)atomic_load_explicit(&q->n_drafted, memory_order_relaxed);
     if (c->last_token_ns == 0) {
         c->n_cached = c->request->n_cached;
         sl_histogram_observe(&m->first_token_ns, now - c->job->begin_ns);

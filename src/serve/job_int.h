@@ -15,11 +15,12 @@ typedef struct serve_choice {
     sl_handle handle;    /* SL_HANDLE_NONE: the runner does not know it (any more) */
     sl_request *request; /* valid while handle is */
     bool ended;
-    bool announced;    /* its first event was written */
-    sl_finish finish;  /* valid once ended: STOP or LENGTH */
-    uint32_t n_seen;   /* tokens of request->out_ids that are part of the answer */
-    uint32_t n_told;   /* of these, told to the client */
-    uint32_t n_cached; /* prompt tokens that were there already */
+    bool announced;                 /* its first event was written */
+    sl_finish finish;               /* valid once ended: STOP or LENGTH */
+    uint32_t n_seen;                /* tokens of request->out_ids that are part of the answer */
+    uint32_t n_told;                /* of these, told to the client */
+    uint32_t n_cached;              /* prompt tokens that were there already */
+    uint32_t n_drafted, n_accepted; /* guesses that were computed; that came true */
     sl_detokenizer detok;
     sl_buf text;          /* certain, not yet told */
     uint64_t text_offset; /* characters, for the log-probs of completions */
@@ -29,6 +30,8 @@ typedef struct serve_choice {
     sl_sample_top *out_top;
     sl_sample_history history;
     void *history_memory;
+    sl_ngram ngram;
+    void *ngram_memory;
 } serve_choice;
 
 struct serve_job {

@@ -55,15 +55,17 @@ static void reply_prompt_ids(const serve_job *j, size_t i_prompt, sl_buf *out) {
 }
 
 static void reply_usage_of_job(const serve_job *j, sl_buf *out) {
-    uint64_t n_prompt = 0, n_cached = 0, n_completion = 0;
+    sl_reply_counts n = {0};
     for (size_t i = 0; i < j->n_prompts; i++) {
-        n_prompt += j->prompts[i].n;
-        n_cached += j->choices[i * j->params.n].n_cached; /* further answers share its prompt */
+        n.n_prompt += j->prompts[i].n;
+        n.n_cached += j->choices[i * j->params.n].n_cached; /* further answers share its prompt */
     }
     for (uint32_t i = 0; i < j->n_choices; i++) {
-        n_completion += j->choices[i].n_seen;
+        n.n_completion += j->choices[i].n_seen;
+        n.n_drafted += j->choices[i].n_drafted;
+        n.n_accepted += j->choices[i].n_accepted;
     }
-    sl_reply_usage(out, n_prompt, n_cached, n_completion);
+    sl_reply_usage(out, &n);
 }
 
 /* --- streams --------------------------------------------------------------------------------- */
@@ -86,7 +88,12 @@ static void reply_event_end(const serve_choice *c, sl_buf *out) {
     const serve_job *j = c->job;
     if (j->params.usage_in_chunks) {
         (void)sl_buf_append_str(out, ",\"usage\":");
-        sl_reply_usage(out, j->prompts[c->i_prompt].n, c->n_cached, c->n_seen);
+        const sl_reply_counts n = {.n_prompt = j->prompts[c->i_prompt].n,
+                                   .n_cached = c->n_cached,
+                                   .n_completion = c->n_seen,
+                                   .n_drafted = c->n_drafted,
+                                   .n_accepted = c->n_accepted};
+        sl_reply_usage(out, &n);
     } else if (j->params.include_usage) {
         (void)sl_buf_append_str(out, ",\"usage\":null");
     }

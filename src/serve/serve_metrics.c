@@ -142,6 +142,10 @@ static void write_runner(sl_buf *out, const serve_metrics_now *now) {
                 stat(&s->cached_tokens));
     write_value(out, "generated_tokens_total", "counter", "Tokens generated.",
                 stat(&s->generated_tokens));
+    write_value(out, "drafted_tokens_total", "counter",
+                "Guesses of what follows that were computed.", stat(&s->drafted_tokens));
+    write_value(out, "accepted_tokens_total", "counter", "Of these, those that came true.",
+                stat(&s->accepted_tokens));
     write_value(out, "steps_total", "counter", "Passes over the weights.", stat(&s->steps));
     write_value(out, "step_rows_total", "counter", "Tokens that went through these passes.",
                 stat(&s->step_rows));

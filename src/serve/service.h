@@ -40,7 +40,9 @@ typedef struct sl_service_options {
     uint64_t request_timeout_ms; /* from a request's first byte to its last token; 0: no limit */
     bool strict_api;             /* unknown request fields are errors */
     bool prefix_cache;           /* prompts that begin alike are computed once */
-    bool trust_tenant_header;    /* X-Sluice-Tenant names who does not share with others */
+    /* guesses from a request's own text are computed with its tokens */
+    bool speculate;
+    bool trust_tenant_header;         /* X-Sluice-Tenant names who does not share with others */
     const sl_service_weight *weights; /* [n_weights] of tenants; of others 1. Borrowed */
     size_t n_weights;
     bool log_prompts, access_log;

@@ -6,7 +6,8 @@
  * fake engine keeps a store that remembers for each page slot what was written last: for which key,
  * group and rope tables, and after which tokens. So a page that is lost, shared by mistake, reused
  * or given back too early is seen at the next row that would attend to it, and a request whose rows
- * all find what they should gives what it would give alone. A shadow of every request is kept
+ * all find what they should gives what it would give alone. Drafts, right and wrong ones, are rows
+ * like others, but what a wrong one wrote must not be found. A shadow of every request is kept
  * beside the scheduler and compared after each step. Links base, plan, kv and sched alone.
  */
 #include <setjmp.h>
@@ -44,6 +45,7 @@ typedef struct sim_request {
     bool shares;
     uint64_t salt;
     uint32_t n_computed, n_out, n_restarts, n_holds;
+    uint32_t n_draft, n_right; /* drafts behind the output, of which the first are right */
     uint64_t arrival_ns, deadline_ns, order; /* order: of its submission */
     int32_t priority;
     uint32_t tenant;
@@ -66,7 +68,9 @@ typedef struct sim {
     uint64_t n_cached, n_submitted;
     uint32_t queue[N_REQUESTS]; /* waiting requests by arrival */
     uint32_t n_queue;
-    uint32_t n_decodes;              /* before the plan */
+    uint32_t n_decodes; /* before the plan */
+    uint32_t n_drafts;  /* in the step */
+    uint64_t n_accepted;
     int32_t slot_request[SLOTS_MAX]; /* request in the slot, -1: free */
     sim_request requests[N_REQUESTS];
     uint32_t store[PAGES_MAX][SL_PAGE_TOKENS];              /* sim_mark of what was written last */
@@ -109,6 +113,13 @@ static uint32_t sim_mark(const sim *m, uint32_t request, uint32_t group, uint32_
     const bool other_tables = m->options.ctx_switch != 0 &&
                               r->n_prompt + r->n_out > m->options.ctx_switch;
     return r->content[pos] * 16 + group * 2 + other_tables;
+}
+
+/* What a row writes; that of a wrong draft is like nothing else. */
+static uint32_t sim_mark_written(const sim *m, uint32_t request, uint32_t group, uint32_t pos) {
+    const sim_request *r = &m->requests[request];
+    const bool wrong = pos >= r->n_prompt + r->n_out + r->n_right;
+    return sim_mark(m, request, group, pos) ^ (wrong ? 8u : 0);
 }
 
 static void sim_note(sim *m, uint64_t value) {
@@ -339,6 +350,31 @@ static bool sim_decodes(const sim_request *r) {
            r->n_computed + 1 == r->n_prompt + r->n_out;
 }
 
+/* Drafts for some of those that decode. */
+static void sim_draw_drafts(sim *m) {
+    for (uint32_t i = 0; i < m->next_arrival; i++) {
+        sim_request *r = &m->requests[i];
+        r->n_draft = r->n_right = 0;
+        if (r->state != SIM_RUNNING || sim_between(m, 0, 2) != 0) {
+            continue;
+        }
+        const uint32_t most = sl_sched_draft_max(m->sched, r->slot);
+        assert_true(most == 0 || sim_decodes(r));
+        r->n_draft = sim_between(m, 0, most < 40 ? most : 40);
+        r->n_right = sim_between(m, 0, r->n_draft);
+        for (uint32_t k = 0; k < r->n_draft; k++) {
+            r->out[r->n_out + k] = sim_token(m, i, r->n_prompt + r->n_out + k) ^ (k >= r->n_right);
+        }
+        sl_sched_draft(m->sched, r->slot, r->n_draft);
+    }
+}
+
+/* Drafts among the rows of a run, before it is committed. */
+static uint32_t sim_n_drafts(const sim *m, const sl_step_run *run) {
+    const int32_t request = m->slot_request[run->owner];
+    return request >= 0 && sim_decodes(&m->requests[request]) ? run->n_rows - 1 : 0;
+}
+
 /* Who was put on hold loses its pages: they may be others' when it goes on. */
 static void sim_note_holds(sim *m) {
     for (uint32_t i = 0; i < m->next_arrival; i++) {
@@ -427,7 +463,7 @@ static void sim_check_reason(const sim *m, const sl_step *step, uint32_t n_runni
     const uint32_t chunk = cut ? m->options.chunk_rows : m->options.rows_max;
     const uint32_t n_rows = step == NULL ? 0 : step->n_rows;
     assert_true(need > m->n_pages || n_rows == m->options.rows_max ||
-                n_rows - m->n_decodes == chunk || n_running == m->options.runs_max ||
+                n_rows - m->n_decodes - m->n_drafts == chunk || n_running == m->options.runs_max ||
                 n_running == m->options.rows_max);
     assert_true(n_running > 0); /* alone it has all pages */
 }
@@ -436,7 +472,10 @@ static void sim_check_admissions(sim *m, const sl_step *step) {
     uint32_t n = 0, n_running = 0;
     const uint32_t n_held_before = m->n_holds;
     uint32_t n_before = 0;
-    m->n_decodes = 0;
+    m->n_decodes = m->n_drafts = 0;
+    for (uint32_t i = 0; step != NULL && i < step->n_runs; i++) {
+        m->n_drafts += sim_n_drafts(m, &step->runs[i]);
+    }
     for (uint32_t i = 0; i < m->next_arrival; i++) {
         n_before += m->requests[i].state == SIM_RUNNING;
         m->n_decodes += sim_decodes(&m->requests[i]);
@@ -498,21 +537,25 @@ static void sim_check_table(sim *m, uint32_t request, const sl_step_run *run, ui
         if (p < run->pos0 && *mark != sim_mark(m, request, g, p)) {
             fail_msg("request %u: position %u of group %u was overwritten", request, p, g);
         }
-        *mark = sim_mark(m, request, g, p);
+        *mark = sim_mark_written(m, request, g, p);
     }
 }
 
 static void sim_check_run(sim *m, const sl_step *step, const sl_step_run *run) {
     const uint32_t request = (uint32_t)m->slot_request[run->owner];
     sim_request *r = &m->requests[request];
-    const uint32_t end = run->pos0 + run->n_rows, known = r->n_prompt + r->n_out;
+    const uint32_t n_draft = sim_n_drafts(m, run), n_given = r->n_prompt + r->n_out;
+    const uint32_t end = run->pos0 + run->n_rows, known = n_given + n_draft;
     assert_int_equal(r->state, SIM_RUNNING);
     assert_int_equal(run->pos0, r->n_computed);
     assert_true(run->n_rows > 0 && end <= known);
-    assert_int_equal(run->n_logits, end == known);
+    assert_true(n_draft <= r->n_draft);
+    assert_int_equal(run->n_logits, end == known ? 1 + n_draft : 0);
     assert_int_equal(run->n_known, known);
     for (uint32_t i = 0; i < run->n_rows; i++) {
-        assert_int_equal(step->ids[run->row_begin + i], sim_token(m, request, run->pos0 + i));
+        const uint32_t pos = run->pos0 + i;
+        assert_int_equal(step->ids[run->row_begin + i],
+                         pos < n_given ? sim_token(m, request, pos) : r->out[pos - r->n_prompt]);
     }
     for (uint32_t g = 0; g < m->groups.n; g++) {
         sim_check_table(m, request, run, g);
@@ -544,11 +587,12 @@ static void sim_check_step(sim *m, const sl_step *step) {
         sim_note_reuse(m, run);
         const bool decode = sim_decodes(&m->requests[m->slot_request[run->owner]]);
         assert_true(!decode || n_prefill_rows == 0); /* decodes come first */
-        *(decode ? &n_decode_rows : &n_prefill_rows) += run->n_rows;
+        *(decode ? &n_decode_rows : &n_prefill_rows) += run->n_rows - sim_n_drafts(m, run);
         sim_check_run(m, step, run);
     }
     assert_int_equal(n_rows, step->n_rows);
     assert_int_equal(n_logits, step->n_logits);
+    assert_true(n_logits <= m->options.runs_max);
     if (m->options.chunk_rows != 0 && m->n_decodes > 0) {
         assert_true(n_prefill_rows <= m->options.chunk_rows);
     }
@@ -580,6 +624,31 @@ static void sim_after_append(sim *m, sim_request *r) {
     }
 }
 
+/* The tokens that a run gave: one, and one more for each draft that was right. */
+static void sim_give(sim *m, uint32_t request, uint32_t n_draft) {
+    sim_request *r = &m->requests[request];
+    const uint32_t n_right = r->n_right < n_draft ? r->n_right : n_draft;
+    for (uint32_t i = 0;; i++) {
+        r->out[r->n_out] = sim_token(m, request, r->n_prompt + r->n_out);
+        r->n_out++;
+        if (r->n_out == r->n_until_eog || r->n_out == r->max_tokens) {
+            sim_end(m, request);
+            return;
+        }
+        if (i == n_right) {
+            break;
+        }
+        assert_int_equal(sl_sched_accept(m->sched, r->slot), SL_OK);
+        r->n_computed++;
+        m->n_accepted++;
+    }
+    if (n_right == n_draft) {
+        assert_int_equal(sl_sched_accept(m->sched, r->slot), SL_ERR_ARGUMENT);
+    }
+    assert_int_equal(sl_sched_append(m->sched, r->slot), SL_OK);
+    sim_after_append(m, r);
+}
+
 static void sim_finish_step(sim *m, const sl_step *step) {
     /* The runs stay readable after commit: only plan overwrites them. */
     sl_sched_commit(m->sched);
@@ -590,19 +659,13 @@ static void sim_finish_step(sim *m, const sl_step *step) {
         }
         const uint32_t request = (uint32_t)m->slot_request[run->owner];
         sim_request *r = &m->requests[request];
-        r->n_computed += run->n_rows;
+        const uint32_t n_draft = sim_n_drafts(m, run);
+        r->n_computed += run->n_rows - n_draft;
         if (run->n_logits == 0) {
             assert_int_equal(sl_sched_append(m->sched, run->owner), SL_ERR_ARGUMENT);
             continue;
         }
-        r->out[r->n_out] = sim_token(m, request, r->n_prompt + r->n_out);
-        r->n_out++;
-        if (r->n_out == r->n_until_eog || r->n_out == r->max_tokens) {
-            sim_end(m, request);
-        } else {
-            assert_int_equal(sl_sched_append(m->sched, run->owner), SL_OK);
-            sim_after_append(m, r);
-        }
+        sim_give(m, request, n_draft);
     }
 }
 
@@ -613,6 +676,7 @@ static uint64_t sim_run(sim *m, uint64_t seed) {
     while (m->n_done < N_REQUESTS) {
         sim_arrivals(m);
         sim_accidents(m);
+        sim_draw_drafts(m);
         const sl_step *step = sl_sched_plan(m->sched, m->now_ns);
         sim_check_admissions(m, step);
         const bool verify = seed % VERIFY_EVERY == 0 || m->n_steps % VERIFY_EVERY == 0;
@@ -662,13 +726,14 @@ static void test_seeds(void **state) {
     (void)state;
     const char *asked = getenv("SLUICE_SIM_SEEDS");
     const uint64_t n_seeds = asked != NULL ? strtoull(asked, NULL, 10) : N_SEEDS;
-    uint64_t n_refused = 0, n_restarts = 0, n_holds = 0, n_cached = 0, n_all = 0;
+    uint64_t n_refused = 0, n_restarts = 0, n_holds = 0, n_cached = 0, n_accepted = 0, n_all = 0;
     for (uint64_t seed = 1; seed <= n_seeds; seed++) {
         sim_run(&g_sim, seed);
         n_refused += g_sim.n_refused;
         n_restarts += g_sim.n_restarts;
         n_holds += g_sim.n_holds;
         n_cached += g_sim.n_cached;
+        n_accepted += g_sim.n_accepted;
         n_all += N_REQUESTS;
     }
     /* The crowd must neither be refused as a whole nor never meet a limit. */
@@ -676,6 +741,7 @@ static void test_seeds(void **state) {
     assert_true(n_restarts > n_all / 100);
     assert_true(n_holds > n_all / 100);
     assert_true(n_cached > n_all);
+    assert_true(n_accepted > n_all);
 }
 
 static void test_same_seed_same_run(void **state) {

@@ -22,12 +22,20 @@ void sl_reply_ids(sl_buf *out, const int32_t *ids, size_t n) {
     (void)sl_buf_append_char(out, ']');
 }
 
-void sl_reply_usage(sl_buf *out, uint64_t n_prompt, uint64_t n_cached, uint64_t n_completion) {
+void sl_reply_usage(sl_buf *out, const sl_reply_counts *n) {
     (void)sl_buf_printf(out,
                         "{\"prompt_tokens\":%" PRIu64 ",\"completion_tokens\":%" PRIu64
                         ",\"total_tokens\":%" PRIu64
-                        ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRIu64 "}}",
-                        n_prompt, n_completion, n_prompt + n_completion, n_cached);
+                        ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRIu64 "}",
+                        n->n_prompt, n->n_completion, n->n_prompt + n->n_completion, n->n_cached);
+    if (n->n_drafted > 0) {
+        (void)sl_buf_printf(
+            out,
+            ",\"completion_tokens_details\":{\"accepted_prediction_tokens\":%" PRIu64
+            ",\"rejected_prediction_tokens\":%" PRIu64 "}",
+            n->n_accepted, n->n_drafted - n->n_accepted);
+    }
+    (void)sl_buf_append_char(out, '}');
 }
 
 void sl_reply_head(sl_buf *out, sl_api_kind kind, bool chunk, const char *id, int64_t created,

@@ -25,7 +25,13 @@ void sl_reply_string(sl_buf *out, sl_slice text); /* with quotes */
 void sl_reply_ids(sl_buf *out, const int32_t *ids, size_t n);
 /* {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..,
  *  "prompt_tokens_details":{"cached_tokens":..}} */
-void sl_reply_usage(sl_buf *out, uint64_t n_prompt, uint64_t n_cached, uint64_t n_completion);
+/* Tokens of an answer. */
+typedef struct sl_reply_counts {
+    uint64_t n_prompt, n_cached, n_completion;
+    uint64_t n_drafted, n_accepted; /* guesses that were computed; that came true */
+} sl_reply_counts;
+/* The object "usage"; what was guessed only if anything was. */
+void sl_reply_usage(sl_buf *out, const sl_reply_counts *n);
 
 /* Chat: {"content":[{token, logprob, bytes, top_logprobs}...],"refusal":null} */
 void sl_reply_chat_logprobs(sl_buf *out, const sl_tokenizer *tok, const sl_reply_tokens *t);
