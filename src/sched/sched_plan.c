@@ -26,7 +26,7 @@ static void sched_hold(sl_sched *s, uint32_t slot) {
     sched_seq *q = &s->seqs[slot];
     sl_kv_seq_close(s->kv, q->kv_seq);
     q->kv_seq = SL_KV_SEQ_NONE;
-    q->n_computed = q->n_planned = q->n_draft = q->n_ahead = 0;
+    q->n_computed = q->n_planned = q->n_draft = 0;
     q->story.n_holds++;
     sl_sched_move(s, slot, SCHED_ON_HOLD);
 }

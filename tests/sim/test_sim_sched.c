@@ -359,7 +359,7 @@ static void sim_draw_drafts(sim *m) {
             continue;
         }
         const uint32_t most = sl_sched_draft_max(m->sched, r->slot);
-        assert_true(most == 0 || sim_decodes(r));
+        assert_true(most == 0 || (sim_decodes(r) && r->n_out + most < r->max_tokens));
         r->n_draft = sim_between(m, 0, most < 40 ? most : 40);
         r->n_right = sim_between(m, 0, r->n_draft);
         for (uint32_t k = 0; k < r->n_draft; k++) {

@@ -70,6 +70,65 @@ def static_batching():
     return f"{ours:.0f} against {static:.0f} tokens/s: {ratio:.2f} x (3 pairs)", ratio >= 3.0
 
 
+TEXT = '''The harbour of the old town is small, but every morning before the sun is up the boats come
+home with what the night has given them. The fishermen put their boxes on the stones in front of the
+hall, and the buyers walk slowly from one to the next, look into each of them, and say nothing. At six
+a bell rings. From then on everybody talks at the same time, prices are called and refused, hands are
+shaken, and a boy with a piece of chalk writes the names of the buyers on the boxes. An hour later the
+place is empty, the stones have been washed, and only the gulls still look for what was lost. The inn
+at the corner opens its door, and those who have sold well sit down at the long table for coffee, bread
+and the first stories of the day. Nobody believes them, and nobody minds. When the church strikes nine
+the men go home to sleep, the children run to school along the sea wall, and the old women bring their
+chairs out to the sunny side of the street to mend the nets. In the afternoon the ferry brings visitors
+from the mainland. They buy postcards, take pictures of the nets and of the women, and ask where they
+can eat fish. In the evening the harbour is quiet again. Lamps are lit on the boats, engines cough and
+start, and one after the other they leave between the two stone towers at the end of the pier, towards
+the dark line where the sky begins and where, as the fishermen say, the sea keeps its own accounts.'''
+QUESTIONS = ("Tell me about the history of Rome.", "How do I bake bread?", "What is photosynthesis?",
+             "Write a short story about a cat and a dog.", "Explain how a bicycle works.",
+             "List ten animals and their homes.", "Why is the sky blue?", "How should I prepare for an interview?")
+
+
+def generated(*options):
+    """Tokens per second after the first one, and the ids, of one answer."""
+    text = showlib.sluice("run", showlib.smollm2(), "--threads", showlib.n_cpus(), "--json", "--quiet", *options,
+                          timeout=600)
+    answer = json.loads(text)
+    return (answer["timings"]["gen_n"] - 1) / answer["timings"]["gen_ms"] * 1e3, answer["ids"]
+
+
+def guessed(prompts):
+    """Median over the prompts of each one's speed with guesses / without, over PAIRS pairs; whether all
+    answers are the same."""
+    ratios, same = [], True
+    for prompt in prompts:
+        pairs = []
+        for i in range(PAIRS):
+            order = ((), ("--no-speculate",)) if i % 2 == 0 else (("--no-speculate",), ())
+            found = {flags: generated(*prompt, *flags) for flags in order}
+            pairs.append(found[()][0] / found["--no-speculate",][0])
+            same = same and found[()][1] == found["--no-speculate",][1]
+        ratios.append(statistics.median(pairs))
+        showlib.say(f"  {ratios[-1]:.2f} x")
+    return ratios, "the same tokens" if same else "OTHER TOKENS", same
+
+
+@line("guesses-copy", "prompt lookup where a 400-token text is edited: at least 2 x one stream's speed, same tokens", 2)
+def guesses_copy():
+    again = (f"A text:\n{TEXT}\n\nThe same text, in which the town has got a name, Porto Luna:\n"
+             f"{TEXT[:100].replace('the old town', 'Porto Luna')}")
+    ratios, told, same = guessed([("--raw", "-p", again, "-n", 400)])
+    return f"{ratios[0]:.2f} x ({PAIRS} pairs), {told}", same and ratios[0] >= 2.0
+
+
+@line("guesses-chat", "prompt lookup in plain chat: never below 0.97 x one stream's speed, same tokens", 5)
+def guesses_chat():
+    ratios, told, same = guessed([("-p", question, "-n", 200) for question in QUESTIONS] +
+                                 [("-p", question, "-n", 200, "--temp", 1, "--seed", 5) for question in QUESTIONS[:4]])
+    return (f"{min(ratios):.2f} x for the slowest of {len(ratios)} questions, {statistics.median(ratios):.2f} x in the "
+            f"middle, {told}", same and min(ratios) >= 0.97)
+
+
 def in_process(n):
     text = showlib.sluice("bench", showlib.smollm2(), "--prompt", 128, "--gen", 64, "--batch", n, "--reps", 1,
                           "--threads", showlib.n_cpus(), "--json", "--quiet", timeout=1800).decode()

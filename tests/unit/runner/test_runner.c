@@ -901,8 +901,64 @@ static void test_no_memory(void **state) {
         SL_ERR_ARGUMENT);
 }
 
+/* The tokens of one request with guesses from its text, or without. */
+static void run_guessed(sl_runner *r, uint32_t which, const sl_sample_options *options,
+                        void *memory, uint64_t *n_drafted, uint64_t *n_accepted) {
+    const uint32_t n_prompt = 60, n_out = 200;
+    job *j = fill(r, which, n_prompt, n_out);
+    for (uint32_t i = 0; i < n_prompt; i++) {
+        j->prompt[i] = (int32_t)(3 + (i % 20) * 7);
+    }
+    j->request->sample = *options;
+    sl_ngram g;
+    if (memory != NULL) {
+        const sl_ngram_text text = {j->prompt, j->out, n_prompt};
+        sl_ngram_init(&g, memory, n_prompt + n_out);
+        sl_ngram_grow(&g, &text, n_prompt);
+        j->request->ngram = &g;
+    }
+    assert_int_equal(run(r, j), SL_FINISH_LENGTH);
+    assert_int_equal(n_out_of(j), n_out);
+    *n_drafted += atomic_load(&j->request->n_drafted);
+    *n_accepted += atomic_load(&j->request->n_accepted);
+    sl_runner_release(r, j->handle);
+}
+
+/* Guesses change no token and no log-probability, and save steps where they come true. 10,000 draws
+ * in all: each is the one of its seed, choice and position, so the distribution is the same too. */
+static void test_guesses_change_nothing(void **state) {
+    (void)state;
+    void *memory = malloc(sl_ngram_bytes(260));
+    sl_runner *r = plain_runner();
+    const sl_runner_stats *stats = sl_runner_stats_of(r);
+    uint64_t none = 0, n_drafted = 0, n_accepted = 0;
+    uint64_t n_steps[2] = {0};
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        sl_sample_options options = sl_sample_options_default();
+        options.seed = seed;
+        options.temperature = 0.05f * (float)(seed % 10); /* from greedy on */
+        options.top_k = seed % 3 == 0 ? 40 : 0;           /* from the largest logits, or from all */
+        for (uint32_t guessed = 0; guessed < 2; guessed++) {
+            const uint64_t before = atomic_load(&stats->steps);
+            run_guessed(r, guessed, &options, guessed == 1 ? memory : NULL,
+                        guessed == 1 ? &n_drafted : &none, guessed == 1 ? &n_accepted : &none);
+            n_steps[guessed] += atomic_load(&stats->steps) - before;
+        }
+        assert_memory_equal(g_jobs[0].out, g_jobs[1].out, 200 * sizeof(int32_t));
+        assert_memory_equal(g_jobs[0].logprobs, g_jobs[1].logprobs, 200 * sizeof(float));
+    }
+    assert_int_equal(none, 0);
+    assert_in_range(n_accepted, 200, n_drafted - 200);
+    assert_int_equal(n_steps[0] - n_steps[1], n_accepted);
+    assert_int_equal(atomic_load(&stats->drafted_tokens), n_drafted);
+    assert_int_equal(atomic_load(&stats->accepted_tokens), n_accepted);
+    stop(r);
+    free(memory);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_guesses_change_nothing),
         cmocka_unit_test(test_greedy_is_the_argmax),
         cmocka_unit_test(test_draws_are_the_samplers),
         cmocka_unit_test(test_computed_anew_in_between),
