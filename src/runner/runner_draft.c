@@ -12,8 +12,8 @@
 
 #define DRAFT_WEIGHT 0.125 /* of the newest guess in the rates */
 #define DRAFT_GAIN 1.03    /* less is not worth the risk */
-/* Where no cost is known: of a row beyond the first, in steps of one row. */
-#define DRAFT_ROW_COST 0.1
+/* Where no cost is known: a few rows cost little more than one, further ones more and more. */
+static const sl_cost draft_cost = {.n_points = 3, .points = {{1, 1.0}, {4, 1.25}, {32, 6.5}}};
 
 /* Matches of so many tokens and more have a rate of their own; what it is at first. */
 static const uint32_t draft_lens[RUNNER_DRAFT_RATES] = {SL_NGRAM_MIN, 5, 10};
@@ -42,7 +42,7 @@ void sl_runner_draft_learn(runner_drafts *d, uint32_t i, bool came) {
 /* Of a step of n rows that all give a token. */
 static double draft_seconds(const sl_runner *r, uint32_t n) {
     const sl_cost_work work = {.n_rows = n, .n_logits = n};
-    return r->cost.n_points > 0 ? sl_cost_seconds(&r->cost, &work) : 1.0 + DRAFT_ROW_COST * n;
+    return sl_cost_seconds(r->cost.n_points > 0 ? &r->cost : &draft_cost, &work);
 }
 
 /* The best length of a draft, of at most n_max; adds it to the round. */
