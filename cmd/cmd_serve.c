@@ -25,12 +25,13 @@
 typedef struct serve_flags {
     sl_load_flags load;
     const char *host, *alias;
-    uint32_t port, parallel, queue, connections, drain_s, lame_duck_s, stall_s, request_timeout_s;
+    uint32_t port, parallel, queue, connections, drain_s, lame_duck_s, stall_s, request_timeout_s,
+        max_wait_ms;
     uint64_t queue_tokens;
     uint32_t header_timeout_s, body_timeout_s, idle_timeout_s, write_timeout_s;
     sl_flag_size body_max, output_max;
     bool strict_api, log_prompts, access_log, log_json, calibrate;
-    bool prefix_cache, speculate, trust_tenant_header;
+    bool admin, prefix_cache, speculate, trust_tenant_header;
     int policy, batching; /* sl_sched_policy, sl_sched_batching */
     uint32_t age_s, batch, batch_window_ms, step_ms;
     sl_flag_strings tenant_weight; /* NAME=N */
@@ -142,6 +143,8 @@ static sl_service_options service_options(const serve_flags *f) {
                             .lame_duck_ms = f->lame_duck_s * 1000ull,
                             .stall_ms = f->stall_s * 1000ull,
                             .request_timeout_ms = f->request_timeout_s * 1000ull,
+                            .max_wait_ms = f->max_wait_ms,
+                            .admin = f->admin,
                             .strict_api = f->strict_api,
                             .prefix_cache = f->prefix_cache,
                             .speculate = f->speculate,
@@ -433,6 +436,14 @@ int sl_cmd_serve(int argc, char **argv) {
         {"--tenant-weight", NULL, SL_FLAG_STRINGS, &f.tenant_weight, "NAME=N",
          "With --policy fair a tenant's share of the work beside those of others, which have 1 "
          "(several times).",
+         0, 0, NULL},
+        {"--max-wait", NULL, SL_FLAG_U32, &f.max_wait_ms, "MS",
+         "Refuse with 429 what would wait for longer, by what requests took of late (default: no "
+         "bound but the queue's).",
+         1, 86400000, NULL},
+        {"--admin", NULL, SL_FLAG_BOOL, &f.admin, NULL,
+         "POST /admin/pause and /admin/resume: whether waiting requests may begin. For whoever can "
+         "reach the port.",
          0, 0, NULL},
         {"--strict-api", NULL, SL_FLAG_BOOL, &f.strict_api, NULL,
          "Refuse requests with unknown fields instead of ignoring these.", 0, 0, NULL},

@@ -162,6 +162,15 @@ const sl_runner_stats *sl_runner_stats_of(const sl_runner *r);
 /* Requests that were submitted and not started, and their prompt + max_tokens together, as of now;
  * any thread. */
 void sl_runner_queue(const sl_runner *r, uint32_t *n_out, uint64_t *n_tokens_out);
+/* What a request that comes now is to expect, from now on, by what steps took and requests
+ * generated of late; all 0 while nothing is known. Any thread. */
+typedef struct sl_forecast {
+    uint64_t start_ns, first_ns, end_ns; /* it begins; first token; end */
+} sl_forecast;
+sl_forecast sl_runner_forecast(const sl_runner *r, uint32_t n_prompt, uint32_t max_tokens);
+/* Paused: requests wait, and none of them begins; those that began go on. Any thread. */
+void sl_runner_pause(sl_runner *r, bool paused);
+bool sl_runner_is_paused(const sl_runner *r);
 uint32_t sl_runner_ctx_max(const sl_runner *r);
 /* For `idle`, before it runs a step of its own: forgets all prefixes, since that may write into
  * their pages. */

@@ -67,6 +67,13 @@ typedef struct runner_row {
     uint32_t n_draft; /* of the run; rows from 0 to n_draft follow each other */
 } runner_row;
 
+/* What lies before a request that comes now, for any thread to ask; the engine thread's. */
+typedef struct runner_ahead {
+    atomic_uint_fast64_t n_rows, n_running, n_places, n_pages, mean_out; /* as in sl_sched_ahead */
+    atomic_uint_fast64_t step_ns; /* of late: a step that gives tokens, */
+    atomic_uint_fast64_t row_ns;  /* and a row of one with many; 0: not known yet */
+} runner_ahead;
+
 /* One logits row that was sampled. */
 typedef struct runner_sampled {
     sl_status status;
@@ -87,9 +94,11 @@ struct sl_runner {
     runner_owner *owners;       /* [n_owners] */
     atomic_uint_fast64_t *news; /* [n_owners][n_words] */
 
-    sl_mpsc *submitted;          /* handles, owners -> engine thread; has room for all slots */
-    atomic_uint_fast64_t queued; /* requests << 48 | tokens: submitted, not started */
-    atomic_bool any_cancel, stop;
+    sl_mpsc *submitted;               /* handles, owners -> engine thread; has room for all slots */
+    atomic_uint_fast64_t queued;      /* requests << 48 | tokens: submitted, not started */
+    atomic_uint_fast64_t queued_rows; /* of their prompts */
+    runner_ahead ahead;
+    atomic_bool any_cancel, stop, paused;
     atomic_bool failed; /* set once, after failure */
     sl_error failure;
     sl_wake wake; /* of the engine thread */
@@ -104,7 +113,8 @@ struct sl_runner {
     /* of the next step, as far as known; tokens that are to be expected of it */
     uint32_t round_rows;
     double round_tokens;
-    bool all_ready; /* all weights are: steps cost what they will from now on */
+    double step_ns, row_ns; /* as in runner_ahead */
+    bool all_ready;         /* all weights are: steps cost what they will from now on */
     sl_cost cost;
     sl_cost_drift drift;
     runner_row *rows;        /* [runs_max] the logits rows of the step */
@@ -123,6 +133,10 @@ static inline sl_handle runner_handle(uint64_t tag, uint32_t slot) {
 void *sl_runner_loop(void *arg);
 /* Samples one planned and computed step, and gives every token to its request (runner_step.c). */
 void sl_runner_step(sl_runner *r, const sl_step *step, uint64_t now_ns);
+/* --- runner_forecast.c --- */
+void sl_runner_forecast_learn(sl_runner *r, const sl_step *step, uint64_t ns);
+void sl_runner_forecast_set(sl_runner *r);
+
 /* --- runner_draft.c --- */
 void sl_runner_draft_begin(runner_drafts *d); /* of a new request */
 /* The i-th guess of the newest match came true, or not. */

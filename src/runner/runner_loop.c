@@ -19,6 +19,7 @@ void sl_runner_unqueue(sl_runner *r, uint32_t slot) {
     if (a->queued) {
         a->queued = false;
         const uint64_t n_tokens = (uint64_t)a->request->n_prompt + a->request->max_tokens;
+        atomic_fetch_sub_explicit(&r->queued_rows, a->request->n_prompt, memory_order_relaxed);
         /* Whoever sees it gone from the queue sees it among the running ones: release. */
         atomic_fetch_sub_explicit(&r->queued, ((uint64_t)1 << RUNNER_TOKENS_BITS) + n_tokens,
                                   memory_order_release);
@@ -215,15 +216,20 @@ void *sl_runner_loop(void *arg) {
         loop_take_cancels(r);
         const uint64_t now_ns = sl_clock_mono_ns();
         loop_end_expired(r, now_ns);
+        sl_sched_pause(r->sched, sl_runner_is_paused(r));
         const sl_step *step = sl_sched_plan(r->sched, now_ns);
         if (step != NULL) {
             loop_mark_started(r, now_ns);
+            sl_runner_forecast_set(r);
             sl_runner_step(r, step, now_ns);
             if (atomic_load_explicit(&r->failed, memory_order_relaxed)) {
                 loop_end_all(r, SL_FINISH_ERROR, &r->failure);
             }
         }
         loop_notify(r);
+        if (step == NULL) {
+            sl_runner_forecast_set(r);
+        }
         if (step == NULL && !loop_prepare(r) && !loop_idle(r)) {
             const uint64_t wake_ns = sl_sched_wake_ns(r->sched);
             (void)sl_wake_wait(&r->wake, wake_ns == UINT64_MAX ? SL_WAKE_FOREVER

@@ -176,6 +176,7 @@ sl_status sl_runner_submit_all(sl_runner *r, const sl_handle *handles, uint32_t 
     const uint64_t now_ns = sl_clock_mono_ns();
     for (uint32_t i = 0; i < n; i++) {
         owner_slot(r, handles[i])->request.t_submit_ns = now_ns;
+        RUNNER_COUNT(r->queued_rows, owner_slot(r, handles[i])->request.n_prompt);
         (void)sl_mpsc_push(r->submitted, handles[i]); /* cannot fail: it has room for every slot */
     }
     RUNNER_COUNT(r->stats.requests, n);
@@ -277,6 +278,15 @@ void sl_runner_queue(const sl_runner *r, uint32_t *n_out, uint64_t *n_tokens_out
     const uint64_t queued = atomic_load_explicit(&r->queued, memory_order_acquire);
     *n_out = (uint32_t)(queued >> RUNNER_TOKENS_BITS);
     *n_tokens_out = queued & RUNNER_TOKENS_MASK;
+}
+
+void sl_runner_pause(sl_runner *r, bool paused) {
+    atomic_store_explicit(&r->paused, paused, memory_order_release);
+    sl_wake_signal(&r->wake);
+}
+
+bool sl_runner_is_paused(const sl_runner *r) {
+    return atomic_load_explicit(&r->paused, memory_order_acquire);
 }
 
 uint32_t sl_runner_ctx_max(const sl_runner *r) {

@@ -257,6 +257,7 @@ void sl_runner_step(sl_runner *r, const sl_step *planned, uint64_t now_ns) {
     const uint64_t end_ns = sl_clock_mono_ns();
     step_count(r, &step, now_ns, end_ns);
     step_compare_cost(r, &step, engine_ns);
+    sl_runner_forecast_learn(r, &step, end_ns - now_ns);
     sl_sched_commit(r->sched);
     sl_runner_draft_round(r);
     for (uint32_t i = 0; i < step.n_logits;) {

@@ -265,6 +265,29 @@ bool sl_sched_any(const sl_sched *s, uint32_t *slot_out) {
     return false;
 }
 
+void sl_sched_pause(sl_sched *s, bool paused) {
+    s->paused = paused;
+}
+
+sl_sched_ahead sl_sched_ahead_now(const sl_sched *s) {
+    const sched_list *running = &s->lists[SCHED_RUNNING], *held = &s->lists[SCHED_ON_HOLD];
+    sl_sched_ahead ahead = {.n_running = running->n + held->n,
+                            .mean_out = s->mean_out / SCHED_OUT_WEIGHT};
+    uint64_t n_needed = 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        for (uint32_t slot = (i == 0 ? running : held)->head; slot != SCHED_NONE;
+             slot = s->seqs[slot].next) {
+            const sched_seq *q = &s->seqs[slot];
+            ahead.n_rows += sched_decodes(q) ? 0 : sched_rows_left(q);
+            n_needed += sl_sched_growth(s, q);
+        }
+    }
+    const uint64_t n_there = sl_kv_n_there(s->kv);
+    ahead.n_pages = n_there > n_needed ? n_there - n_needed : 0;
+    ahead.n_places = s->running_max > ahead.n_running ? s->running_max - ahead.n_running : 0;
+    return ahead;
+}
+
 uint32_t sl_sched_n_waiting(const sl_sched *s) {
     return s->lists[SCHED_WAITING].n;
 }

@@ -140,12 +140,16 @@ uint32_t sl_sched_draft_max(const sl_sched *s, uint32_t slot);
  * as rows, logits and pages are left for when all who run have theirs. */
 void sl_sched_draft(sl_sched *s, uint32_t slot, uint32_t n);
 
+/* Paused: those that wait do not begin; those that run, or are on hold, go on. */
+void sl_sched_pause(sl_sched *s, bool paused);
+
 /* The next step, or NULL when nobody has work. Runs carry the slot as their owner; a run whose last
  * row is the last known token of its request needs that row's logits and those of the drafts after
  * it, all others none. A step has at most runs_max rows of logits. Valid until the next plan.
  * Always to be followed by commit or abandon. */
 const sl_step *sl_sched_plan(sl_sched *s, uint64_t now_ns);
-/* When plan may have a step although nothing happens before; UINT64_MAX: never. */
+/* When plan may have a step, or a deadline passes, although nothing happens before; UINT64_MAX:
+ * never. Of a scheduler whose plan had no step. */
 uint64_t sl_sched_wake_ns(const sl_sched *s);
 /* Slots that began or went on after a hold in the last plan, in that order. */
 const uint32_t *sl_sched_admitted(const sl_sched *s, uint32_t *n_out);
@@ -172,6 +176,15 @@ void sl_sched_end(sl_sched *s, uint32_t slot);
 bool sl_sched_expired(const sl_sched *s, uint64_t now_ns, uint32_t *slot_out);
 /* The first slot, running ones first, then those on hold; false when there is none. */
 bool sl_sched_any(const sl_sched *s, uint32_t *slot_out);
+
+/* What lies before a request that comes now, but for those that wait. */
+typedef struct sl_sched_ahead {
+    uint64_t n_rows;              /* to compute before all that run decode */
+    uint64_t n_pages;             /* that those probably do not need */
+    uint32_t n_places;            /* requests that may run besides them */
+    uint32_t n_running, mean_out; /* tokens that requests generated of late */
+} sl_sched_ahead;
+sl_sched_ahead sl_sched_ahead_now(const sl_sched *s);
 
 uint32_t sl_sched_n_waiting(const sl_sched *s);
 uint32_t sl_sched_n_running(const sl_sched *s);

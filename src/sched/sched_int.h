@@ -56,6 +56,7 @@ struct sl_sched {
     uint32_t mean_out;    /* tokens that requests generated of late, in 1/SCHED_OUT_WEIGHT */
     uint32_t n_deadlines; /* requests that have one */
     uint32_t running_max;
+    bool paused;
     const sl_plan *plan; /* of the cost */
     sl_cost cost;
     double cost_ratio;
@@ -97,6 +98,10 @@ static inline uint32_t sched_min(uint32_t a, uint32_t b) {
 /* --- sched.c --- */
 /* Of a sequence without pages: whose it may use. */
 void sl_sched_share(sl_sched *s, const sched_seq *q);
+
+/* --- sched_plan.c --- */
+/* Pages that a request takes from now on if it generates as many tokens as others did of late. */
+uint64_t sl_sched_growth(const sl_sched *s, const sched_seq *q);
 
 /* --- sched_order.c --- */
 /* Where a request stands among others when it comes, and when it begins. */

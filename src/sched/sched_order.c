@@ -107,14 +107,21 @@ static uint64_t order_window_end(const sl_sched *s) {
 }
 
 uint64_t sl_sched_wake_ns(const sl_sched *s) {
-    const uint64_t end_ns = s->lists[SCHED_RUNNING].n > 0 ? 0 : order_window_end(s);
-    return end_ns == 0 ? UINT64_MAX : end_ns;
+    const bool none = s->paused || s->lists[SCHED_RUNNING].n > 0;
+    const uint64_t end_ns = none ? 0 : order_window_end(s);
+    uint64_t wake_ns = end_ns == 0 ? UINT64_MAX : end_ns;
+    for (uint32_t slot = s->n_deadlines == 0 ? SCHED_NONE : s->lists[SCHED_WAITING].head;
+         slot != SCHED_NONE; slot = s->seqs[slot].next) {
+        const uint64_t deadline_ns = s->seqs[slot].request.deadline_ns;
+        wake_ns = deadline_ns != 0 && deadline_ns < wake_ns ? deadline_ns : wake_ns;
+    }
+    return wake_ns;
 }
 
 uint32_t sl_sched_next(const sl_sched *s, uint64_t now_ns) {
     const uint32_t held = s->lists[SCHED_ON_HOLD].head;
     const uint32_t waiting = s->lists[SCHED_WAITING].head;
-    if (waiting == SCHED_NONE || order_window_end(s) > now_ns) {
+    if (waiting == SCHED_NONE || s->paused || order_window_end(s) > now_ns) {
         return held;
     }
     if (s->options.policy == SL_SCHED_FAIR) {

@@ -94,8 +94,7 @@ static uint32_t sched_plan_prefill(sl_sched *s, uint32_t slot, uint32_t n_prefil
     return q->n_planned;
 }
 
-/* Pages that a request takes from now on if it generates as many tokens as others did of late. */
-static uint64_t sched_growth(const sl_sched *s, const sched_seq *q) {
+uint64_t sl_sched_growth(const sl_sched *s, const sched_seq *q) {
     const uint32_t expected = s->mean_out / SCHED_OUT_WEIGHT, most = q->request.max_tokens;
     /* Who is longer than expected already goes on for a while. */
     const uint32_t n_more = q->n_out + SL_PAGE_TOKENS > expected ? SL_PAGE_TOKENS
@@ -117,9 +116,9 @@ static bool sched_start(sl_sched *s, uint32_t slot) {
     sl_sched_share(s, q);
     const sl_kv_text text = sched_text(q);
     const uint32_t n_done = sl_kv_seq_reuse(s->kv, q->kv_seq, &text, 0);
-    uint64_t n_needed = sched_growth(s, q);
+    uint64_t n_needed = sl_sched_growth(s, q);
     for (uint32_t i = running->head; i != SCHED_NONE; i = s->seqs[i].next) {
-        n_needed += sched_growth(s, &s->seqs[i]);
+        n_needed += sl_sched_growth(s, &s->seqs[i]);
     }
     if (running->n > 0 && n_needed > sl_kv_n_there(s->kv)) {
         sl_kv_seq_close(s->kv, q->kv_seq);

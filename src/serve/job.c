@@ -106,12 +106,6 @@ static sl_status job_no_memory(sl_api_error *e) {
     return sl_api_fail(e, 503, NULL, NULL, "The server has no memory for this request.");
 }
 
-static sl_status job_busy(serve_job *j, sl_api_error *e) {
-    sl_counter_add(&j->loop->service->metrics.refused_queue, 1);
-    return sl_api_fail(e, 429, "rate_limit_exceeded", NULL,
-                       "The server's queue is full; try again later.");
-}
-
 /* Room for what the engine writes, and the history that penalties need. */
 static sl_status job_choice_arrays(serve_choice *c, uint32_t max_tokens, sl_api_error *e) {
     const sl_api_params *p = &c->job->params;
@@ -164,7 +158,7 @@ static sl_status job_choice_fill(serve_choice *c, uint64_t seed, sl_api_error *e
     sl_error err = {0};
     if (sl_runner_acquire(s->runner, j->loop->owner, &c->handle, &err) != SL_OK) {
         c->handle = SL_HANDLE_NONE;
-        return job_busy(j, e);
+        return sl_job_busy(j, e);
     }
     sl_request *q = c->request = sl_runner_request(s->runner, c->handle);
     uint64_t room = sl_runner_ctx_max(s->runner) - prompt->n; /* at least 1: checked */
@@ -178,9 +172,7 @@ static sl_status job_choice_fill(serve_choice *c, uint64_t seed, sl_api_error *e
     q->ignore_eos = p->ignore_eos;
     q->stop_ids = p->stop_ids;
     q->n_stop_ids = p->n_stop_ids;
-    if (s->options.request_timeout_ms != 0 && !j->canary) {
-        q->deadline_ns = j->begin_ns + s->options.request_timeout_ms * SL_NS_PER_MS;
-    }
+    q->deadline_ns = j->deadline_ns;
     q->shares = j->shares;
     q->salt = j->salt;
     q->tenant = j->tenant;
@@ -211,7 +203,7 @@ static sl_status job_submit_handles(serve_job *j, sl_api_error *e) {
         return SL_OK;
     }
     if (status == SL_AGAIN) {
-        return job_busy(j, e);
+        return sl_job_busy(j, e);
     }
     if (status == SL_ERR_ARGUMENT) {
         return SL_API_BAD(e, NULL, "The request cannot be run: %s", err.message);
@@ -244,24 +236,6 @@ static sl_status job_submit_all(serve_job *j, sl_api_error *e) {
     return status == SL_OK ? job_submit_handles(j, e) : status;
 }
 
-/* Cheap reasons to refuse, before a body is parsed and a prompt tokenised. */
-static sl_status job_admit(serve_job *j, sl_api_error *e) {
-    sl_service *s = j->loop->service;
-    if (s->state != SERVE_READY) {
-        return sl_api_fail(e, 503, "shutting_down", NULL,
-                           "The server is shutting down and takes no new requests.");
-    }
-    const char *why = NULL;
-    if (!sl_serve_healthy(s, &why)) {
-        return sl_api_fail(e, 503, "engine_unavailable", NULL, "The engine is not working: %s",
-                           why);
-    }
-    uint32_t n_queued;
-    uint64_t n_tokens;
-    sl_runner_queue(s->runner, &n_queued, &n_tokens);
-    return n_queued >= sl_runner_group_max(s->runner) ? job_busy(j, e) : SL_OK;
-}
-
 void sl_job_start(serve_loop *l, sl_http_exchange *x, sl_api_kind kind) {
     sl_api_error e = {0};
     serve_job *j = job_new(l, x);
@@ -275,9 +249,12 @@ void sl_job_start(serve_loop *l, sl_http_exchange *x, sl_api_kind kind) {
                    kind == SL_API_CHAT ? "chatcmpl" : "cmpl", sl_serve_random(l),
                    ++l->next_id & 0xFFFFFFFFu);
     sl_http_exchange_set_user(x, j);
-    sl_status status = job_admit(j, &e);
+    sl_status status = sl_job_admit(j, &e);
     if (status == SL_OK) {
         status = sl_job_read(j, kind, &e);
+    }
+    if (status == SL_OK) {
+        status = sl_job_foresee(j, &e);
     }
     if (status == SL_OK && sl_job_reply_head(j) != SL_OK) {
         status = job_no_memory(&e);
@@ -407,6 +384,15 @@ static void job_observe_tokens(serve_choice *c, uint32_t n_new) {
 /* What the client may be told of an engine error: what to do, nothing of the inside. */
 static void job_engine_error(const serve_job *j, const sl_error *err, sl_api_error *e) {
     sl_status ignored;
+    const uint64_t own_ns = j->params.deadline_ms * SL_NS_PER_MS;
+    if (j->timed_out && own_ns > 0 && j->deadline_ns == j->begin_ns + own_ns) {
+        ignored = sl_api_fail(e, 504, "deadline_exceeded", "deadline_ms",
+                              "The answer was not complete within the %" PRIu32
+                              " ms of 'deadline_ms'.",
+                              j->params.deadline_ms);
+        (void)ignored;
+        return;
+    }
     if (j->timed_out) {
         ignored = sl_api_fail(e, 504, "request_timeout", NULL,
                               "The request took longer than the %.0f s that this server allows.",
@@ -517,6 +503,18 @@ void sl_job_poll(serve_loop *l) {
 void sl_job_gone(serve_job *j) {
     j->x = NULL;
     job_close(j);
+}
+
+bool sl_job_cancel(serve_loop *l, sl_slice id) {
+    for (serve_job *j = l->jobs; j != NULL; j = j->next) {
+        if (j->x != NULL && sl_slice_eq_str(id, j->id)) {
+            sl_api_error e = {0};
+            (void)!sl_api_fail(&e, 499, "request_cancelled", NULL, "The request was cancelled.");
+            job_fail(j, &e);
+            return true;
+        }
+    }
+    return false;
 }
 
 void sl_job_cancel_all(serve_loop *l) {

@@ -1,5 +1,5 @@
 /* One generation request while it is being answered, and its choices. Private to src/serve: job.c
- * (life), job_prompt.c (what goes in), job_reply.c (what comes out).
+ * (life), job_admit.c (refusals), job_prompt.c (what goes in), job_reply.c (what comes out).
  *
  * A job belongs to its io thread. It answers one exchange; when the client is gone, or the answer
  * was given early, it lives on without one until the runner has let go of its requests, because
@@ -39,9 +39,10 @@ struct serve_job {
     serve_job *prev, *next;
     sl_http_exchange *x; /* NULL: nobody waits for an answer */
     bool canary;
-    bool streaming; /* the head of the stream is out */
-    bool timed_out; /* --request-timeout */
-    bool closed;    /* no answer is owed any more; freed when the runner holds nothing of it */
+    bool streaming;       /* the head of the stream is out */
+    bool timed_out;       /* --request-timeout, or its own deadline */
+    uint64_t deadline_ns; /* the sooner of both; 0: none */
+    bool closed; /* no answer is owed any more; freed when the runner holds nothing of it */
     sl_api_params params;
     bool has_params;
     bool shares; /* the beginning of its prompts, with jobs of this salt */
@@ -58,6 +59,13 @@ struct serve_job {
     uint64_t begin_ns, told_ns; /* first byte of the request; last time something was sent */
     sl_buf head;                /* what every event of a stream begins with */
 };
+
+/* --- job_admit.c ----------------------------------------------------------------------------- */
+/* Cheap reasons to refuse, before a body is parsed and a prompt tokenised. */
+SL_NODISCARD sl_status sl_job_admit(serve_job *j, sl_api_error *e);
+/* Refuses at once what would wait for too long, or miss its deadline; sets the deadline. */
+SL_NODISCARD sl_status sl_job_foresee(serve_job *j, sl_api_error *e);
+SL_NODISCARD sl_status sl_job_busy(serve_job *j, sl_api_error *e); /* 429 */
 
 /* --- job_prompt.c ---------------------------------------------------------------------------- */
 /* Fills params, prompts: reads the body, renders, tokenises. */

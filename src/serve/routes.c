@@ -23,6 +23,8 @@ static const route_entry route_table[] = {
     {"/livez", SERVE_ROUTE_LIVE, SL_HTTP_GET},
     {"/readyz", SERVE_ROUTE_READY, SL_HTTP_GET},
     {"/metrics", SERVE_ROUTE_METRICS, SL_HTTP_GET},
+    {"/admin/pause", SERVE_ROUTE_PAUSE, SL_HTTP_POST},
+    {"/admin/resume", SERVE_ROUTE_RESUME, SL_HTTP_POST},
 };
 
 static const char model_prefix[] = "/v1/models/";
@@ -32,12 +34,18 @@ static bool path_is_model(sl_slice path) {
            memcmp(path.ptr, model_prefix, sizeof(model_prefix) - 1) == 0;
 }
 
-static serve_route route_find(sl_slice path, sl_http_method *method_out) {
+static serve_route route_find(const sl_service *s, sl_slice path, sl_http_method *method_out) {
     for (size_t i = 0; i < sizeof(route_table) / sizeof(route_table[0]); i++) {
         if (sl_slice_eq_str(path, route_table[i].path)) {
+            const serve_route route = route_table[i].route;
+            const bool is_admin = route == SERVE_ROUTE_PAUSE || route == SERVE_ROUTE_RESUME;
             *method_out = route_table[i].method;
-            return route_table[i].route;
+            return is_admin && !s->options.admin ? SERVE_ROUTE_NONE : route;
         }
+    }
+    if (sl_serve_control_id(path, "/cancel").len > 0) {
+        *method_out = SL_HTTP_POST;
+        return SERVE_ROUTE_CANCEL;
     }
     *method_out = SL_HTTP_GET;
     return path_is_model(path) ? SERVE_ROUTE_MODEL : SERVE_ROUTE_NONE;
@@ -65,8 +73,10 @@ static void respond_error_with(sl_http_exchange *x, const sl_api_error *e, const
 }
 
 void sl_serve_respond_error(sl_http_exchange *x, const sl_api_error *e) {
-    bool later = e->status == 429 || e->status == 503;
-    respond_error_with(x, e, later ? "Retry-After: 1\r\n" : NULL);
+    char later[40];
+    (void)snprintf(later, sizeof(later), "Retry-After: %" PRIu32 "\r\n",
+                   e->retry_after_s == 0 ? 1 : e->retry_after_s);
+    respond_error_with(x, e, e->status == 429 || e->status == 503 ? later : NULL);
 }
 
 /* Refuses what no route takes. True when it has answered. */
@@ -104,7 +114,7 @@ static bool route_refuse(sl_http_exchange *x, serve_route route, sl_http_method 
 
 /* --- small answers --------------------------------------------------------------------------- */
 
-static void respond_json(sl_http_exchange *x, int status, sl_buf *body) {
+void sl_serve_respond_json(sl_http_exchange *x, int status, sl_buf *body) {
     if (body->status != SL_OK) {
         sl_api_error e = {.status = 503, .message = "The server has no memory for this answer."};
         sl_serve_respond_error(x, &e);
@@ -128,7 +138,7 @@ static void answer_models(sl_service *s, sl_http_exchange *x) {
     (void)sl_buf_append_str(&out, "{\"object\":\"list\",\"data\":[");
     append_model(s, &out);
     (void)sl_buf_append_str(&out, "]}");
-    respond_json(x, 200, &out);
+    sl_serve_respond_json(x, 200, &out);
     sl_buf_deinit(&out);
 }
 
@@ -147,7 +157,7 @@ static void answer_model(sl_service *s, sl_http_exchange *x) {
     sl_buf out;
     sl_buf_init(&out, 65536);
     append_model(s, &out);
-    respond_json(x, 200, &out);
+    sl_serve_respond_json(x, 200, &out);
     sl_buf_deinit(&out);
 }
 
@@ -167,7 +177,7 @@ static void answer_health(sl_service *s, sl_http_exchange *x, serve_route route)
         sl_reply_string(&out, sl_slice_of(why));
     }
     (void)sl_buf_append_char(&out, '}');
-    respond_json(x, good ? 200 : 503, &out);
+    sl_serve_respond_json(x, good ? 200 : 503, &out);
     sl_buf_deinit(&out);
 }
 
@@ -178,6 +188,8 @@ static void answer_metrics(sl_service *s, sl_http_exchange *x) {
                              .ready = s->state == SERVE_READY && sl_serve_healthy(s, &why),
                              .resident_bytes = sl_memory_resident_bytes(),
                              .memory = &s->model.memory,
+                             .is_paused = sl_runner_is_paused(s->runner),
+                             .wait_ns = sl_runner_forecast(s->runner, 1, 1).start_ns,
                              .model = s->model.name,
                              .version = s->options.version};
     sl_runner_queue(s->runner, &now.n_queued, &now.queued_tokens);
@@ -188,7 +200,7 @@ static void answer_metrics(sl_service *s, sl_http_exchange *x) {
         sl_http_respond(x, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, out.data,
                         out.len);
     } else {
-        respond_json(x, 503, &out);
+        sl_serve_respond_json(x, 503, &out);
     }
     sl_buf_deinit(&out);
 }
@@ -196,9 +208,10 @@ static void answer_metrics(sl_service *s, sl_http_exchange *x) {
 /* --- entry ----------------------------------------------------------------------------------- */
 
 void sl_serve_on_headers(void *user, sl_http_exchange *x) {
-    (void)user;
+    const serve_loop *l = user;
     sl_http_method wanted;
-    serve_route route = route_find(sl_http_request_path(sl_http_exchange_request(x)), &wanted);
+    serve_route route = route_find(l->service, sl_http_request_path(sl_http_exchange_request(x)),
+                                   &wanted);
     (void)route_refuse(x, route, wanted);
 }
 
@@ -206,7 +219,7 @@ void sl_serve_on_request(void *user, sl_http_exchange *x) {
     serve_loop *l = user;
     sl_service *s = l->service;
     sl_http_method wanted;
-    serve_route route = route_find(sl_http_request_path(sl_http_exchange_request(x)), &wanted);
+    serve_route route = route_find(s, sl_http_request_path(sl_http_exchange_request(x)), &wanted);
     if (route_refuse(x, route, wanted)) {
         return;
     }
@@ -226,6 +239,13 @@ void sl_serve_on_request(void *user, sl_http_exchange *x) {
     case SERVE_ROUTE_METRICS:
         answer_metrics(s, x);
         break;
+    case SERVE_ROUTE_CANCEL:
+        sl_serve_cancel(l, x);
+        break;
+    case SERVE_ROUTE_PAUSE:
+    case SERVE_ROUTE_RESUME:
+        sl_serve_pause(l, x, route == SERVE_ROUTE_PAUSE);
+        break;
     default:
         answer_health(s, x, route);
         break;
@@ -236,7 +256,7 @@ void sl_serve_on_record(void *user, const sl_http_record *record) {
     const uint64_t large_bytes = 256u << 10; /* a body whose values may take some 10 MB */
     serve_loop *l = user;
     sl_http_method wanted;
-    serve_route route = route_find(record->path, &wanted);
+    serve_route route = route_find(l->service, record->path, &wanted);
     sl_serve_metrics_count(&l->service->metrics, route, record->status);
     if (record->bytes_in >= large_bytes) {
         sl_serve_trim_later(l);

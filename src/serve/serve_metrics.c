@@ -54,6 +54,9 @@ const char *sl_serve_route_path(serve_route route) {
                                                          "/livez",
                                                          "/readyz",
                                                          "/metrics",
+                                                         "/v1/requests/ID/cancel",
+                                                         "/admin/pause",
+                                                         "/admin/resume",
                                                          "other"};
     return route < SERVE_ROUTE_COUNT ? paths[route] : "other";
 }
@@ -155,6 +158,11 @@ static void write_runner(sl_buf *out, const serve_metrics_now *now) {
                 "Time of the passes of late / what was measured for such passes; 0: not known yet.",
                 stat(&s->cost_millis) / 1e3);
     write_value(out, "requests_queued", "gauge", "Sequences waiting to be started.", now->n_queued);
+    write_value(out, "predicted_wait_seconds", "gauge",
+                "Until a request that comes now begins, by what the last ones took.",
+                (double)now->wait_ns / 1e9);
+    write_value(out, "admission_paused", "gauge", "1: requests wait, none begins.",
+                now->is_paused ? 1.0 : 0.0);
     write_value(out, "requests_running", "gauge", "Sequences being computed.", stat(&s->n_running));
     write_value(out, "requests_on_hold", "gauge",
                 "Running sequences that gave their KV pages to older ones.", stat(&s->n_on_hold));

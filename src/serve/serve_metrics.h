@@ -21,6 +21,9 @@ typedef enum serve_route {
     SERVE_ROUTE_LIVE,
     SERVE_ROUTE_READY,
     SERVE_ROUTE_METRICS,
+    SERVE_ROUTE_CANCEL,
+    SERVE_ROUTE_PAUSE,
+    SERVE_ROUTE_RESUME,
     SERVE_ROUTE_NONE, /* an unknown path, or no valid request */
     SERVE_ROUTE_COUNT
 } serve_route;
@@ -40,7 +43,8 @@ typedef struct serve_metrics_now {
     uint32_t n_queued;
     uint64_t queued_tokens;
     uint32_t connections;
-    bool ready;
+    bool ready, is_paused;
+    uint64_t wait_ns; /* that a request must expect */
     uint64_t resident_bytes;
     const sl_engine_memory *memory; /* by kind */
     const char *model, *version;

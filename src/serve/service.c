@@ -92,6 +92,7 @@ static void service_begin_drain(sl_service *s) {
     }
     sl_log(SL_LOG_INFO, "serve", "stopping: %u requests are finished first", s->loop.n_open);
     s->state = SERVE_DRAINING;
+    sl_runner_pause(s->runner, false); /* who waits is finished, too */
     s->stop_ns = sl_clock_mono_ns();
     sl_http_server_drain(s->loop.http);
     sl_serve_tick_start(&s->loop);

@@ -38,6 +38,8 @@ typedef struct sl_service_options {
     uint64_t lame_duck_ms;       /* the port stays open at least so long after stop */
     uint64_t stall_ms;           /* work but no step for so long: not healthy. 0: 60 s */
     uint64_t request_timeout_ms; /* from a request's first byte to its last token; 0: no limit */
+    uint64_t max_wait_ms;        /* requests that would wait for longer are refused; 0: none */
+    bool admin;                  /* /admin/ is there */
     bool strict_api;             /* unknown request fields are errors */
     bool prefix_cache;           /* prompts that begin alike are computed once */
     /* guesses from a request's own text are computed with its tokens */

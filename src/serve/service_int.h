@@ -68,11 +68,20 @@ void sl_serve_on_request(void *user, sl_http_exchange *x);
 void sl_serve_on_record(void *user, const sl_http_record *record);
 const char *sl_serve_error_body(void *user, int status, const char *message, sl_buf *out);
 void sl_serve_respond_error(sl_http_exchange *x, const sl_api_error *e);
+void sl_serve_respond_json(sl_http_exchange *x, int status, sl_buf *body); /* 503 if it failed */
+
+/* --- control.c ------------------------------------------------------------------------------- */
+/* ID of a path /v1/requests/ID`action`; empty if it is none. */
+sl_slice sl_serve_control_id(sl_slice path, const char *action);
+void sl_serve_cancel(serve_loop *l, sl_http_exchange *x); /* ends the request of that id */
+void sl_serve_pause(serve_loop *l, sl_http_exchange *x, bool paused);
 
 /* --- job.c ----------------------------------------------------------------------------------- */
 void sl_job_start(serve_loop *l, sl_http_exchange *x, sl_api_kind kind);
 SL_NODISCARD sl_status sl_job_start_canary(serve_loop *l, sl_error *err);
 void sl_job_gone(serve_job *j);
+/* false: there is none, or its answer is complete */
+bool sl_job_cancel(serve_loop *l, sl_slice id);
 void sl_job_poll(serve_loop *l);       /* takes all news of the runner */
 void sl_job_cancel_all(serve_loop *l); /* the drain took too long */
 void sl_job_free_all(serve_loop *l);   /* when the runner is gone */

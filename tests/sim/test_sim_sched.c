@@ -57,7 +57,8 @@ typedef struct sim_request {
 typedef struct sim {
     uint64_t rng, now_ns, trace;
     uint32_t calm; /* accidents are so many times rarer */
-    bool crowded;  /* many at once, few pages, and some answers much longer than most */
+    bool paused;
+    bool crowded; /* many at once, few pages, and some answers much longer than most */
     sl_sched_options options;
     sl_kv_groups groups;
     uint32_t window_pages[GROUPS_MAX]; /* most that a run of rows_max rows touches */
@@ -451,7 +452,7 @@ static void sim_check_reason(const sim *m, const sl_step *step, uint32_t n_runni
     const sim_request *held = sim_first(m, SIM_ON_HOLD), *next = sim_first(m, SIM_WAITING);
     next = next == NULL || (held != NULL && sim_before(m, held, next)) ? held : next;
     /* With fair shares it is not known here which of them is next. */
-    if (next == NULL || just_held || m->options.batching != SL_SCHED_CONTINUOUS ||
+    if (next == NULL || just_held || m->paused || m->options.batching != SL_SCHED_CONTINUOUS ||
         m->options.policy == SL_SCHED_FAIR) {
         return;
     }
@@ -487,6 +488,7 @@ static void sim_check_admissions(sim *m, const sl_step *step) {
         sim_request *r = &m->requests[request];
         sim_check_begins(m, r, n_before);
         if (r->state == SIM_WAITING) {
+            assert_false(m->paused);
             sim_unqueue(m, request);
         } else {
             assert_int_equal(r->state, SIM_ON_HOLD);
@@ -677,6 +679,8 @@ static uint64_t sim_run(sim *m, uint64_t seed) {
         sim_arrivals(m);
         sim_accidents(m);
         sim_draw_drafts(m);
+        m->paused = m->paused ? sim_between(m, 0, 9) != 0 : sim_between(m, 0, 199) == 0;
+        sl_sched_pause(m->sched, m->paused);
         const sl_step *step = sl_sched_plan(m->sched, m->now_ns);
         sim_check_admissions(m, step);
         const bool verify = seed % VERIFY_EVERY == 0 || m->n_steps % VERIFY_EVERY == 0;
@@ -685,6 +689,10 @@ static uint64_t sim_run(sim *m, uint64_t seed) {
         }
         if (step == NULL) {
             uint32_t slot;
+            if (m->paused) {
+                m->now_ns += 100000;
+                continue;
+            }
             if (sl_sched_any(m->sched, &slot)) { /* a batch that waits for its window */
                 assert_int_equal(m->options.batching, SL_SCHED_WINDOW);
                 assert_true(sl_sched_wake_ns(m->sched) > m->now_ns);

@@ -12,6 +12,7 @@
 
 typedef struct sl_api_error {
     int status;                   /* 400, 404, 429, ... */
+    uint32_t retry_after_s;       /* with 429 and 503; 0: 1 */
     const char *code;             /* "context_length_exceeded", or NULL; static */
     char param[SL_API_PARAM_MAX]; /* the field at fault; empty if none */
     char message[SL_ERROR_MESSAGE_MAX];

@@ -21,8 +21,9 @@
 #define SL_API_STOP_IDS_MAX 64
 #define SL_API_SALT_BYTES_MAX 256
 #define SL_API_PRIORITY_MAX 1000 /* and at least minus that */
-#define SL_API_N_MAX 16          /* answers to one prompt */
-#define SL_API_PROMPTS_MAX 128   /* prompts of one completion request */
+#define SL_API_DEADLINE_MS_MAX 86400000
+#define SL_API_N_MAX 16        /* answers to one prompt */
+#define SL_API_PROMPTS_MAX 128 /* prompts of one completion request */
 #define SL_API_MESSAGES_MAX 2048
 #define SL_API_TOOLS_MAX 512
 #define SL_API_TOP_LOGPROBS_MAX 20
@@ -39,9 +40,10 @@ typedef struct sl_api_prompt {
 
 typedef struct sl_api_params {
     sl_api_kind kind;
-    const char *model;   /* NULL: none named */
-    int32_t priority;    /* the lower the sooner */
-    sl_slice cache_salt; /* empty: none */
+    const char *model;    /* NULL: none named */
+    int32_t priority;     /* the lower the sooner */
+    uint32_t deadline_ms; /* from its first byte to its last token; 0: none */
+    sl_slice cache_salt;  /* empty: none */
     sl_sample_options sample;
     bool has_seed;
     bool stream, include_usage, usage_in_chunks;

@@ -38,9 +38,10 @@ const params_field sl_params_fields[] = {
     CALL("stop", BOTH, sl_params_stop),
     CALL("stop_token_ids", BOTH, sl_params_stop_ids),
     BOOL("ignore_eos", BOTH, ignore_eos),
-    /* who shares its beginning */
+    /* who shares its beginning, and when it must be there */
     CALL("cache_salt", BOTH, sl_params_cache_salt),
     CALL("priority", BOTH, sl_params_priority),
+    COUNT("deadline_ms", BOTH, deadline_ms, 1, SL_API_DEADLINE_MS_MAX),
     /* how it is chosen */
     FLOAT("temperature", BOTH, sample.temperature, 0.0, 2.0),
     FLOAT("top_p", BOTH, sample.top_p, 0.0, 1.0),
