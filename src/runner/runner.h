@@ -42,6 +42,19 @@ typedef enum sl_finish {
 
 typedef sl_sample_top sl_logprob; /* a token and its log-probability */
 
+/* What happened to a request, for who wants to know why it took so long. */
+typedef enum sl_event_kind {
+    SL_EVENT_BEGAN,  /* first step that held it is planned */
+    SL_EVENT_PROMPT, /* n further tokens of its prompt are computed */
+    SL_EVENT_WENT_ON /* its pages had gone to another one; n tokens are to be computed anew */
+} sl_event_kind;
+typedef struct sl_event {
+    uint64_t t_ns; /* monotonic */
+    sl_event_kind kind;
+    uint32_t n;
+} sl_event;
+#define SL_EVENTS_MAX 40 /* the first ones; later ones are only counted */
+
 /* One request. Filled by the owner after acquire and before submit; memory it points to belongs to
  * the owner and lives until release. */
 typedef struct sl_request {
@@ -80,6 +93,8 @@ typedef struct sl_request {
     atomic_int finish; /* sl_finish; set last, nothing is written after it */
     sl_error error;    /* valid when finish is SL_FINISH_ERROR */
     uint32_t n_cached; /* prompt tokens that were there already; valid once n_out is not 0 */
+    sl_event events[SL_EVENTS_MAX];
+    atomic_uint_fast32_t n_events; /* may be more than SL_EVENTS_MAX; read with acquire */
     atomic_uint_fast32_t n_drafted, n_accepted; /* guesses that were computed; that came true */
     uint64_t t_submit_ns, t_start_ns /* first step that held it */, t_first_ns, t_end_ns;
 } sl_request;

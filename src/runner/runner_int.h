@@ -153,6 +153,9 @@ void sl_runner_news(sl_runner *r, uint32_t slot);
 /* A request left the queue: it was started, or it ended. */
 void sl_runner_unqueue(sl_runner *r, uint32_t slot);
 
+/* One more thing that happened to a request. */
+void sl_runner_event(sl_request *q, sl_event_kind kind, uint64_t t_ns, uint32_t n);
+
 #define RUNNER_COUNT(counter, n) atomic_fetch_add_explicit(&(counter), (n), memory_order_relaxed)
 #define RUNNER_GAUGE(gauge, n) atomic_store_explicit(&(gauge), (n), memory_order_relaxed)
 

@@ -68,6 +68,14 @@ void sl_runner_end(sl_runner *r, uint32_t slot, sl_finish finish, const sl_error
     sl_runner_news(r, slot);
 }
 
+void sl_runner_event(sl_request *q, sl_event_kind kind, uint64_t t_ns, uint32_t n) {
+    const uint32_t i = (uint32_t)atomic_load_explicit(&q->n_events, memory_order_relaxed);
+    if (i < SL_EVENTS_MAX) {
+        q->events[i] = (sl_event){.t_ns = t_ns, .kind = kind, .n = n};
+    }
+    atomic_store_explicit(&q->n_events, i + 1, memory_order_release);
+}
+
 /* --- what owners asked for --- */
 
 static void loop_admit(sl_runner *r, sl_handle h) {
@@ -172,7 +180,9 @@ static void loop_mark_started(sl_runner *r, uint64_t now_ns) {
         if (a->queued) { /* else it goes on after a hold */
             sl_runner_unqueue(r, admitted[i]);
             a->request->t_start_ns = now_ns;
+            sl_runner_event(a->request, SL_EVENT_BEGAN, now_ns, 0);
         } else {
+            sl_runner_event(a->request, SL_EVENT_WENT_ON, now_ns, a->request->n_prompt + a->n_out);
             RUNNER_COUNT(r->stats.holds, 1);
         }
     }

@@ -37,6 +37,7 @@ sl_status sl_runner_acquire(sl_runner *r, uint32_t owner, sl_handle *out, sl_err
     runner_slot *slot = &r->slots[i];
     memset(&slot->request, 0, sizeof(slot->request));
     atomic_init(&slot->request.n_out, 0);
+    atomic_init(&slot->request.n_events, 0);
     atomic_init(&slot->request.n_drafted, 0);
     atomic_init(&slot->request.n_accepted, 0);
     atomic_init(&slot->request.finish, SL_FINISH_NONE);

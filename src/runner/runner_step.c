@@ -172,7 +172,9 @@ static void step_count(sl_runner *r, const sl_step *step, uint64_t begin_ns, uin
         const uint32_t n_prompt = a->request->n_prompt;
         if (a->n_out == 0 && run->pos0 < n_prompt) { /* a prompt computed anew counts once */
             const uint32_t left = n_prompt - run->pos0;
-            n_prompt_rows += run->n_rows < left ? run->n_rows : left;
+            const uint32_t n = run->n_rows < left ? run->n_rows : left;
+            n_prompt_rows += n;
+            sl_runner_event(a->request, SL_EVENT_PROMPT, end_ns, n);
         }
     }
     RUNNER_COUNT(r->stats.prompt_tokens, n_prompt_rows);

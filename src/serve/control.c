@@ -17,16 +17,20 @@ sl_slice sl_serve_control_id(sl_slice path, const char *action) {
     return (sl_slice){path.ptr + n_prefix, path.len - n_prefix - n_action};
 }
 
+void sl_serve_no_request(sl_http_exchange *x, sl_slice id) {
+    char shown[SL_API_SHOWN_MAX];
+    sl_api_error e = {0};
+    (void)!sl_api_fail(&e, 404, "request_not_found", NULL,
+                       "There is no request %s, or it ended some time ago.",
+                       sl_api_shown(id, shown));
+    sl_serve_respond_error(x, &e);
+}
+
 void sl_serve_cancel(serve_loop *l, sl_http_exchange *x) {
     const sl_slice id = sl_serve_control_id(sl_http_request_path(sl_http_exchange_request(x)),
                                             "/cancel");
     if (!sl_job_cancel(l, id)) {
-        char shown[SL_API_SHOWN_MAX];
-        sl_api_error e = {0};
-        (void)!sl_api_fail(&e, 404, "request_not_found", NULL,
-                           "No request %s is being answered; it may have ended.",
-                           sl_api_shown(id, shown));
-        sl_serve_respond_error(x, &e);
+        sl_serve_no_request(x, id);
         return;
     }
     sl_buf out;

@@ -76,7 +76,8 @@ static serve_job *job_new(serve_loop *l, sl_http_exchange *x) {
 }
 
 /* Nobody waits for the answer any more, or it is complete. */
-static void job_close(serve_job *j) {
+static void job_close(serve_job *j, const char *status) {
+    sl_serve_explain_keep(j, status);
     serve_loop *l = j->loop;
     j->x = NULL;
     j->closed = true;
@@ -97,7 +98,7 @@ static void job_fail(serve_job *j, const sl_api_error *e) {
     if (j->x != NULL) {
         sl_job_reply_error(j, e);
     }
-    job_close(j);
+    job_close(j, e->status == 499 ? "cancelled" : "failed");
 }
 
 /* --- start ----------------------------------------------------------------------------------- */
@@ -197,6 +198,7 @@ static sl_status job_submit_handles(serve_job *j, sl_api_error *e) {
     sl_free(handles);
     if (status == SL_OK) {
         j->n_held = j->n_choices;
+        j->submitted = true;
         for (uint32_t i = 0; i < j->n_choices; i++) {
             sl_histogram_observe(&m->prompt_tokens, j->prompts[j->choices[i].i_prompt].n);
         }
@@ -292,7 +294,7 @@ sl_status sl_job_start_canary(serve_loop *l, sl_error *err) {
     }
     if (status != SL_OK) {
         if (j != NULL) {
-            job_close(j);
+            job_close(j, "failed");
         }
         return SL_FAIL(err, status, "the engine does not take its first request: %s", e.message);
     }
@@ -377,6 +379,8 @@ static void job_observe_tokens(serve_choice *c, uint32_t n_new) {
         for (uint32_t i = 0; i < n_new; i++) {
             sl_histogram_observe(&m->token_gap_ns, (now - c->last_token_ns) / n_new);
         }
+        const uint64_t gap_ns = now - c->last_token_ns;
+        c->gap_most_ns = gap_ns > c->gap_most_ns ? gap_ns : c->gap_most_ns;
     }
     c->last_token_ns = now;
 }
@@ -425,13 +429,13 @@ static void job_finish(serve_job *j) {
     }
     if (j->canary) {
         sl_service *s = j->loop->service;
-        job_close(j);
+        job_close(j, "finished");
         sl_serve_listen(s);
         return;
     }
     sl_job_reply_end(j);
     sl_histogram_observe(&m->duration_ns, sl_clock_mono_ns() - j->begin_ns);
-    job_close(j);
+    job_close(j, "finished");
 }
 
 static void job_fail_engine(serve_job *j, const sl_error *err) {
@@ -440,7 +444,7 @@ static void job_fail_engine(serve_job *j, const sl_error *err) {
            j->canary ? "test token" : j->id, err->message);
     if (j->canary) {
         sl_service *s = j->loop->service;
-        job_close(j);
+        job_close(j, "failed");
         sl_serve_fail(s, err);
         return;
     }
@@ -472,6 +476,7 @@ static void job_on_news(serve_choice *c) {
         }
     }
     if (finish != SL_FINISH_NONE) {
+        sl_serve_story_take(&c->story, c->request);
         sl_runner_release(s->runner,
                           c->handle); /* its arrays are ours: the answer still has them */
         c->handle = SL_HANDLE_NONE;
@@ -502,19 +507,26 @@ void sl_job_poll(serve_loop *l) {
 
 void sl_job_gone(serve_job *j) {
     j->x = NULL;
-    job_close(j);
+    job_close(j, "left by its client");
+}
+
+serve_job *sl_job_find(serve_loop *l, sl_slice id) {
+    serve_job *j = l->jobs;
+    while (j != NULL && (j->x == NULL || !sl_slice_eq_str(id, j->id))) {
+        j = j->next;
+    }
+    return j;
 }
 
 bool sl_job_cancel(serve_loop *l, sl_slice id) {
-    for (serve_job *j = l->jobs; j != NULL; j = j->next) {
-        if (j->x != NULL && sl_slice_eq_str(id, j->id)) {
-            sl_api_error e = {0};
-            (void)!sl_api_fail(&e, 499, "request_cancelled", NULL, "The request was cancelled.");
-            job_fail(j, &e);
-            return true;
-        }
+    serve_job *j = sl_job_find(l, id);
+    if (j == NULL) {
+        return false;
     }
-    return false;
+    sl_api_error e = {0};
+    (void)!sl_api_fail(&e, 499, "request_cancelled", NULL, "The request was cancelled.");
+    job_fail(j, &e);
+    return true;
 }
 
 void sl_job_cancel_all(serve_loop *l) {

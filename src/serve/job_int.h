@@ -9,6 +9,13 @@
 
 #include "serve/service_int.h"
 
+/* What the runner tells of a request, as of now. */
+typedef struct serve_story {
+    uint64_t submit_ns, first_ns, end_ns; /* 0: not yet */
+    uint32_t n_out, n_events;
+    sl_event events[SL_EVENTS_MAX];
+} serve_story;
+
 typedef struct serve_choice {
     serve_job *job;
     uint32_t index, i_prompt;
@@ -22,9 +29,10 @@ typedef struct serve_choice {
     uint32_t n_cached;              /* prompt tokens that were there already */
     uint32_t n_drafted, n_accepted; /* guesses that were computed; that came true */
     sl_detokenizer detok;
-    sl_buf text;          /* certain, not yet told */
-    uint64_t text_offset; /* characters, for the log-probs of completions */
-    uint64_t last_token_ns;
+    sl_buf text;                         /* certain, not yet told */
+    uint64_t text_offset;                /* characters, for the log-probs of completions */
+    uint64_t last_token_ns, gap_most_ns; /* between tokens */
+    serve_story story;                   /* of its request, once that was released */
     int32_t *out_ids;
     float *out_logprobs;
     sl_sample_top *out_top;
@@ -39,6 +47,7 @@ struct serve_job {
     serve_job *prev, *next;
     sl_http_exchange *x; /* NULL: nobody waits for an answer */
     bool canary;
+    bool submitted;       /* not refused */
     bool streaming;       /* the head of the stream is out */
     bool timed_out;       /* --request-timeout, or its own deadline */
     uint64_t deadline_ns; /* the sooner of both; 0: none */
@@ -59,6 +68,11 @@ struct serve_job {
     uint64_t begin_ns, told_ns; /* first byte of the request; last time something was sent */
     sl_buf head;                /* what every event of a stream begins with */
 };
+
+/* --- explain.c ------------------------------------------------------------------------------- */
+void sl_serve_story_take(serve_story *story, const sl_request *q);
+/* Keeps what there is to say of a request that ends. */
+void sl_serve_explain_keep(const serve_job *j, const char *status);
 
 /* --- job_admit.c ----------------------------------------------------------------------------- */
 /* Cheap reasons to refuse, before a body is parsed and a prompt tokenised. */

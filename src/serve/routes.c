@@ -43,6 +43,10 @@ static serve_route route_find(const sl_service *s, sl_slice path, sl_http_method
             return is_admin && !s->options.admin ? SERVE_ROUTE_NONE : route;
         }
     }
+    if (sl_serve_control_id(path, "/explain").len > 0) {
+        *method_out = SL_HTTP_GET;
+        return SERVE_ROUTE_EXPLAIN;
+    }
     if (sl_serve_control_id(path, "/cancel").len > 0) {
         *method_out = SL_HTTP_POST;
         return SERVE_ROUTE_CANCEL;
@@ -238,6 +242,9 @@ void sl_serve_on_request(void *user, sl_http_exchange *x) {
         break;
     case SERVE_ROUTE_METRICS:
         answer_metrics(s, x);
+        break;
+    case SERVE_ROUTE_EXPLAIN:
+        sl_serve_explain(l, x);
         break;
     case SERVE_ROUTE_CANCEL:
         sl_serve_cancel(l, x);

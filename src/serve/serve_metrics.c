@@ -54,6 +54,7 @@ const char *sl_serve_route_path(serve_route route) {
                                                          "/livez",
                                                          "/readyz",
                                                          "/metrics",
+                                                         "/v1/requests/ID/explain",
                                                          "/v1/requests/ID/cancel",
                                                          "/admin/pause",
                                                          "/admin/resume",

@@ -271,5 +271,6 @@ void sl_service_free(sl_service *s) {
     sl_buf_deinit(&l->scratch);
     sl_serve_salts_deinit(&l->salts);
     sl_serve_salts_deinit(&l->tenants);
+    sl_serve_explain_deinit(l);
     sl_free(s);
 }

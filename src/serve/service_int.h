@@ -13,6 +13,8 @@
 
 typedef struct serve_job serve_job;
 
+#define SERVE_ENDED_MAX 256
+
 /* One io thread: its loop, its connections, its jobs. A connection never changes thread. */
 typedef struct serve_loop {
     sl_service *service;
@@ -26,6 +28,8 @@ typedef struct serve_loop {
     sl_buf scratch;          /* one event being written */
     uint64_t next_id;
     serve_salts salts, tenants;
+    char *ended[SERVE_ENDED_MAX]; /* what is kept of the last requests, a JSON object each */
+    uint32_t n_ended;             /* ever; the newest is the one before n_ended % SERVE_ENDED_MAX */
     bool ticking;
     uint32_t trim_ticks; /* ticks until freed memory goes back to the system; 0: it need not */
 } serve_loop;
@@ -73,14 +77,20 @@ void sl_serve_respond_json(sl_http_exchange *x, int status, sl_buf *body); /* 50
 /* --- control.c ------------------------------------------------------------------------------- */
 /* ID of a path /v1/requests/ID`action`; empty if it is none. */
 sl_slice sl_serve_control_id(sl_slice path, const char *action);
-void sl_serve_cancel(serve_loop *l, sl_http_exchange *x); /* ends the request of that id */
+void sl_serve_no_request(sl_http_exchange *x, sl_slice id); /* 404 */
+void sl_serve_cancel(serve_loop *l, sl_http_exchange *x);   /* ends the request of that id */
 void sl_serve_pause(serve_loop *l, sl_http_exchange *x, bool paused);
+
+/* --- explain.c ------------------------------------------------------------------------------- */
+void sl_serve_explain(serve_loop *l, sl_http_exchange *x);
+void sl_serve_explain_deinit(serve_loop *l);
 
 /* --- job.c ----------------------------------------------------------------------------------- */
 void sl_job_start(serve_loop *l, sl_http_exchange *x, sl_api_kind kind);
 SL_NODISCARD sl_status sl_job_start_canary(serve_loop *l, sl_error *err);
 void sl_job_gone(serve_job *j);
 /* false: there is none, or its answer is complete */
+serve_job *sl_job_find(serve_loop *l, sl_slice id); /* NULL: no answer is owed to such a one */
 bool sl_job_cancel(serve_loop *l, sl_slice id);
 void sl_job_poll(serve_loop *l);       /* takes all news of the runner */
 void sl_job_cancel_all(serve_loop *l); /* the drain took too long */

@@ -91,10 +91,57 @@ def test_a_stream_is_cancelled_by_id(server):
     assert status == 404 and answer["error"]["code"] == "request_not_found"
 
 
+def explain(server, answer):
+    status, told = server.json("GET", f"/v1/requests/{answer['id']}/explain")
+    assert status == 200 and told["id"] == answer["id"]
+    return told
+
+
+def test_an_ended_request_is_explained(server):
+    body = {"prompt": list(range(100, 240)) * 4, "max_tokens": 30, "ignore_eos": True, "n": 2, "temperature": 1}
+    answers = [server.json("POST", "/v1/completions", body)[1] for _ in range(2)]
+    for answer, cached in zip(answers, (False, True)):
+        told = explain(server, answer)
+        assert told["status"] == "finished" and len(told["choices"]) == 2
+        for choice in told["choices"]:
+            events = [one["event"] for one in choice["timeline"]]
+            assert events[:2] == ["submitted", "began"] and events[-1] == "ended" and "first_token" in events
+            times = [one["at_ms"] for one in choice["timeline"]]
+            assert times == sorted(times) and times[0] == 0
+            computed = sum(one["tokens"] for one in choice["timeline"] if one["event"] == "prompt")
+            assert computed + choice["cached_tokens"] == choice["prompt_tokens"] == 560
+            assert choice["completion_tokens"] == 30 and choice["token_ms"]["mean"] > 0
+        first = told["choices"][0]
+        assert (first["cached_tokens"] > 0) == cached
+        assert ("no more can be" in first["why_not_more_cached"]) == cached
+        assert ("in common" in first["advice"]) == (not cached)
+
+
+def test_a_waiting_request_is_explained(server):
+    pause(server, True)
+    stream = server.post_raw("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]})
+    server.wait_for(lambda m: m["sluice_requests_queued"] == 1, "its place in the queue")
+    assert server.json("GET", "/v1/requests/chatcmpl-0/explain")[0] == 404
+    assert server.json("GET", "/v1/requests/" + "x" * 4000 + "/explain")[0] == 404
+    pause(server, False)
+    server.wait_idle()
+    stream.close()
+
+
+def test_only_the_last_ones_are_kept(tiny_model):
+    with Server(tiny_model, "--no-calibrate") as s:
+        first = s.json("POST", "/v1/completions", {"prompt": PROMPT, "max_tokens": 1})[1]
+        explain(s, first)
+        for _ in range(256):
+            last = s.json("POST", "/v1/completions", {"prompt": PROMPT, "max_tokens": 1})[1]
+        assert s.json("GET", f"/v1/requests/{first['id']}/explain")[0] == 404
+        assert explain(s, last)["choices"][0]["cached_tokens"] == 32
+
+
 def test_control_paths(server, tiny_model):
     assert server.json("GET", "/v1/requests/x/cancel")[0] == 405
     assert server.json("GET", "/admin/pause")[0] == 405
-    for path in "/v1/requests//cancel", "/v1/requests/cancel", "/v1/requests/", "/admin/", "/admin":
+    for path in "/v1/requests//cancel", "/v1/requests/cancel", "/v1/requests/", "/v1/requests/x", "/admin/", "/admin":
         assert server.json("POST", path)[0] == 404
     with Server(tiny_model, "--no-calibrate") as s:
         assert s.json("POST", "/admin/pause")[0] == 404
