@@ -11,6 +11,7 @@
 /* argv[0] is the subcommand's name. */
 int sl_cmd_run(int argc, char **argv);
 int sl_cmd_serve(int argc, char **argv);
+int sl_cmd_top(int argc, char **argv);
 int sl_cmd_inspect(int argc, char **argv);
 int sl_cmd_tokenize(int argc, char **argv);
 int sl_cmd_detokenize(int argc, char **argv);

@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base_url.h"
 #include "bench_serve.h"
 #include "cmd.h"
 #include "flags.h"
@@ -26,45 +27,14 @@ typedef struct serve_flags {
     uint32_t n_requests, burst;
     float rate, ttft_ms, itl_ms;
     bool json;
-    char host[256], path[256];
+    sl_base_url url;
 } serve_flags;
 
-/* http://HOST[:PORT][/PATH] into host, port and path. */
 static sl_status base_parse(serve_flags *f, sl_error *err) {
-    static const char scheme[] = "http://";
-    const char *at = f->base;
-    if (strncmp(at, scheme, sizeof(scheme) - 1) != 0) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT, "--base %s: only http:// addresses are spoken to",
-                       f->base);
-    }
-    at += sizeof(scheme) - 1;
-    const bool bracket = *at == '[';
-    const size_t n = bracket ? strcspn(at, "]") : strcspn(at, ":/");
-    const char *host = at + (bracket ? 1 : 0);
-    const bool open_end = bracket && at[n] != ']';
-    at += n + (bracket && !open_end ? 1 : 0);
-    unsigned long port = 80;
-    if (*at == ':') {
-        char *end;
-        port = strtoul(at + 1, &end, 10);
-        port = end == at + 1 || !isdigit((unsigned char)at[1]) ? 0 : port;
-        at = end;
-    }
-    size_t n_path = strlen(at);
-    while (n_path > 0 && at[n_path - 1] == '/') {
-        n_path--;
-    }
-    if (open_end || n - (bracket ? 1 : 0) == 0 || n >= sizeof(f->host) || port == 0 ||
-        port > 65535 || (*at != '/' && *at != '\0') || n_path >= sizeof(f->path)) {
-        return SL_FAIL(err, SL_ERR_ARGUMENT,
-                       "--base %s: an address is http://HOST, http://HOST:PORT or with a path",
-                       f->base);
-    }
-    (void)snprintf(f->host, sizeof(f->host), "%.*s", (int)(n - (bracket ? 1 : 0)), host);
-    (void)snprintf(f->path, sizeof(f->path), "%.*s", (int)n_path, at);
-    f->load.host = f->host;
-    f->load.port = (uint16_t)port;
-    f->load.path = n_path == 0 ? "/v1" : f->path;
+    SL_TRY(sl_base_url_parse(f->base, &f->url, err));
+    f->load.host = f->url.host;
+    f->load.port = f->url.port;
+    f->load.path = f->url.path[0] == '\0' ? "/v1" : f->url.path;
     return SL_OK;
 }
 

@@ -457,11 +457,11 @@ int sl_cmd_serve(int argc, char **argv) {
     const sl_command command = {
         .name = "serve",
         .usage = "sluice serve MODEL [flags]",
-        .summary =
-            "Serves a model over HTTP: /v1/chat/completions, /v1/completions, /v1/models, "
-            "/health,\n"
-            "/readyz, /livez, /metrics. SIGTERM finishes what runs, then ends; a second one ends\n"
-            "at once.",
+        .summary = "Serves a model over HTTP: /v1/chat/completions, /v1/completions, /v1/models, "
+                   "/health,\n"
+                   "/readyz, /livez, /metrics, /v1/requests/ID/explain and /cancel. SIGTERM "
+                   "finishes what\n"
+                   "runs, then ends; a second one ends at once.",
         .examples =
             "  sluice serve model.gguf\n"
             "  sluice serve model.gguf --host 0.0.0.0 --port 80 --alias my-model --kv-memory 4G\n"

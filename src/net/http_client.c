@@ -212,21 +212,24 @@ static void link_start(http_link *l) {
     }
 }
 
+/* body NULL: GET. */
 static sl_status request_write(const sl_http_client *c, const char *path, const char *body,
                                size_t len, sl_buf *out) {
     const char *headers = c->options.headers == NULL ? "" : c->options.headers;
     const bool bare = strchr(c->options.host, ':') == NULL;
     sl_buf_clear(out);
-    (void)sl_buf_printf(out,
-                        "POST %s HTTP/1.1\r\nHost: %s%s%s:%" PRIu16 "\r\n"
-                        "Content-Type: application/json\r\nContent-Length: %zu\r\n%s\r\n",
-                        path, bare ? "" : "[", c->options.host, bare ? "" : "]", c->options.port,
-                        len, headers);
+    (void)sl_buf_printf(out, "%s %s HTTP/1.1\r\nHost: %s%s%s:%" PRIu16 "\r\n%s",
+                        body == NULL ? "GET" : "POST", path, bare ? "" : "[", c->options.host,
+                        bare ? "" : "]", c->options.port, headers);
+    if (body == NULL) {
+        return sl_buf_append_str(out, "\r\n");
+    }
+    (void)sl_buf_printf(out, "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n", len);
     return sl_buf_append(out, body, len);
 }
 
-sl_status sl_http_client_post(sl_http_client *c, const char *path, const char *body, size_t len,
-                              void *call, sl_error *err) {
+static sl_status client_send(sl_http_client *c, const char *path, const char *body, size_t len,
+                             void *call, sl_error *err) {
     http_link *l = c->links;
     while (l != NULL && (l->busy || l->closing)) {
         l = l->next;
@@ -252,6 +255,15 @@ sl_status sl_http_client_post(sl_http_client *c, const char *path, const char *b
         link_send(l);
     }
     return SL_OK;
+}
+
+sl_status sl_http_client_post(sl_http_client *c, const char *path, const char *body, size_t len,
+                              void *call, sl_error *err) {
+    return client_send(c, path, body, len, call, err);
+}
+
+sl_status sl_http_client_get(sl_http_client *c, const char *path, void *call, sl_error *err) {
+    return client_send(c, path, NULL, 0, call, err);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */

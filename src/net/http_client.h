@@ -1,4 +1,4 @@
-/* An HTTP/1.1 client on one libuv loop: POST requests to one server, whose answers come in pieces.
+/* An HTTP/1.1 client on one libuv loop: requests to one server, whose answers come in pieces.
  *
  * Enters: requests, each with a name of the caller's (`call`). Leaves: the bytes of its answer as
  * they come, then its end. Connections are kept and used again; there are as many as requests are
@@ -32,6 +32,8 @@ SL_NODISCARD sl_status sl_http_client_create(uv_loop_t *loop, const sl_http_clie
 /* Sends JSON. path: "/v1/completions". An error: nothing was sent and on_end does not come. */
 SL_NODISCARD sl_status sl_http_client_post(sl_http_client *c, const char *path, const char *body,
                                            size_t len, void *call, sl_error *err);
+SL_NODISCARD sl_status sl_http_client_get(sl_http_client *c, const char *path, void *call,
+                                          sl_error *err);
 /* Closes all connections, without further calls. The loop must run until it ends; then the client
  * may be freed. */
 void sl_http_client_close(sl_http_client *c);
