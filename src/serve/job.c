@@ -114,7 +114,7 @@ static sl_status job_choice_arrays(serve_choice *c, uint32_t max_tokens, sl_api_
     const sl_ids *prompt = &c->job->prompts[c->i_prompt];
     c->out_ids = sl_realloc_array(NULL, max_tokens, sizeof(*c->out_ids));
     bool ok = c->out_ids != NULL;
-    if (p->logprobs) {
+    if (p->logprobs || p->best_of > p->n) {
         c->out_logprobs = sl_realloc_array(NULL, max_tokens, sizeof(*c->out_logprobs));
         ok = ok && c->out_logprobs != NULL;
     }
@@ -169,7 +169,7 @@ static sl_status job_choice_fill(serve_choice *c, uint64_t seed, sl_api_error *e
     q->sample = p->sample;
     q->sample.seed = seed;
     q->n_top = p->sample.n_top;
-    q->choice = c->index % p->n; /* the same prompt draws the same, wherever it stands */
+    q->choice = c->index % p->best_of; /* the same prompt draws the same, wherever it stands */
     q->ignore_eos = p->ignore_eos;
     q->stop_ids = p->stop_ids;
     q->n_stop_ids = p->n_stop_ids;
@@ -215,7 +215,7 @@ static sl_status job_submit_handles(serve_job *j, sl_api_error *e) {
 
 static sl_status job_submit_all(serve_job *j, sl_api_error *e) {
     const sl_api_params *p = &j->params;
-    uint32_t n = (uint32_t)j->n_prompts * p->n;
+    uint32_t n = (uint32_t)j->n_prompts * p->best_of;
     j->choices = sl_alloc_zero(n, sizeof(*j->choices));
     if (j->choices == NULL) {
         return job_no_memory(e);
@@ -227,13 +227,16 @@ static sl_status job_submit_all(serve_job *j, sl_api_error *e) {
         serve_choice *c = &j->choices[i];
         c->job = j;
         c->index = i;
-        c->i_prompt = i / p->n;
+        c->i_prompt = i / p->best_of;
         sl_detokenizer_init(&c->detok, tok, p->stops, p->n_stops, p->show_special);
         sl_buf_init(&c->text, (size_t)256 << 20);
     }
     sl_status status = SL_OK;
     for (uint32_t i = 0; i < n && status == SL_OK; i++) {
         status = job_choice_fill(&j->choices[i], seed, e);
+        if (status == SL_OK && p->echo) {
+            status = sl_job_echo(&j->choices[i], e);
+        }
     }
     return status == SL_OK ? job_submit_handles(j, e) : status;
 }
@@ -280,7 +283,7 @@ sl_status sl_job_start_canary(serve_loop *l, sl_error *err) {
     sl_status status = SL_ERR_MEMORY;
     if (j != NULL) {
         j->canary = true;
-        j->params.n = 1;
+        j->params.n = j->params.best_of = 1;
         j->params.max_tokens = 1;
         j->prompts = sl_alloc_zero(1, sizeof(*j->prompts));
         if (j->prompts != NULL) {

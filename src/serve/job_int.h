@@ -60,7 +60,7 @@ struct serve_job {
     uint32_t tenant;
     sl_ids *prompts; /* [n_prompts] */
     size_t n_prompts;
-    serve_choice *choices; /* [n_choices], index = prompt * n + number */
+    serve_choice *choices; /* [n_choices], index = prompt * best_of + number */
     uint32_t n_choices;
     uint32_t n_ended, n_held; /* choices whose answer is complete; that the runner holds */
     char id[40];
@@ -84,6 +84,8 @@ SL_NODISCARD sl_status sl_job_busy(serve_job *j, sl_api_error *e); /* 429 */
 /* --- job_prompt.c ---------------------------------------------------------------------------- */
 /* Fills params, prompts: reads the body, renders, tokenises. */
 SL_NODISCARD sl_status sl_job_read(serve_job *j, sl_api_kind kind, sl_api_error *e);
+/* The text of a completion's prompt becomes the beginning of the answer's. */
+SL_NODISCARD sl_status sl_job_echo(serve_choice *c, sl_api_error *e);
 
 /* --- job_reply.c ----------------------------------------------------------------------------- */
 SL_NODISCARD sl_status sl_job_reply_head(serve_job *j); /* SL_ERR_MEMORY */

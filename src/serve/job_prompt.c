@@ -124,6 +124,28 @@ static sl_status prompt_completion(serve_job *j, size_t i, sl_api_error *e) {
     return prompt_check(j, status, &err, ids, "prompt", e);
 }
 
+sl_status sl_job_echo(serve_choice *c, sl_api_error *e) {
+    const serve_job *j = c->job;
+    const sl_api_prompt *p = &j->params.prompts[c->i_prompt];
+    sl_error err = {0};
+    sl_status status = SL_OK;
+    if (p->ids == NULL) {
+        status = sl_buf_append(&c->text, p->text.ptr, p->text.len);
+        return status == SL_OK ? SL_OK : prompt_no_memory(e);
+    }
+    sl_detokenizer detok;
+    sl_detokenizer_init(&detok, j->loop->service->model.tokenizer, NULL, 0, true);
+    for (size_t i = 0; i < p->n_ids && status == SL_OK; i++) {
+        bool stopped;
+        status = sl_detokenizer_push(&detok, p->ids[i], &c->text, &stopped, &err);
+    }
+    if (status == SL_OK) {
+        status = sl_detokenizer_finish(&detok, &c->text, &err);
+    }
+    sl_detokenizer_deinit(&detok);
+    return status == SL_OK ? SL_OK : prompt_fail(status, &err, "prompt", e);
+}
+
 /* An unknown model is a 404, before any work is done for it. */
 static sl_status prompt_check_model(const serve_job *j, sl_api_error *e) {
     const char *model = j->params.model;
@@ -190,12 +212,12 @@ sl_status sl_job_read(serve_job *j, sl_api_kind kind, sl_api_error *e) {
     }
     size_t n = kind == SL_API_CHAT ? 1 : j->params.n_prompts;
     uint32_t most = sl_runner_group_max(s->runner);
-    if (n * j->params.n > most) {
+    if (n * j->params.best_of > most) {
         return SL_API_BAD(
             e, "n",
-            "The request asks for %zu answers (prompts times n), but this server takes "
+            "The request asks for %zu answers (prompts times n or best_of), but this server takes "
             "at most %" PRIu32 " at once; send fewer prompts or a smaller n.",
-            n * j->params.n, most);
+            n * j->params.best_of, most);
     }
     j->prompts = sl_alloc_zero(n, sizeof(*j->prompts));
     if (j->prompts == NULL) {

@@ -58,7 +58,8 @@ static void reply_usage_of_job(const serve_job *j, sl_buf *out) {
     sl_reply_counts n = {0};
     for (size_t i = 0; i < j->n_prompts; i++) {
         n.n_prompt += j->prompts[i].n;
-        n.n_cached += j->choices[i * j->params.n].n_cached; /* further answers share its prompt */
+        /* further answers share its prompt */
+        n.n_cached += j->choices[i * j->params.best_of].n_cached;
     }
     for (uint32_t i = 0; i < j->n_choices; i++) {
         n.n_completion += j->choices[i].n_seen;
@@ -207,9 +208,41 @@ static void reply_stream_end(serve_job *j) {
 
 /* --- whole answers --------------------------------------------------------------------------- */
 
-static void reply_choice(serve_choice *c, sl_buf *out) {
+/* How likely an answer is to the model, per token. */
+static double reply_likelihood(const serve_choice *c) {
+    double sum = 0.0;
+    for (uint32_t i = 0; i < c->n_seen; i++) {
+        sum += (double)c->out_logprobs[i];
+    }
+    return sum / (c->n_seen > 0 ? c->n_seen : 1);
+}
+
+/* Of the answers to one prompt, the n likeliest, in that order; all of them as they are numbered
+ * where no more were computed. */
+static void reply_select(serve_job *j, size_t i_prompt, serve_choice *best[SL_API_N_MAX]) {
+    const uint32_t n = j->params.n, n_all = j->params.best_of;
+    double scores[SL_API_N_MAX] = {0};
+    for (uint32_t i = 0, n_kept = 0; i < n_all; i++) {
+        serve_choice *c = &j->choices[i_prompt * n_all + i];
+        const double score = n_all > n ? reply_likelihood(c) : 0.0;
+        uint32_t at = n_kept;
+        for (; at > 0 && score > scores[at - 1]; at--) {
+            if (at < n) {
+                scores[at] = scores[at - 1];
+                best[at] = best[at - 1];
+            }
+        }
+        if (at < n) {
+            scores[at] = score;
+            best[at] = c;
+            n_kept += n_kept < n;
+        }
+    }
+}
+
+static void reply_choice(serve_choice *c, uint32_t index, sl_buf *out) {
     const serve_job *j = c->job;
-    (void)sl_buf_printf(out, "{\"index\":%" PRIu32 ",", c->index);
+    (void)sl_buf_printf(out, "{\"index\":%" PRIu32 ",", index);
     if (reply_is_chat(j)) {
         (void)sl_buf_append_str(out, "\"message\":{\"role\":\"assistant\",\"content\":");
         sl_reply_string(out, reply_text(c));
@@ -239,10 +272,13 @@ void sl_job_reply_end(serve_job *j) {
     sl_buf_init(&out, (size_t)256 << 20);
     sl_status status = sl_buf_append(&out, j->head.data, j->head.len);
     (void)sl_buf_append_str(&out, ",\"choices\":[");
-    for (uint32_t i = 0; i < j->n_choices; i++) {
+    for (uint32_t i = 0; i < j->n_prompts * j->params.n; i++) {
+        serve_choice *best[SL_API_N_MAX];
+        reply_select(j, i / j->params.n, best);
+        serve_choice *c = best[i % j->params.n];
         (void)sl_buf_append_str(&out, i == 0 ? "" : ",");
-        reply_choice(&j->choices[i], &out);
-        status = status != SL_OK ? status : j->choices[i].text.status;
+        reply_choice(c, i, &out);
+        status = status != SL_OK ? status : c->text.status;
     }
     (void)sl_buf_append_str(&out, "],\"usage\":");
     reply_usage_of_job(j, &out);

@@ -81,8 +81,8 @@ CASES = [
     # words
     comp(stream="yes"), comp(stream=1), comp(stream_options={"include_usage": True}),
     comp(stream=True, stream_options=1), comp(stream=True, stream_options={"include_usage": "x"}),
-    comp(model=5), comp(model=[]), comp(ignore_eos="x"), comp(return_token_ids=1), comp(echo=True),
-    comp(suffix="x"), comp(best_of=3), chat(tools=5), chat(tools=[5]), chat(tools=[{}]),
+    comp(model=5), comp(model=[]), comp(ignore_eos="x"), comp(return_token_ids=1), comp(echo=True, logprobs=1),
+    comp(suffix="x"), comp(best_of=3, stream=True), chat(tools=5), chat(tools=[5]), chat(tools=[{}]),
     chat(tools=[{"type": "function"}]), chat(tools=[{"type": "function", "function": {}}]),
     chat(tools=[{"type": "function", "function": {"name": "f"}}] * 513), chat(tool_choice="required"),
     chat(tool_choice={"type": "function", "function": {"name": "f"}}), chat(tool_choice=5),

@@ -152,6 +152,26 @@ static sl_status params_unknown(const params_context *x, const char *name, bool 
     return SL_OK;
 }
 
+/* How many answers are computed, and in which form they come. */
+static sl_status params_check_answers(const params_context *x) {
+    sl_api_params *p = x->p;
+    p->best_of = p->best_of == 0 ? p->n : p->best_of;
+    if (p->best_of < p->n) {
+        return SL_API_BAD(x->e, "best_of", "'best_of' is %" PRIu32 ", less than 'n', %" PRIu32 ".",
+                          p->best_of, p->n);
+    }
+    if (p->best_of > p->n && p->stream) {
+        return SL_API_BAD(x->e, "best_of",
+                          "'best_of' above 'n' cannot be streamed: which answers are the best is "
+                          "known at their end.");
+    }
+    if (p->echo && p->logprobs) {
+        return sl_api_fail(x->e, 400, "unsupported_parameter", "echo",
+                           "'echo' with 'logprobs' is not supported by this server yet.");
+    }
+    return SL_OK;
+}
+
 /* What no field alone can tell. */
 static sl_status params_check_whole(const params_context *x) {
     sl_api_params *p = x->p;
@@ -172,7 +192,7 @@ static sl_status params_check_whole(const params_context *x) {
         return SL_API_BAD(x->e, "stream_options", "'stream_options' needs 'stream' to be true.");
     }
     p->sample.want_logprob = p->logprobs;
-    return SL_OK;
+    return params_check_answers(x);
 }
 
 static sl_status params_read(const params_context *x, bool strict) {

@@ -52,7 +52,9 @@ typedef struct sl_api_params {
     bool show_special;   /* control tokens are part of the text */
     bool add_special;    /* completions: the file's BOS rule is followed */
     bool tools_off;      /* tool_choice is "none" */
-    uint32_t n;          /* answers to each prompt */
+    uint32_t n;          /* answers to each prompt, */
+    uint32_t best_of;    /* of so many that are computed: those that are likeliest per token */
+    bool echo;           /* completions: the prompt's text comes before the answer's */
     uint64_t max_tokens; /* 0: to the context limit */
     sl_slice stops[SL_API_STOPS_MAX];
     size_t n_stops;

@@ -283,21 +283,6 @@ sl_status sl_params_prompt(const params_context *x, const char *name, json_t *v)
     return SL_OK;
 }
 
-/* More answers than are returned would have to be computed and compared. */
-sl_status sl_params_best_of(const params_context *x, const char *name, json_t *v) {
-    int64_t value = 0, n = 1;
-    sl_status status = sl_params_integer(x, name, v, 0, INT64_MAX, &value);
-    const json_t *n_value = json_object_get(x->p->root, "n");
-    if (status == SL_OK && json_is_integer(n_value)) {
-        n = (int64_t)json_integer_value(n_value);
-    }
-    if (status == SL_OK && value > 1 && value != n) {
-        return sl_api_fail(x->e, 400, "unsupported_parameter", name,
-                           "'%s' other than 'n' is not supported by this server yet.", name);
-    }
-    return status;
-}
-
 sl_status sl_params_list(const params_context *x, const char *name, json_t *v) {
     if (!json_is_array(v)) {
         return sl_params_wrong_kind(x, name, "an array", v);

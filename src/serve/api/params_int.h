@@ -61,7 +61,6 @@ sl_status sl_params_stream_options(const params_context *x, const char *name, js
 sl_status sl_params_prompt(const params_context *x, const char *name, json_t *v);
 sl_status sl_params_cache_salt(const params_context *x, const char *name, json_t *v);
 sl_status sl_params_priority(const params_context *x, const char *name, json_t *v);
-sl_status sl_params_best_of(const params_context *x, const char *name, json_t *v);
 sl_status sl_params_list(const params_context *x, const char *name, json_t *v);
 sl_status sl_params_template_kwargs(const params_context *x, const char *name, json_t *v);
 sl_status sl_params_tool_choice(const params_context *x, const char *name, json_t *v);

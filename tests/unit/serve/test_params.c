@@ -286,10 +286,15 @@ static void test_refused_fields(void **state) {
         {"\"logits_processors\":[\"x\"]", "logits_processors", NULL},
     };
     static const bad_case completion[] = {
-        {"\"echo\":true", "echo", NULL},       {"\"suffix\":\"x\"", "suffix", NULL},
-        {"\"best_of\":2", "best_of", NULL},    {"\"best_of\":3,\"n\":2", "best_of", NULL},
-        {"\"best_of\":-1", "best_of", NULL},   {"\"logprobs\":21", "logprobs", NULL},
-        {"\"logprobs\":-1", "logprobs", NULL}, {"\"logprobs\":true", "logprobs", NULL},
+        {"\"echo\":true,\"logprobs\":1", "echo", NULL},
+        {"\"suffix\":\"x\"", "suffix", NULL},
+        {"\"best_of\":2,\"stream\":true", "best_of", NULL},
+        {"\"best_of\":17", "best_of", NULL},
+        {"\"best_of\":2,\"n\":3", "best_of", NULL},
+        {"\"best_of\":-1", "best_of", NULL},
+        {"\"logprobs\":21", "logprobs", NULL},
+        {"\"logprobs\":-1", "logprobs", NULL},
+        {"\"logprobs\":true", "logprobs", NULL},
     };
     check_bad(SL_API_CHAT, chat, sizeof(chat) / sizeof(chat[0]));
     check_bad(SL_API_COMPLETION, completion, sizeof(completion) / sizeof(completion[0]));
