@@ -136,25 +136,30 @@ static void print_table(const sl_calibrated *calibrated, double check) {
     }
 }
 
-static sl_status bench_measure(sl_calibrated *c, const sl_loaded *l, bool json, sl_error *err) {
+sl_status sl_calibrated_measure(sl_calibrated *c, sl_loaded *l, const sl_load_flags *flags,
+                                double *check_out, sl_error *err) {
     sl_status status = SL_AGAIN;
+    SL_TRY(sl_load_prepare(l, flags->quiet, err));
+    *c = calibrated_of(l, flags);
     SL_TRY(sl_calibrated_begin(c, l, err));
     while (status == SL_AGAIN) {
         status = sl_calibration_next(c->measuring, err);
     }
-    SL_TRY(status);
-    take(c);
-    (json ? print_json : print_table)(c, sl_calibration_check(c->measuring));
-    SL_TRY(sl_stdout_flush(err));
-    return keep(c, err);
+    if (status == SL_OK) {
+        take(c);
+        *check_out = sl_calibration_check(c->measuring);
+        status = keep(c, err);
+    }
+    sl_calibrated_end(c);
+    return status;
 }
 
 sl_status sl_bench_calibrate(sl_loaded *l, const sl_load_flags *flags, bool json, sl_error *err) {
     sl_engine_options options = sl_load_options(flags);
+    sl_calibrated c;
+    double check;
     SL_TRY(sl_load_engine(l, &options, err));
-    SL_TRY(sl_load_prepare(l, flags->quiet, err));
-    sl_calibrated c = calibrated_of(l, flags);
-    sl_status status = bench_measure(&c, l, json, err);
-    sl_calibrated_end(&c);
-    return status;
+    SL_TRY(sl_calibrated_measure(&c, l, flags, &check, err));
+    (json ? print_json : print_table)(&c, check);
+    return sl_stdout_flush(err);
 }

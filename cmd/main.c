@@ -25,6 +25,7 @@ static const subcommand subcommands[] = {
     {"run", sl_cmd_run, "Answer one prompt, streaming the text."},
     {"serve", sl_cmd_serve, "Serve a model over the OpenAI API."},
     {"top", sl_cmd_top, "Show what a server is doing, live."},
+    {"plan", sl_cmd_plan, "Tell how many users this machine holds, and how fast."},
     {"embed", sl_cmd_embed, "Turn texts into vectors with an encoder."},
     {"inspect", sl_cmd_inspect, "Show what a model file holds, its memory and its plan."},
     {"bench", sl_cmd_bench, "Measure prompt and generation speed."},

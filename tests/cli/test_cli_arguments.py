@@ -11,7 +11,7 @@ from conftest import BINARY, misused, one_sentence, refused, sluice
 COMMANDS = {
     "run": "MODEL", "serve": "MODEL", "inspect": "FILE", "tokenize": "MODEL",
     "detokenize": "MODEL", "render": "TEMPLATE", "logits": "--ids", "bench": "--prompt",
-    "embed": "--pooling", "version": "--verbose",
+    "embed": "--pooling", "version": "--verbose", "plan": "--users", "top": "--interval",
 }
 
 

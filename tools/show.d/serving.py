@@ -144,6 +144,21 @@ def users(n):
     return f"{ours:.0f} over HTTP, {bench:.0f} in process: {ratio:.2f} x ({PAIRS} pairs)", ratio >= 0.9
 
 
+@line("plan", "sluice plan against a measurement: tokens/s of 8 and 32 sequences of 128 + 64 within a fifth", 2)
+def plan():
+    text = showlib.sluice("plan", showlib.smollm2(), "--users", 32, "--context", 192, "--threads", showlib.n_cpus(),
+                          "--json", "--quiet", timeout=600)
+    told, ratios = json.loads(text), []
+    for n in 8, 32:
+        expected = next(row["tokens_per_second"] for row in told["rows"] if row["users"] == n)
+        rates = [json.loads(showlib.sluice("bench", showlib.smollm2(), "--prompt", 128, "--gen", 64, "--batch", n,
+                                           "--reps", 1, "--threads", showlib.n_cpus(), "--json", "--quiet",
+                                           timeout=600))["gen_tps"] for _ in range(PAIRS)]
+        ratios.append(statistics.median(rates) / expected)
+    return (f"measured {ratios[0]:.2f} x of what is foretold with 8 users, {ratios[1]:.2f} x with 32",
+            all(0.8 <= ratio <= 1.25 for ratio in ratios))
+
+
 @line("32-users", "32 users x (128 + 64), total tokens/s over HTTP: at least 0.9 x those in process", 3)
 def users_32():
     return users(32)
