@@ -52,8 +52,9 @@ sl_forecast sl_runner_forecast(const sl_runner *r, uint32_t n_prompt, uint32_t m
                           (by_pages < n_places ? (double)(uint64_t)by_pages : n_places);
     const double n_running = seen(&r->ahead.n_running);
     double wait_ns = (seen(&r->ahead.n_rows) + seen(&r->queued_rows)) * row_ns;
-    if (n_ends > 0.0) { /* as many as run, or may, at a time end after as many tokens as others */
-        wait_ns += n_ends * mean_out * step_ns / (n_running > 0.0 ? n_running : n_places);
+    const double at_once = n_running > 0.0 ? n_running : n_places;
+    if (n_ends > 0.0 && at_once > 0.0) { /* so many end together, after as many tokens as others */
+        wait_ns += n_ends * mean_out * step_ns / at_once;
     }
     return (sl_forecast){.start_ns = (uint64_t)wait_ns,
                          .first_ns = (uint64_t)(wait_ns + n_prompt * row_ns),

@@ -1,7 +1,13 @@
 """What issue "The serving core" says must be shown, as far as it is built. Standard library only."""
 
+import http.client
 import json
+import pathlib
 import statistics
+import subprocess
+import sys
+import threading
+import time
 
 import showlib
 from showlib import line
@@ -91,8 +97,8 @@ QUESTIONS = ("Tell me about the history of Rome.", "How do I bake bread?", "What
 
 def generated(*options):
     """Tokens per second after the first one, and the ids, of one answer."""
-    text = showlib.sluice("run", showlib.smollm2(), "--threads", showlib.n_cpus(), "--json", "--quiet", *options,
-                          timeout=600)
+    text = showlib.sluice("run", showlib.smollm2(), "--threads", showlib.n_cpus(), "--json", "--quiet",
+                          "--batch-invariant", *options, timeout=600)
     answer = json.loads(text)
     return (answer["timings"]["gen_n"] - 1) / answer["timings"]["gen_ms"] * 1e3, answer["ids"]
 
@@ -169,14 +175,144 @@ def users_128():
     return users(128)
 
 
-@line("overload", "twice the pages needed than there are: everybody is answered, pages return", 3)
+HALF = str(32 * 300 * KV_TOKEN_BYTES // 2)  # bytes: half of what 32 requests of 300 tokens hold
+
+
+def crowd(*options):
+    """What 32 requests at once get, 150 + 150 tokens each, how often one was put on hold, and the pages held
+    afterwards."""
+    with showlib.sluice_server("--threads", showlib.n_cpus(), "--no-calibrate", "--batch-invariant",
+                               *options) as (port, _):
+        def ask(i):
+            body = {"prompt": [1000 + 7 * i + k * (i + 3) % 40000 for k in range(150)], "max_tokens": 150,
+                    "temperature": 0.5, "seed": i, "ignore_eos": True, "return_token_ids": True}
+            return showlib.post(port, "/v1/completions", body)["choices"][0]["token_ids"]
+        answers = showlib.at_once(32, ask)
+        return (answers, showlib.metric(port, r"sluice_requests_held_total") or 0,
+                showlib.metric(port, r"sluice_kv_pages_used"))
+
+
+@line("overload", "twice the pages needed than there are: everybody finishes, outputs as without the shortage", 1)
 def overload():
-    memory = str(32 * 300 * KV_TOKEN_BYTES // 2)  # half of what 32 requests of 300 tokens hold
+    (alone, _, _), (answers, holds, used) = crowd(), crowd("--kv-memory", HALF)
+    same = sum(a == b for a, b in zip(alone, answers))
+    return (f"{same} of 32 answers the same, {holds:.0f} times somebody was put on hold, {used:.0f} pages held afterwards",
+            same == 32 and used == 0)
+
+
+@line("overload-goodput", "goodput at twice the users that the pages hold: at least 0.9 x that at as many as they hold", 4)
+def overload_goodput():
+    def goodput(users):
+        f = served(("--kv-memory", HALF), "--users", users, "--requests", 64, "--prompt", 150, "--gen", 150)
+        return f["output_tps"] if f["answered"] == 64 else 0.0
+    ratio, twice, once = paired(lambda rate: rate, lambda: goodput(32), lambda: goodput(16))
+    return f"{twice:.0f} tokens/s with 32 users, {once:.0f} with 16: {ratio:.2f} x ({PAIRS} pairs)", ratio >= 0.9
+
+
+@line("tenants", "a second tenant finds nothing of the first one's prompt, and the first one does", 1)
+def tenants():
+    with showlib.sluice_server("--threads", showlib.n_cpus(), "--no-calibrate", "--trust-tenant-header") as (port, _):
+        def cached(tenant):
+            before = showlib.metric(port, r"sluice_prompt_tokens_total")
+            usage = showlib.post(port, "/v1/completions", {"prompt": list(range(1000, 1640)), "max_tokens": 1},
+                                 headers={"X-Sluice-Tenant": tenant})["usage"]
+            computed = showlib.metric(port, r"sluice_prompt_tokens_total") - before
+            return usage["prompt_tokens_details"]["cached_tokens"], computed
+        first, other, again = cached("a"), cached("b"), cached("a")
+    return (f"cached and computed of 640: first {first}, second tenant {other}, first again {again}",
+            first == other == (0, 640) and again == (608, 32))
+
+
+def gaps_beside_prompt():
+    """Times between tokens of 8 streams: before a prompt of 4,000 tokens comes, and while it is read."""
+    with showlib.sluice_server("--threads", showlib.n_cpus(), "--no-speculate", "--ctx", 8192) as (port, process):
+        load(port, process, "--users", 8, "--requests", 8, "--prompt", 32, "--gen", 8)
+        while not showlib.metric(port, r"sluice_step_cost_ratio"):  # once steps were measured, while it was idle
+            time.sleep(1)
+            load(port, process, "--users", 1, "--requests", 1, "--prompt", 32, "--gen", 8)
+        times = [[] for _ in range(8)]
+        over = threading.Event()
+
+        def follow(i):
+            body = {"prompt": [3000 + 11 * i + k for k in range(64)], "max_tokens": 4000, "temperature": 1, "seed": i,
+                    "ignore_eos": True, "stream": True}
+            link = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+            link.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+            answer = link.getresponse()
+            while not over.is_set() and answer.readline().startswith(b"data: {"):
+                times[i].append(time.monotonic())
+                answer.readline()
+            link.close()
+        streams = [threading.Thread(target=follow, args=(i,), daemon=True) for i in range(8)]
+        for stream in streams:
+            stream.start()
+        time.sleep(3)
+        begin = time.monotonic()
+        showlib.post(port, "/v1/completions", {"prompt": [500 + k for k in range(4000)], "max_tokens": 1})
+        end = time.monotonic()
+        over.set()
+        for stream in streams:
+            stream.join()
+    before = [b - a for t in times for a, b in zip(t, t[1:]) if begin - 2 < b < begin]
+    beside = [b - a for t in times for a, b in zip(t, t[1:]) if begin < b < end]
+    return statistics.median(before), statistics.quantiles(beside, n=20)[-1], end - begin
+
+
+@line("long-prompt", "a 4,000-token prompt among 8 streams: p95 between tokens at most 2 x the median before", 4)
+def long_prompt():
+    runs = [gaps_beside_prompt() for _ in range(PAIRS)]
+    ratio = statistics.median(p95 / before for before, p95, _ in runs)
+    before, p95, read_s = (statistics.median(column) for column in zip(*runs))
+    return (f"{1e3 * before:.1f} ms before, p95 {1e3 * p95:.1f} ms beside the prompt, which took {read_s:.1f} s: "
+            f"{ratio:.2f} x ({PAIRS} runs)", ratio <= 2.0)
+
+
+def busy_s(pid):
+    """Processor time of all threads of a process."""
+    threads = pathlib.Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
+@line("burner", "another process burns a core: throughput at least 0.85 x (1 - its share of the machine) of the quiet run", 5)
+def burner():
+    work = ("--users", 32, "--requests", 64, "--prompt", 128, "--gen", 64)
+    shares = []
+
+    def beside():
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as burning:
+            try:
+                begin, used = time.monotonic(), busy_s(burning.pid)
+                rate = served((), *work)["total_tps"]
+                shares.append((busy_s(burning.pid) - used) / (time.monotonic() - begin) / showlib.n_cpus())
+                return rate
+            finally:
+                burning.kill()
+    ratio, ours, quiet = paired(lambda rate: rate, beside, lambda: served((), *work)["total_tps"])
+    bound = 0.85 * (1 - statistics.median(shares))
+    return (f"{ours:.0f} beside it, {quiet:.0f} without: {ratio:.2f} x, {bound:.2f} asked with its share of "
+            f"{100 * statistics.median(shares):.0f} % ({PAIRS} pairs)", ratio >= bound)
+
+
+@line("idle", "a server with nothing to do: at most 10 ms of processor time in 60 s", 2)
+def idle():
+    with showlib.sluice_server("--threads", showlib.n_cpus()) as (port, process):
+        load(port, process, "--users", 8, "--requests", 16, "--prompt", 128, "--gen", 32)
+        time.sleep(15)  # steps are measured, if they were not
+        before = busy_s(process.pid)
+        time.sleep(60)
+        ms = 1e3 * (busy_s(process.pid) - before)
+    return f"{ms:.2f} ms in 60 s", ms <= 10
+
+
+@line("resident", "--kv-memory 256M: resident memory after 10,000 requests at most 2 MB above that after 1,000", 8)
+def resident():
     with showlib.sluice_server("--threads", showlib.n_cpus(), "--no-calibrate", "--kv-memory",
-                               memory) as (port, process):
-        f = load(port, process, "--users", 32, "--requests", 96, "--prompt", 150, "--gen", 150)
-        holds = showlib.metric(port, r"sluice_requests_held_total")
+                               "256M") as (port, process):
+        def after(count, seed):
+            f = load(port, process, "--users", 32, "--requests", count, "--prompt", 32, "--gen", 8, "--seed", seed)
+            time.sleep(3)  # memory that was freed goes back two seconds later
+            return f["answered"], showlib.resident_bytes(process.pid) / 1e6
+        (first, early), (second, late) = after(1000, 1), after(9000, 2)
         used = showlib.metric(port, r"sluice_kv_pages_used")
-    return (f"{f['answered']} of 96 answered with {f['output_tokens']} tokens, {holds or 0:.0f} times somebody "
-            f"waited, {used:.0f} pages held afterwards",
-            f["answered"] == 96 and f["output_tokens"] == 96 * 150 and used == 0)
+    return (f"{early:.1f} MB after 1,000, {late:.1f} MB after 10,000, {used:.0f} pages held afterwards",
+            first == 1000 and second == 9000 and late <= early + 2 and used == 0)

@@ -479,10 +479,10 @@ def get(port, path, timeout=30):
         connection.close()
 
 
-def post(port, path, body, timeout=600):
+def post(port, path, body, timeout=600, headers=None):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **(headers or {})})
         answer = connection.getresponse()
         data = answer.read()
         if answer.status != 200:
