@@ -49,7 +49,7 @@ static void take(sl_calibrated *c) {
     }
 }
 
-static sl_status keep(const sl_calibrated *c, sl_error *err) {
+sl_status sl_calibrated_keep(const sl_calibrated *c, sl_error *err) {
     return c->dir == NULL || c->disturbed ? SL_OK
                                           : sl_calibration_store(c->dir, c->key, &c->cost, err);
 }
@@ -91,7 +91,7 @@ bool sl_calibrated_idle(void *user, sl_runner *r) {
         take(c);
         sl_runner_set_cost(r, &c->cost);
         log_taken(c);
-        status = keep(c, &err);
+        status = sl_calibrated_keep(c, &err);
     } else {
         c->failed = true; /* a step says why to those who wait for one */
     }
@@ -148,7 +148,6 @@ sl_status sl_calibrated_measure(sl_calibrated *c, sl_loaded *l, const sl_load_fl
     if (status == SL_OK) {
         take(c);
         *check_out = sl_calibration_check(c->measuring);
-        status = keep(c, err);
     }
     sl_calibrated_end(c);
     return status;
@@ -161,5 +160,6 @@ sl_status sl_bench_calibrate(sl_loaded *l, const sl_load_flags *flags, bool json
     SL_TRY(sl_load_engine(l, &options, err));
     SL_TRY(sl_calibrated_measure(&c, l, flags, &check, err));
     (json ? print_json : print_table)(&c, check);
-    return sl_stdout_flush(err);
+    SL_TRY(sl_stdout_flush(err));
+    return sl_calibrated_keep(&c, err);
 }

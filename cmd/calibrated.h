@@ -30,10 +30,12 @@ SL_NODISCARD sl_status sl_calibrated_begin(sl_calibrated *c, const sl_loaded *l,
 bool sl_calibrated_idle(void *user, sl_runner *r);
 void sl_calibrated_end(sl_calibrated *c);
 
-/* Measures now, and keeps it unless other programs disturbed. *check_out: sl_calibration_check. */
+/* Measures now. *check_out: sl_calibration_check. */
 SL_NODISCARD sl_status sl_calibrated_measure(sl_calibrated *c, sl_loaded *l,
                                              const sl_load_flags *flags, double *check_out,
                                              sl_error *err);
+/* Keeps it for the next start, unless other programs disturbed. */
+SL_NODISCARD sl_status sl_calibrated_keep(const sl_calibrated *c, sl_error *err);
 
 /* sluice bench --calibrate: measures now, prints a table or one JSON object, and keeps it. */
 SL_NODISCARD sl_status sl_bench_calibrate(sl_loaded *l, const sl_load_flags *flags, bool json,

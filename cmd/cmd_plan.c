@@ -171,12 +171,14 @@ static sl_status plan_all(sl_loaded *l, const char *path, plan_flags *f, sl_erro
     double check;
     SL_TRY(plan_open(l, path, f, &p, err));
     sl_calibrated_find(&c, l, &f->load);
-    if (c.cost.n_points == 0) {
+    const bool measures = c.cost.n_points == 0;
+    if (measures) {
         SL_TRY(sl_calibrated_measure(&c, l, &f->load, &check, err));
     }
     fill(&p, l, &c.cost, f->users);
     (f->json ? print_json : print_text)(&p, &c);
-    return sl_stdout_flush(err);
+    SL_TRY(sl_stdout_flush(err));
+    return measures ? sl_calibrated_keep(&c, err) : SL_OK;
 }
 
 int sl_cmd_plan(int argc, char **argv) {

@@ -272,13 +272,14 @@ void sl_job_reply_end(serve_job *j) {
     sl_buf_init(&out, (size_t)256 << 20);
     sl_status status = sl_buf_append(&out, j->head.data, j->head.len);
     (void)sl_buf_append_str(&out, ",\"choices\":[");
-    for (uint32_t i = 0; i < j->n_prompts * j->params.n; i++) {
+    for (uint32_t i = 0, index = 0; i < j->n_prompts; i++) {
         serve_choice *best[SL_API_N_MAX];
-        reply_select(j, i / j->params.n, best);
-        serve_choice *c = best[i % j->params.n];
-        (void)sl_buf_append_str(&out, i == 0 ? "" : ",");
-        reply_choice(c, i, &out);
-        status = status != SL_OK ? status : c->text.status;
+        reply_select(j, i, best);
+        for (uint32_t k = 0; k < j->params.n; k++, index++) {
+            (void)sl_buf_append_str(&out, index == 0 ? "" : ",");
+            reply_choice(best[k], index, &out);
+            status = status != SL_OK ? status : best[k]->text.status;
+        }
     }
     (void)sl_buf_append_str(&out, "],\"usage\":");
     reply_usage_of_job(j, &out);
